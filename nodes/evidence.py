@@ -1,0 +1,56 @@
+"""What a cue says, and the words it says it with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a cue gives no value, or why a verdict is what it is: codes with one meaning each."""
+
+    FACE_TOO_SMALL = "face_too_small"
+    FACE_NOT_FRONTAL = "face_not_frontal"
+    FACE_OCCLUDED = "face_occluded"
+    FACE_NOT_SEEN = "face_not_seen"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    BLURRED = "blurred"
+    TOO_MUCH_MOTION = "too_much_motion"
+    FRAME_CORRUPT = "frame_corrupt"
+    FRAMES_DROPPED = "frames_dropped"
+    FRAME_RATE_TOO_LOW = "frame_rate_too_low"
+    WINDOW_TOO_SHORT = "window_too_short"
+    STATE_RESET_GAP = "state_reset_gap"
+    STATE_RESET_EPOCH = "state_reset_epoch"
+    STATE_RESET_FAULT = "state_reset_fault"
+    NO_PULSE_FOUND = "no_pulse_found"
+    PULSE_REGIONS_DISAGREE = "pulse_regions_disagree"
+    PULSE_METHODS_DISAGREE = "pulse_methods_disagree"
+    ENGINE_MISSING = "engine_missing"
+    NOT_A_NUMBER = "not_a_number"
+    NO_APPEARANCE_EVIDENCE = "no_appearance_evidence"
+    MANDATORY_CUE_MISSING = "mandatory_cue_missing"
+    MANDATORY_CUE_STALE = "mandatory_cue_stale"
+    EVIDENCE_WEAK = "evidence_weak"
+    WATCHED_TOO_SHORT = "watched_too_short"
+    NO_EVIDENCE = "no_evidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one cue found in one window of one track."""
+
+    cue: str
+    """Name of the cue, e.g. ``pulse``, ``depth``, ``patch``."""
+    window: tuple[float, float]
+    """First and last capture time looked at, in seconds on the stream's clock."""
+    llr: float | None
+    """Log-likelihood ratio in nats, positive speaks for a living person; None is no value."""
+    reasons: tuple[str, ...] = ()
+    """Codes of :class:`Reason`. Never empty where ``llr`` is None."""
+    engine: str = ""
+    """Name of the engine that gave it, empty for a cue without one."""
+    engine_sha256: str = ""
+    details: Mapping[str, float] = field(default_factory=dict)
+    """Measured values behind the ratio. May be health data (heart rate): sinks leave it out
+    unless the user switched it on."""

@@ -1,0 +1,191 @@
+"""What travels between the nodes of the face graph, from detection to event.
+
+Boxes are (x, y, w, h) in upright pixels of the frame, as floats; they may reach past its border.
+Images are uint8 RGB of shape (height, width, 3). Times are seconds of capture time.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .evidence import Evidence
+from .frame import Frame
+
+
+class Box(NamedTuple):
+    """A rectangle in upright pixels."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Middle of the box in pixels."""
+        return self.x + self.w / 2, self.y + self.h / 2
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFace:
+    """One face that the detector found."""
+
+    box: Box
+    score: float
+    """0 to 1."""
+    keypoints: np.ndarray
+    """float32 (n, 2), pixels: right eye, left eye, nose tip, mouth, then detector-specific ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFaces:
+    """A frame and what the detector says of it (port type of ``detect.faces``)."""
+
+    frame: Frame
+    faces: tuple[DetectedFace, ...] | None
+    """None where the detector did not run on this frame (its cadence); empty: ran, no face."""
+    detect_now: Callable[[], tuple[DetectedFace, ...]]
+    """Runs the detector on this frame at once, for a tracker that lost a face. Same process only."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFace:
+    """One track in one frame (port type of ``track.tracks``; the packet's key is the track)."""
+
+    frame: Frame
+    box: Box
+    detected: bool
+    """True where a detection confirmed the box in this very frame."""
+    score: float
+    """Score of the last detection, 0 to 1."""
+    keypoints: np.ndarray | None
+    """float32 (n, 2) pixels as in :class:`DetectedFace`, moved with the picture; None if unknown."""
+    lost_for: float
+    """Seconds since the picture last confirmed the box (detection or flow); 0 when it did now."""
+    started: float
+    """Capture time at which the track began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How much an observation of a face can be worth."""
+
+    size: float
+    """Interocular distance times 2.5, in pixels of the frame: the face's width."""
+    sharpness: float
+    """Unitless, 0 (blurred) to 1 (as sharp as the pixel grid allows at this size)."""
+    exposure: float
+    """Mean luma of the skin, 0 to 255."""
+    clipped: float
+    """Share of skin pixels at the ends of the range, 0 to 1."""
+    yaw: float
+    """Head pose in degrees: positive turns to the picture's right."""
+    pitch: float
+    """Degrees, positive looks down."""
+    roll: float
+    """Degrees, positive turns clockwise in the picture."""
+    presence: float
+    """Probability of the mesh network that a face is in the crop, 0 to 1."""
+    occlusion: float
+    """Hint, 0 to 1: share of the face that does not look like the track's own face."""
+    motion: float
+    """Speed of the face centre, in face widths per second."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceObservation:
+    """One aligned face without pixels of the frame (port type of ``align.observations``)."""
+
+    box: Box
+    """Box around the mesh, in pixels of the frame."""
+    frame_size: tuple[int, int]
+    """Upright width and height of the frame in pixels."""
+    landmarks: np.ndarray
+    """float32 (5, 2) pixels: right eye, left eye, nose tip, right and left mouth corner."""
+    quality: Quality
+    usable: bool
+    """False where the frame is corrupt or no face is in the crop: no evidence may use it."""
+    media_time: float | None
+    utc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkinSample:
+    """Registered skin colours of one frame (port type of ``align.skin``).
+
+    The same cell is the same spot of skin in every frame of every person: cells lie on a fixed
+    grid over the canonical face mesh.
+    """
+
+    grid: np.ndarray
+    """float32 (32, 32, 3), mean R, G, B of each cell, 0 to 255."""
+    valid: np.ndarray
+    """bool (32, 32): the cell lies on visible skin in this frame."""
+    regions: Mapping[str, np.ndarray]
+    """float32 (3,) mean R, G, B of forehead, right_cheek, left_cheek (NaN where not visible)."""
+    background: np.ndarray
+    """float32 (3,) mean R, G, B beside the face, NaN if out of the picture: the control region."""
+    quality: Quality
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCrop:
+    """A face picture for the networks (port type of ``align.crops``)."""
+
+    image: np.ndarray
+    """uint8 RGB (256, 256, 3)."""
+    matrix: np.ndarray
+    """float32 (2, 3): crop pixels to frame pixels."""
+    mesh: np.ndarray
+    """float32 (468, 3): mesh in crop pixels, z in the same scale, negative towards the camera."""
+    scale: float
+    """Crop side over face box side."""
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class PulseTrace:
+    """The pulse wave to draw (port type of ``pulse.trace``). Health data: never leaves by default."""
+
+    times: np.ndarray
+    """float64 (n,), seconds of capture time."""
+    wave: np.ndarray
+    """float32 (n,), unit variance."""
+    heart_rate: float | None
+    """Beats per minute."""
+    snr: float | None
+    """dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """What all cues together say of one track at one time (port type of ``fuse.fused``)."""
+
+    llr: float | None
+    """Sum of calibrated, correlation-discounted ratios in nats; None where no cue has a value."""
+    evidence: tuple[Evidence, ...]
+    """The newest evidence of every cue the graph has, valued or not."""
+    observation: FaceObservation
+    watched: float
+    """Seconds since the track's first observation."""
+    usable_share: float
+    """Share of the last seconds' observations that were usable, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event for the outside (port type of every ``events`` output): CloudEvents 1.0 content."""
+
+    type: str
+    """``padflow.verdict.v1``, ``padflow.source.v1``, ``padflow.track.v1``, ``padflow.scene.v1``."""
+    subject: str
+    """``track/<n>`` or empty."""
+    data: Mapping[str, Any]
+    """JSON-ready. The sink adds specversion, id, source and time."""
+    utc: float | None = None
+    """Unix time in seconds of what the event tells; None lets the sink take the present."""
+    private: Mapping[str, Any] = field(default_factory=dict)
+    """Biometric or health data: written only where the user switched it on."""
