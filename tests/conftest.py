@@ -1,0 +1,50 @@
+"""Fixtures for every test: real data where it is present, models, and a watch on leaks."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real clips beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real clips of ../shared/data are not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The user's model folder with detector and mesh in it, pulled where they are missing."""
+    from padflow.engines.store import model_folder, pull
+
+    pull()
+    return model_folder()
+
+
+@pytest.fixture(autouse=True)
+def leaks_nothing() -> Iterator[None]:
+    """Fail the test that leaves a thread, a child process or a changed environment behind."""
+    threads = set(threading.enumerate())
+    environment = dict(os.environ)
+    yield
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline and set(threading.enumerate()) - threads:
+        time.sleep(0.01)
+    left = [t.name for t in threading.enumerate() if t not in threads]
+    assert not left, f"threads left running: {left}"
+    children = multiprocessing.active_children()
+    assert not children, f"processes left running: {children}"
+    changed = {
+        name
+        for name in environment.keys() | os.environ.keys()
+        if environment.get(name) != os.environ.get(name) and name != "PYTEST_CURRENT_TEST"
+    }
+    assert not changed, f"environment variables changed: {sorted(changed)}"
