@@ -1,0 +1,45 @@
+# Four commands: make demo, make test, make check, make bench. Each needs nothing done before it
+# but Python 3.11 or newer with venv, and a package registry.
+
+PYTHON ?= python3
+BIN := .venv/bin
+FEED := demo-out
+
+.PHONY: demo test check bench format clean
+
+demo: .venv/demo.ready
+	$(BIN)/padflow models pull
+	$(BIN)/padflow demo --out $(FEED)
+
+test: .venv/dev.ready
+	$(BIN)/padflow models pull
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: .venv/dev.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev.ready
+	$(BIN)/padflow models pull
+	$(BIN)/padflow bench all
+
+format: .venv/dev.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist $(FEED)
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/demo.ready: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv/dev.ready: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/demo.ready
