@@ -34,6 +34,10 @@ class Reason(StrEnum):
     EVIDENCE_WEAK = "evidence_weak"
     WATCHED_TOO_SHORT = "watched_too_short"
     NO_EVIDENCE = "no_evidence"
+    EVIDENCE_STALE = "evidence_stale"
+    EVIDENCE_FOR_LIVE = "evidence_for_live"
+    EVIDENCE_FOR_ATTACK = "evidence_for_attack"
+    DECISION_TIMEOUT = "decision_timeout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,9 @@ class Fused:
     llr: float | None
     """Sum of calibrated, correlation-discounted ratios in nats; None where no cue has a value."""
     evidence: tuple[Evidence, ...]
-    """The newest evidence of every cue the graph has, valued or not."""
+    """One entry for every cue that the graph has or the policy asks for. Where a cue's value is in
+    force, ``llr`` is what the cue adds up to by now (weighted, discounted, capped), ``window`` its
+    newest valued window and ``reasons`` why nothing newer came; else ``llr`` is None with reasons."""
     observation: FaceObservation
     watched: float
     """Seconds since the track's first observation."""
