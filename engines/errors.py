@@ -1,15 +1,15 @@
 """What can go wrong with an engine.
 
-    EngineError
-    ├── BundleError      a bundle is tampered with, truncated, malformed or of another version
-    ├── ModelError       a model of the user's folder
-    │   ├── ModelMissing     it is not there (says what fetches it)
-    │   ├── ModelDamaged     it is not the file that it should be
-    │   └── PullFailed       the package client could not fetch it
-    ├── BackendMissing   the library or device that a backend needs is absent (says which extra)
-    ├── NetworkError     a backend cannot read, compile or build a network
-    └── InferenceError   a network could not be run
-        └── InputMismatch    an input has another name, type or shape than the network wants
+EngineError
+├── BundleError      a bundle is tampered with, truncated, malformed or of another version
+├── ModelError       a model of the user's folder
+│   ├── ModelMissing     it is not there (says what fetches it)
+│   ├── ModelDamaged     it is not the file that it should be
+│   └── PullFailed       the package client could not fetch it
+├── BackendMissing   the library or device that a backend needs is absent (says which extra)
+├── NetworkError     a backend cannot read, compile or build a network
+└── InferenceError   a network could not be run
+    └── InputMismatch    an input has another name, type or shape than the network wants
 """
 
 

@@ -1,4 +1,4 @@
-"""Third-party models that padflow runs but does not ship: what they are and where they come from."""
+"""Third-party models that padflow runs but does not ship, and where they come from."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

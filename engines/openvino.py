@@ -1,0 +1,205 @@
+"""OpenVINO: the default on CPUs. Reads ONNX and TensorFlow Lite.
+
+Engines of one network in one process share a compiled model (weights and kernels), each with an
+inference request of its own. A compiled model runs as many requests at once as it has streams;
+when those are taken, another one is compiled, so that engines never wait for each other.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino.preprocess import ColorFormat, PrePostProcessor
+
+from .engine import Array, Engine, Specs
+from .errors import NetworkError
+from .network import Network, Options, Precision, Preprocessing, TensorSpec
+
+_MOST_SHARED_BYTES = 8_000_000
+"""Networks above this size get one stream per compiled model: their activations are large."""
+_MOST_STREAMS = 8
+
+_PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What two engines must have in common to share a compiled model."""
+
+    path: Path
+    sha256: str
+    preprocessing: Preprocessing | None
+    options: Options
+    precision: Precision
+    process: int
+
+
+@dataclass(slots=True)
+class _Compiled:
+    model: Any
+    streams: int
+    users: int = 0
+
+
+class _Pool:
+    """The compiled models of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._compiled: dict[_Key, list[_Compiled]] = {}
+
+    def acquire(self, key: _Key, network: Network) -> _Compiled:
+        with self._lock:
+            sharing = self._compiled.setdefault(key, [])
+            for compiled in sharing:
+                if compiled.users < compiled.streams:
+                    compiled.users += 1
+                    return compiled
+            streams = _streams(network, key.options)
+            compiled = _Compiled(_compile(network, key, streams), streams, users=1)
+            sharing.append(compiled)
+            return compiled
+
+    def release(self, key: _Key, compiled: _Compiled) -> None:
+        with self._lock:
+            compiled.users -= 1
+            if compiled.users == 0:
+                self._compiled[key].remove(compiled)
+                if not self._compiled[key]:
+                    del self._compiled[key]
+
+
+_POOL = _Pool()
+
+
+class OpenvinoEngine(Engine):
+    """Runs a network through OpenVINO."""
+
+    backend = "openvino"
+    formats = frozenset({"onnx", "tflite"})
+
+    _compiled: _Compiled | None = None
+    _fixed_views: list[tuple[str, Array]] | None = None
+    _request: Any = None
+
+    def _open(self) -> tuple[Specs, Specs]:
+        network = self.network
+        self._key = _Key(
+            network.path.resolve(),
+            network.sha256,
+            network.preprocessing,
+            self.options,
+            self.precision,
+            os.getpid(),
+        )
+        self._compiled = _POOL.acquire(self._key, network)
+        model = self._compiled.model
+        self._request = model.create_infer_request()
+        ours = {network.native_name(s.name): s.name for s in (*network.inputs, *network.outputs)}
+        inputs = tuple(_spec(port, ours) for port in model.inputs)
+        outputs = tuple(_spec(port, ours) for port in model.outputs)
+        self._input_index = {spec.name: i for i, spec in enumerate(inputs)}
+        shapes = {s.name: s.shape[1:] for s in network.outputs} if network.native else {}
+        outputs = tuple(_reshaped(spec, shapes) for spec in outputs)
+        self._results = [(i, s.name, shapes.get(s.name)) for i, s in enumerate(outputs)]
+        fixed = not any(-1 in spec.shape for spec in (*inputs, *outputs))
+        self._fixed_views = self._output_views() if fixed else None
+        return inputs, outputs
+
+    def _infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        request = self._request
+        for name, array in arrays.items():
+            request.set_input_tensor(self._input_index[name], _tensor(array))
+        # Synchronous, in this thread: start_async and wait would cost 60 us of switching.
+        request.infer(share_outputs=True)
+        views = self._fixed_views or self._output_views()
+        # Copies, because the next call writes to the same memory.
+        return {name: view.copy() for name, view in views}
+
+    def _output_views(self) -> list[tuple[str, Array]]:
+        """The request's output memory; it stays where it is while the shapes are fixed."""
+        views = []
+        for index, name, shape in self._results:
+            view: Array = self._request.get_output_tensor(index).data
+            views.append((name, view if shape is None else view.reshape(len(view), *shape)))
+        return views
+
+    def _close(self) -> None:
+        self._request = self._fixed_views = None
+        if self._compiled is not None:
+            _POOL.release(self._key, self._compiled)
+            self._compiled = None
+
+
+def _tensor(array: Array) -> Any:
+    """The array as OpenVINO's tensor, without a copy where the library allows it."""
+    if not array.flags.writeable:
+        array = array.copy()
+    return ov.Tensor(np.ascontiguousarray(array), shared_memory=True)
+
+
+def _spec(port: Any, ours: Mapping[str, str]) -> TensorSpec:
+    names = port.get_names()
+    known = sorted(names & ours.keys())
+    name = ours[known[0]] if known else min(names, key=len, default=port.get_any_name())
+    shape = tuple(-1 if d.is_dynamic else d.get_length() for d in port.get_partial_shape())
+    return TensorSpec(name, np.dtype(port.get_element_type().to_dtype()).name, shape)
+
+
+def _reshaped(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> TensorSpec:
+    shape = shapes.get(spec.name)
+    if shape is None or -1 in shape or len(shape) + 1 == len(spec.shape):
+        return spec
+    return TensorSpec(spec.name, spec.dtype, (spec.shape[0], *shape))
+
+
+def _streams(network: Network, options: Options) -> int:
+    if network.path.stat().st_size > _MOST_SHARED_BYTES:
+        return 1
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, _MOST_STREAMS) // options.threads)
+
+
+def _compile(network: Network, key: _Key, streams: int) -> Any:
+    device = key.options.device or "CPU"
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        settings |= {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams * key.options.threads,
+            # Pinned, the threads of separate processes share one core: half the speed.
+            "ENABLE_CPU_PINNING": False,
+        }
+    if key.precision in _PRECISION_HINTS:
+        settings["INFERENCE_PRECISION_HINT"] = _PRECISION_HINTS[key.precision]
+    core = ov.Core()
+    model = core.read_model(network.path)
+    if network.preprocessing is not None:
+        model = _with_preprocessing(network, model, network.preprocessing)
+    return core.compile_model(model, device, settings)
+
+
+def _with_preprocessing(network: Network, model: Any, preprocessing: Preprocessing) -> Any:
+    """Put what stands between a uint8 RGB picture and the network into the network."""
+    if len(model.inputs) != 1:
+        raise NetworkError(
+            f"engine {network.name}: expected a network with one input, found {len(model.inputs)}"
+        )
+    steps = PrePostProcessor(model)
+    image = steps.input(0)
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    image.tensor().set_color_format(ColorFormat.RGB)
+    image.preprocess().convert_element_type(ov.Type.f32)
+    if preprocessing.channels == "BGR":
+        image.preprocess().convert_color(ColorFormat.BGR)
+    if preprocessing.mean:
+        image.preprocess().mean(preprocessing.mean)
+    if preprocessing.scale != 1.0:
+        image.preprocess().scale(preprocessing.scale)
+    image.model().set_layout(ov.Layout(preprocessing.layout))
+    return steps.build()
