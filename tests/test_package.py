@@ -1,0 +1,72 @@
+"""What the package promises as a whole: its names, its wheel, its quick and torch-free start."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import padflow
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("graph", "nodes", "engines", "trainers", "deploy")
+
+
+def test_public_names_are_listed_and_importable() -> None:
+    assert padflow.__all__ == sorted(padflow.__all__)
+    assert set(padflow.__all__) == set(padflow._HOMES)
+    for name in padflow.__all__:
+        assert getattr(padflow, name).__name__ == name
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = padflow.nonsense  # type: ignore[attr-defined]  # the point of the test
+
+
+def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    inside = {name for name in names if ".dist-info/" not in name}
+    expected = {
+        f"padflow/{path.relative_to(ROOT)}"
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+    } | {"padflow/__init__.py"}
+    assert {name for name in inside if name.endswith(".py")} == expected
+    assert all(name.startswith("padflow/") for name in inside)
+    data = {name for name in inside if not name.endswith(".py")}
+    assert "padflow/py.typed" in data
+    assert "padflow/deploy/graphs/default.yaml" in data
+    assert "padflow/nodes/policies/default.yaml" in data
+
+
+def test_help_starts_quickly_and_without_heavy_libraries() -> None:
+    code = (
+        "import sys; from padflow.deploy.cli import main; main(['--help']);"
+        "heavy = {'torch', 'cv2', 'openvino', 'av', 'numpy', 'pydantic', 'rich'} & set(sys.modules);"
+        "sys.exit(','.join(sorted(heavy)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "COMMAND" in done.stdout
+
+
+def test_no_module_outside_trainers_imports_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import pkgutil, importlib, padflow\n"
+        "for module in pkgutil.walk_packages(padflow.__path__, 'padflow.'):\n"
+        "    if '.trainers' not in module.name and not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
