@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from .errors import (
     NetworkError,
 )
 from .network import Network, Options, Precision, TensorSpec
+
+if TYPE_CHECKING:
+    from .bundle import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +113,11 @@ class Engine(ABC):
     def sha256(self) -> str:
         """SHA-256 of the network's file, in lower-case hex."""
         return self.network.sha256
+
+    @property
+    def manifest(self) -> "Manifest | None":
+        """What the network's bundle says of it (crop rule, calibration), if it has one."""
+        return self.network.manifest
 
     @property
     def precision(self) -> Precision:

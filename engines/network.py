@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from .bundle import Manifest
 
 Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 """``auto`` leaves the choice to the network's file and the backend (bf16 on CPUs with AMX)."""
@@ -12,6 +15,8 @@ Precision = Literal["auto", "f32", "f16", "bf16", "int8"]
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output of a network."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     dtype: str
@@ -68,6 +73,8 @@ class Network:
     """What the backend does to the one input, named ``image``, before the network sees it."""
     precision: Precision = "auto"
     """Precision in which the network must run for the results to be those that were measured."""
+    manifest: "Manifest | None" = None
+    """What the network's bundle says of it (crop rule, calibration, metrics), if it has one."""
 
     @property
     def format(self) -> str:
