@@ -26,6 +26,8 @@ class Reason(StrEnum):
     NO_PULSE_FOUND = "no_pulse_found"
     PULSE_REGIONS_DISAGREE = "pulse_regions_disagree"
     PULSE_METHODS_DISAGREE = "pulse_methods_disagree"
+    LIGHT_FLICKERS = "light_flickers"
+    TOO_COMPRESSED = "too_compressed"
     ENGINE_MISSING = "engine_missing"
     NOT_A_NUMBER = "not_a_number"
     NO_APPEARANCE_EVIDENCE = "no_appearance_evidence"
