@@ -1,0 +1,200 @@
+"""Align: from a tracked box to a mesh, a pose, skin colours and face crops.
+
+Everything comes from one 192x192 crop a frame, made straight from the decoder's planes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Gt, Interval
+
+from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
+from ..graph.packet import Packet
+from . import canonical
+from .mesh import MeshNet, MeshReading, MeshTrack, box_of, follow, square_of_mesh, to_crop
+from .payloads import FaceCrop, FaceObservation, Quality, SkinSample, TrackedFace
+from .pose import PoseSolver
+from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, speed
+from .skin import SkinMapper, background_mean
+
+
+@dataclass(frozen=True)
+class AlignParams:
+    """Settings of :class:`Align`."""
+
+    scale: Annotated[float, Interval(ge=1.0, le=4.0)] = 1.5
+    """Side of the face crops over the longer side of the face's box (the mesh's, eyes level)."""
+    size: Annotated[int, Interval(ge=32, le=1024)] = 256
+    """Side of the face crops in pixels."""
+    cadence_hz: Annotated[float, Ge(0)] = 5.0
+    """Face crops a second of capture time, at most; 0 makes none."""
+    presence_on: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.8
+    """An unusable track becomes usable at this presence of the mesh network."""
+    presence_off: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.5
+    """A usable track becomes unusable below this presence."""
+    max_lost: Annotated[float, Ge(0)] = 0.5
+    """Seconds without confirmation by the picture after which a track is not usable."""
+    max_gap: Annotated[float, Gt(0)] = 1.0
+    """Seconds without a frame after which a track starts afresh."""
+    threads: Annotated[int, Ge(1)] = 1
+    """CPU threads of the mesh network."""
+
+
+@dataclass(slots=True)
+class AlignState:
+    """What is kept of a track. Picklable."""
+
+    mesh: MeshTrack = field(default_factory=MeshTrack)
+    looks: FaceLooks = field(default_factory=FaceLooks)
+    present: bool = False
+    """The last frame held the face, with hysteresis."""
+    seen: tuple[float, float, float] | None = None
+    """Capture time and centre of the last frame that held the face."""
+    crop_due: float | None = None
+    """Capture time from which the next face crop is wanted."""
+
+
+class Align(Node[AlignParams]):
+    """Mesh, pose, quality and skin colours on every frame of every track; crops at a cadence.
+
+    A track's observation and skin sample are given for every frame. Where no face is in the crop
+    they are not ``usable``, the box is the track's, and the rest is what the network made of it.
+    Face crops are given for usable frames only.
+    """
+
+    Params = AlignParams
+
+    _net: MeshNet | None = None
+
+    @classmethod
+    def contract(cls, params: AlignParams) -> Contract:
+        """Takes tracked faces; keeps its state by track."""
+        return Contract(
+            inputs={"tracks": Port(TrackedFace, "one track in one frame")},
+            outputs={
+                "observations": Port(FaceObservation, "box, landmarks, quality; every frame"),
+                "skin": Port(SkinSample, "registered skin colours; every frame"),
+                "crops": Port(FaceCrop, "face pictures for the networks; at the cadence"),
+            },
+            state="track",
+            max_gap=params.max_gap,
+        )
+
+    def open(self, context: NodeContext) -> None:
+        """Load the mesh network.
+
+        Raises:
+            ModelMissing: The mesh network has not been pulled.
+        """
+        self._net = MeshNet(self.params.threads)
+        self._pose = PoseSolver()
+        self._skin = SkinMapper()
+        self._occlusion = OcclusionHint()
+
+    def close(self) -> None:
+        """Give the network back."""
+        if self._net is not None:
+            self._net.close()
+            self._net = None
+
+    def new_state(self, begin: Begin) -> AlignState:
+        """A track that nothing is known of."""
+        return AlignState()
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        """Align every face of the batch; see :class:`Node`."""
+        outputs: dict[str, list[Packet]] = {"observations": [], "skin": [], "crops": []}
+        for packet, state in zip(packets, states, strict=True):
+            self._align(packet, state, outputs)
+        return outputs
+
+    def _align(self, packet: Packet, state: AlignState, outputs: dict[str, list[Packet]]) -> None:
+        face: TrackedFace = packet.payload
+        frame = face.frame
+        size = (frame.width, frame.height)
+        assert self._net is not None, "open() comes before process()"
+        reading = follow(self._net, frame, face, state.mesh)
+        present = self._present(reading.presence, state)
+        usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
+        pose = self._pose.solve(reading.mesh)
+        box = box_of(reading.mesh) if present else face.box
+        motion = _motion(state, packet.time, box.centre, pose.scale) if present else 0.0
+        skin = self._skin.sample(reading, pose.rotation, size)
+        occlusion = self._occlusion.compare(state.looks, skin)
+        if usable:
+            self._occlusion.learn(state.looks, skin, occlusion, packet.time)
+        quality = assess(reading, pose, skin, occlusion.share, motion)
+        observation = FaceObservation(
+            box=box,
+            frame_size=size,
+            landmarks=five_landmarks(reading.mesh),
+            quality=quality,
+            usable=usable,
+            media_time=frame.media_time,
+            utc=frame.utc,
+        )
+        sample = SkinSample(
+            grid=skin.grid,
+            valid=skin.valid & ~occlusion.departed,
+            regions=self._skin.region_means(skin, occlusion.departed),
+            background=background_mean(reading, size),
+            quality=quality,
+            usable=usable,
+        )
+        outputs["observations"].append(packet.carry(observation))
+        outputs["skin"].append(packet.carry(sample))
+        if usable and self._crop_is_due(packet.time, state):
+            outputs["crops"].append(packet.carry(self._crop(face, reading, quality)))
+
+    def _present(self, presence: float, state: AlignState) -> bool:
+        bound = self.params.presence_off if state.present else self.params.presence_on
+        state.present = presence >= bound and not state.mesh.failed
+        return state.present
+
+    def _crop_is_due(self, time: float, state: AlignState) -> bool:
+        if self.params.cadence_hz <= 0:
+            return False
+        if state.crop_due is not None and time < state.crop_due:
+            return False
+        period = 1.0 / self.params.cadence_hz
+        due = time if state.crop_due is None else state.crop_due
+        # Counted from when it was due, so that the cadence holds between frames; from now after
+        # a pause, so that no burst follows it. The millisecond lets a frame be in time that comes
+        # a rounding error early.
+        state.crop_due = max(due, time - period) + period - 1e-3 * period
+        return True
+
+    def _crop(self, face: TrackedFace, reading: MeshReading, quality: Quality) -> FaceCrop:
+        matrix = square_of_mesh(reading.mesh, self.params.scale).matrix(self.params.size)
+        return FaceCrop(
+            image=face.frame.crop(matrix, self.params.size),
+            matrix=matrix,
+            mesh=to_crop(reading.mesh, matrix),
+            scale=self.params.scale,
+            quality=quality,
+        )
+
+
+def five_landmarks(mesh: np.ndarray) -> np.ndarray:
+    """Right eye, left eye, nose tip, right and left mouth corner, float32 (5, 2)."""
+    landmarks = np.empty((5, 2), np.float32)
+    landmarks[0] = mesh[list(canonical.RIGHT_EYE_CORNERS), :2].mean(0)
+    landmarks[1] = mesh[list(canonical.LEFT_EYE_CORNERS), :2].mean(0)
+    landmarks[2] = mesh[canonical.NOSE_TIP, :2]
+    landmarks[3] = mesh[canonical.RIGHT_MOUTH_CORNER, :2]
+    landmarks[4] = mesh[canonical.LEFT_MOUTH_CORNER, :2]
+    return landmarks
+
+
+def _motion(
+    state: AlignState, time: float, centre: tuple[float, float], interocular: float
+) -> float:
+    """Speed of the face in face widths per second since the last frame that held it."""
+    motion = 0.0
+    if state.seen is not None:
+        before, x, y = state.seen
+        motion = speed(centre, (x, y), time - before, interocular * FACE_WIDTHS)
+    state.seen = (time, *centre)
+    return motion

@@ -1,0 +1,204 @@
+"""How much an observation of a face can be worth: :class:`Quality` and what it takes to know it."""
+
+from dataclasses import dataclass, field
+from math import exp, hypot
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .canonical import GRID_SIDE, canonical_face
+from .mesh import CROP_SIDE, MeshReading
+from .payloads import Quality
+from .pose import Pose
+from .skin import SkinMap
+
+FACE_WIDTHS = 2.5
+"""Width of a face in interocular distances."""
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+_BRIGHTEST, _DARKEST = 250.0, 6.0
+"""Beyond these a colour is at the end of the range. A colour is that of a cell, a mean, so that
+250 means that most of its pixels are at 255."""
+
+_CENTRAL = slice(CROP_SIDE // 6, CROP_SIDE - CROP_SIDE // 6)
+"""The face within the crop of 1.5 face sides."""
+_SMOOTH, _SHARP = 0.25, 0.5
+"""The ratio of :func:`sharpness` for a picture without fine detail, and for a natural one whose
+energy falls with the square of the frequency down to the pixel grid."""
+
+_DEPARTED = 0.25
+"""A cell whose colour differs by more than this from the track's own (natural logarithm, so about
+a quarter) after the change of light is taken out does not look like the face."""
+_DARK_OFFSET = 10.0
+"""Levels added before the logarithm, so that the noise of dark cells does not count."""
+_ROBUST = 0.1
+_LEARN, _RELEARN = 2.0, 20.0
+"""Time constants in seconds: of the model of cells that look as they should, and of cells that do
+not (a new hat is believed after a while)."""
+_ENOUGH = 0.2
+"""Share of all skin cells that must be seen and known to tell light from occlusion."""
+_SETTLED = 5
+"""Looks at a cell before its model is trusted."""
+
+
+@dataclass(slots=True)
+class FaceLooks:
+    """What the skin of a track looked like lately: its own slowly learnt model. Picklable."""
+
+    colours: np.ndarray = field(
+        default_factory=lambda: np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
+    )
+    """Logarithms of the cells' colours."""
+    looks: np.ndarray = field(default_factory=lambda: np.zeros(GRID_SIDE * GRID_SIDE, np.float32))
+    """How often each cell has been learnt from."""
+    time: float | None = None
+
+
+class Occlusion(NamedTuple):
+    """Which cells do not look like the track's own face."""
+
+    share: float
+    """Of the visible skin cells, 0 to 1."""
+    departed: np.ndarray
+    """bool (32, 32)."""
+    change: np.ndarray
+    """float32 (1024, 3): logarithm of colour over model, less the change of light."""
+
+
+class OcclusionHint:
+    """Compares the skin map with the track's model. Holds only constants.
+
+    Something in front of the face changes cells one by one; a lamp or a turn of the head changes
+    them together. So a gain that varies linearly over the face, for each colour, is fitted
+    robustly (one round of iteratively reweighted least squares with Cauchy weights) and taken out
+    first.
+    """
+
+    def __init__(self) -> None:
+        side = (np.arange(GRID_SIDE, dtype=np.float32) + 0.5) / GRID_SIDE * 2 - 1
+        x, y = np.meshgrid(side, side)
+        self._design = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
+        self._cells = np.flatnonzero(canonical_face().skin.ravel())
+
+    def compare(self, looks: FaceLooks, skin: SkinMap) -> Occlusion:
+        """Find the cells of a frame that do not look like the track's own face."""
+        seen = self._cells[skin.facing[self._cells] > 0]
+        known = seen[looks.looks[seen] >= _SETTLED]
+        picture = np.zeros(GRID_SIDE * GRID_SIDE, bool)
+        change = np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
+        change[seen] = _logarithms(skin, seen) - looks.colours[seen]
+        if len(known) < len(self._cells) * _ENOUGH:
+            return Occlusion(0.0, picture.reshape(GRID_SIDE, GRID_SIDE), change)
+        change[known] -= self._light(known, change[known])
+        picture[known] = np.abs(change[known]).max(1) > _DEPARTED
+        share = np.count_nonzero(picture) / len(seen)
+        return Occlusion(share, picture.reshape(GRID_SIDE, GRID_SIDE), change)
+
+    def learn(self, looks: FaceLooks, skin: SkinMap, found: Occlusion, time: float) -> None:
+        """Let the track's model follow what was found in a frame at a capture time in seconds."""
+        since = 0.0 if looks.time is None else time - looks.time
+        looks.time = time
+        seen = self._cells[skin.facing[self._cells] > 0]
+        counts = looks.looks[seen] + 1
+        departed = found.departed.ravel()[seen]
+        slow = np.where(departed, _step(since, _RELEARN), _step(since, _LEARN))
+        steps = np.where(counts <= _SETTLED, 1 / counts, slow).astype(np.float32)
+        looks.colours[seen] += steps[:, None] * found.change[seen]
+        looks.looks[seen] = counts
+
+    def _light(self, cells: np.ndarray, change: np.ndarray) -> np.ndarray:
+        """The part of the change that is a linear function of the place on the face."""
+        middle = np.median(change, axis=0)
+        off = ((change - middle) ** 2).mean(1)
+        weights = 1 / (1 + off / np.float32(_ROBUST**2))
+        design = self._design[cells]
+        weighted = (design * weights[:, None]).T
+        ridge = np.eye(3, dtype=np.float32) * 1e-3
+        gains = np.linalg.solve(weighted @ design + ridge, weighted @ change)
+        light: np.ndarray = design @ gains
+        return light
+
+
+def sharpness(crop: np.ndarray, side: float) -> float:
+    """How much of the detail that the pixel grid allows is there, 0 to 1.
+
+    With D(k) the mean squared difference of pixels k apart, (D(2k) - D(k)) / (D(4k) - D(2k)) is
+    1/4 where nothing is finer than k pixels, and 1/2 in a sharp natural picture, where D grows
+    with k. White noise adds the same to every D and drops out. k is one pixel of the frame, or of
+    the crop where that is the coarser: a small face is not called blurred for being small.
+
+    Args:
+        crop: uint8 RGB (192, 192, 3), the mesh network's crop.
+        side: the crop's side in pixels of the frame.
+    """
+    step = max(1, round(CROP_SIDE / side)) if side > 0 else 1
+    if step * 4 >= CROP_SIDE // 3:
+        return 0.0
+    face = cv2.extractChannel(crop[_CENTRAL, _CENTRAL], 1)
+    one, two, four = (_mean_square_difference(face, step * lag) for lag in (1, 2, 4))
+    if four - two <= 1e-6:
+        return 0.0
+    ratio = (two - one) / (four - two)
+    return min(1.0, max(0.0, (ratio - _SMOOTH) / (_SHARP - _SMOOTH)))
+
+
+def exposure(skin: SkinMap) -> tuple[float, float]:
+    """Mean luma of the visible skin, 0 to 255, and the share of its cells that is clipped."""
+    colours = skin.grid.reshape(-1, 3)[skin.facing > 0]
+    if not len(colours):
+        return 0.0, 0.0
+    clipped = (colours.max(1) >= _BRIGHTEST) | (colours.max(1) <= _DARKEST)
+    return float((colours.mean(0) * _LUMA).sum()), float(np.count_nonzero(clipped)) / len(colours)
+
+
+def assess(
+    reading: MeshReading,
+    pose: Pose,
+    skin: SkinMap,
+    occlusion: float,
+    motion: float,
+) -> Quality:
+    """All of :class:`Quality` for one frame."""
+    luma, clipped = exposure(skin)
+    side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
+    return Quality(
+        size=pose.scale * FACE_WIDTHS,
+        sharpness=sharpness(reading.crop, side),
+        exposure=luma,
+        clipped=clipped,
+        yaw=pose.yaw,
+        pitch=pose.pitch,
+        roll=pose.roll,
+        presence=reading.presence,
+        occlusion=occlusion,
+        motion=motion,
+    )
+
+
+def speed(
+    centre: tuple[float, float],
+    before: tuple[float, float] | None,
+    seconds: float,
+    size: float,
+) -> float:
+    """Speed of a face's centre in face widths per second; 0 where there is no frame before."""
+    if before is None or seconds <= 0 or size <= 0:
+        return 0.0
+    return hypot(centre[0] - before[0], centre[1] - before[1]) / size / seconds
+
+
+def _mean_square_difference(image: np.ndarray, lag: int) -> float:
+    """Of pixels ``lag`` apart, along rows and columns together."""
+    along = cv2.norm(image[:, lag:], image[:, :-lag], cv2.NORM_L2SQR) / image[:, lag:].size
+    down = cv2.norm(image[lag:], image[:-lag], cv2.NORM_L2SQR) / image[lag:].size
+    return (along + down) / 2
+
+
+def _logarithms(skin: SkinMap, cells: np.ndarray) -> np.ndarray:
+    colours: np.ndarray = np.log(skin.grid.reshape(-1, 3)[cells] + np.float32(_DARK_OFFSET))
+    return colours
+
+
+def _step(seconds: float, constant: float) -> float:
+    return 1.0 - exp(-max(seconds, 0.0) / constant)
