@@ -50,6 +50,7 @@ _FILE_OF: Mapping[Precision, tuple[str, ...]] = {
     "int8": ("int8",),
 }
 """Which file serves which wish, best first. An int8 file is only there if it earns its place."""
+_PRECISIONS: Mapping[str, Precision] = {"f32": "f32", "f16": "f16", "bf16": "bf16", "int8": "int8"}
 
 Text = Annotated[str, MinLen(1)]
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
@@ -176,6 +177,7 @@ class Bundle:
             sha256=files[role].sha256,
             inputs=self.manifest.inputs,
             outputs=self.manifest.outputs,
+            precision="auto" if role == "f32" else _PRECISIONS[role],
             manifest=self.manifest,
         )
 
@@ -210,6 +212,8 @@ def read_bundle(folder: Path | str) -> Bundle:
     folder = Path(folder)
     try:
         manifest = _parsed(folder, _manifest_bytes(folder))
+        if not manifest.files.keys() & _PRECISIONS.keys():
+            _refuse(folder, f"{MANIFEST}: files name no network; expected f32, f16, bf16 or int8")
         _check_tensors(folder, manifest)
         for role, file in manifest.files.items():
             _check_file(folder, role, file)
@@ -371,7 +375,7 @@ def _check_file(folder: Path, role: str, file: BundleFile) -> None:
             f"{file.path}: expected SHA-256 {file.sha256[:12]}…, found {digest[:12]}…: the file "
             "was changed; get the bundle anew",
         )
-    if role in _FILE_OF:
+    if role in _PRECISIONS:
         _check_network_file(folder, file, path)
 
 

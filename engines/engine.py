@@ -68,6 +68,13 @@ class Engine(ABC):
         """What this machine lacks to run the backend, and what to do; empty where nothing."""
         return ""
 
+    @classmethod
+    def refuses(cls, network: Network) -> str:
+        """Why the backend does not run such a network; empty where it does."""
+        if network.format in cls.formats:
+            return ""
+        return f"reads {', '.join(f'.{suffix}' for suffix in sorted(cls.formats))}"
+
     def __init__(self, network: Network, options: Options | None = None) -> None:
         """Open the network.
 
@@ -261,14 +268,15 @@ def load_engine(
         BundleError: a bundle is not what its manifest says.
         BackendMissing: no backend on this machine can run it (says what each one lacks).
         NetworkError: the backend cannot read the network.
+        ValueError: ``threads`` or ``precision`` is nothing that exists.
     """
-    network = find_network(name_or_path, precision)
-    return open_network(network, backend, Options(threads, precision, device))
+    options = Options(threads, precision, device)
+    return open_network(find_network(name_or_path, precision), backend, options)
 
 
 def open_network(network: Network, backend: str = "auto", options: Options | None = None) -> Engine:
     """Open a network that has been found already; arguments as in :func:`load_engine`."""
-    chosen = choose_backend(network.format, backend)
+    chosen = choose_backend(network, backend)
     engine = chosen(network, options)
     log.info("engine %s runs on %s", network.name, engine.backend)
     return engine
@@ -323,28 +331,26 @@ def backend_statuses() -> list[BackendStatus]:
     return statuses
 
 
-def choose_backend(format: str, backend: str = "auto") -> type[Engine]:
-    """The class of the named backend, or of the best usable one that reads the format.
+def choose_backend(network: Network, backend: str = "auto") -> type[Engine]:
+    """The class of the named backend, or of the best usable one that runs the network.
 
     Raises:
-        BackendMissing: it is unknown, cannot run here, or none reads the format.
+        BackendMissing: it is unknown, cannot run here, or none runs such a network.
     """
-    lacks = []
+    reasons = []
     for name in _backend_names() if backend == "auto" else (backend,):
         try:
             chosen = _backend_class(name)
         except BackendMissing as error:
-            lacks.append(str(error))
+            reasons.append(str(error))
             continue
-        if format not in chosen.formats:
-            reads = ", ".join(f".{suffix}" for suffix in sorted(chosen.formats))
-            lacks.append(f"{name} reads {reads}")
-        elif lack := chosen.lack():
-            lacks.append(f"{name}: {lack}")
-        else:
+        reason = chosen.refuses(network) or chosen.lack()
+        if not reason:
             return chosen
-    wanted = "no backend" if backend == "auto" else f"backend {backend}: it"
-    raise BackendMissing(f"{wanted} can run a .{format} network here: {'; '.join(lacks)}")
+        reasons.append(f"{name}: {reason}")
+    chosen_by = "no backend can" if backend == "auto" else f"backend {backend} cannot"
+    can = f"{chosen_by} run {network.path.name} on this machine"
+    raise BackendMissing(f"engine {network.name}: {can}: {'; '.join(reasons)}")
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 if TYPE_CHECKING:
     from .bundle import Manifest
@@ -95,3 +95,13 @@ class Options:
     precision: Precision = "auto"
     device: str = ""
     """A device by the backend's own name (``CPU``, ``GPU.1``, ``cuda:0``); empty: its default."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no backend can do."""
+        if self.threads < 1:
+            raise ValueError(f"threads: expected 1 or more, found {self.threads}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision: expected one of {', '.join(get_args(Precision))}, "
+                f"found {self.precision!r}"
+            )
