@@ -1,14 +1,16 @@
 """OpenVINO: the default on CPUs. Reads ONNX and TensorFlow Lite.
 
-Engines of one network in one process share a compiled model (weights and kernels), each with an
-inference request of its own. A compiled model runs as many requests at once as it has streams;
-when those are taken, another one is compiled, so that engines never wait for each other.
+A compiled model runs in the thread that calls it, one request at a time (with several streams it
+would hand every request to a thread of its own, which costs 5 to 20 % more CPU for small networks).
+So engines of one network share a compiled model, each with a request of its own, until two of them
+want to run at the same moment in different threads: then one of them moves to another compiled
+model, for good.
 """
 
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,6 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from .engine import Array, Engine, Specs
 from .errors import NetworkError
 from .network import Network, Options, Precision, Preprocessing, TensorSpec
-
-_MOST_SHARED_BYTES = 8_000_000
-"""Networks above this size get one stream per compiled model: their activations are large."""
-_MOST_STREAMS = 8
 
 _PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
@@ -42,8 +40,9 @@ class _Key:
 @dataclass(slots=True)
 class _Compiled:
     model: Any
-    streams: int
     users: int = 0
+    busy: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the engine that runs on it."""
 
 
 class _Pool:
@@ -54,24 +53,38 @@ class _Pool:
         self._compiled: dict[_Key, list[_Compiled]] = {}
 
     def acquire(self, key: _Key, network: Network) -> _Compiled:
+        """A compiled model of the network, made if there is none."""
         with self._lock:
             sharing = self._compiled.setdefault(key, [])
-            for compiled in sharing:
-                if compiled.users < compiled.streams:
-                    compiled.users += 1
-                    return compiled
-            streams = _streams(network, key.options)
-            compiled = _Compiled(_compile(network, key, streams), streams, users=1)
-            sharing.append(compiled)
-            return compiled
+            if not sharing:
+                sharing.append(_Compiled(_compile(network, key)))
+            sharing[0].users += 1
+            return sharing[0]
+
+    def move(self, key: _Key, network: Network, left: _Compiled) -> _Compiled:
+        """Leave a busy compiled model for one that is free, made if there is none; it is held."""
+        with self._lock:
+            sharing = self._compiled[key]
+            free = next((c for c in sharing if c.busy.acquire(blocking=False)), None)
+            if free is None:
+                free = _Compiled(_compile(network, key))
+                free.busy.acquire()
+                sharing.append(free)
+            free.users += 1
+            self._leave(key, left)
+            return free
 
     def release(self, key: _Key, compiled: _Compiled) -> None:
+        """One user less; the last one takes the compiled model with it."""
         with self._lock:
-            compiled.users -= 1
-            if compiled.users == 0:
-                self._compiled[key].remove(compiled)
-                if not self._compiled[key]:
-                    del self._compiled[key]
+            self._leave(key, compiled)
+
+    def _leave(self, key: _Key, compiled: _Compiled) -> None:
+        compiled.users -= 1
+        if compiled.users == 0:
+            self._compiled[key].remove(compiled)
+            if not self._compiled[key]:
+                del self._compiled[key]
 
 
 _POOL = _Pool()
@@ -112,9 +125,27 @@ class OpenvinoEngine(Engine):
         return inputs, outputs
 
     def _infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        assert self._compiled is not None
+        if not self._compiled.busy.acquire(blocking=False):
+            self._move()
+        try:
+            return self._run(arrays)
+        finally:
+            self._compiled.busy.release()
+
+    def _move(self) -> None:
+        """Another engine of the same network is running in another thread: part from it."""
+        assert self._compiled is not None
+        self._compiled = _POOL.move(self._key, self.network, self._compiled)
+        self._request = self._compiled.model.create_infer_request()
+        self._fixed_views = self._output_views() if self._fixed_views else None
+
+    def _run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         request = self._request
-        for name, array in arrays.items():
-            request.set_input_tensor(self._input_index[name], _tensor(array))
+        # The request does not own the arrays, so that copies must be held until it has run.
+        held = [(self._input_index[name], _contiguous(array)) for name, array in arrays.items()]
+        for index, array in held:
+            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
         # Synchronous, in this thread: start_async and wait would cost 60 us of switching.
         request.infer(share_outputs=True)
         views = self._fixed_views or self._output_views()
@@ -136,11 +167,11 @@ class OpenvinoEngine(Engine):
             self._compiled = None
 
 
-def _tensor(array: Array) -> Any:
-    """The array as OpenVINO's tensor, without a copy where the library allows it."""
-    if not array.flags.writeable:
-        array = array.copy()
-    return ov.Tensor(np.ascontiguousarray(array), shared_memory=True)
+def _contiguous(array: Array) -> Array:
+    """The array itself, or a copy where OpenVINO could not share its memory."""
+    if array.flags.c_contiguous and array.flags.writeable:
+        return array
+    return np.array(array, order="C")
 
 
 def _spec(port: Any, ours: Mapping[str, str]) -> TensorSpec:
@@ -158,20 +189,13 @@ def _reshaped(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> Tensor
     return TensorSpec(spec.name, spec.dtype, (spec.shape[0], *shape))
 
 
-def _streams(network: Network, options: Options) -> int:
-    if network.path.stat().st_size > _MOST_SHARED_BYTES:
-        return 1
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cpus, _MOST_STREAMS) // options.threads)
-
-
-def _compile(network: Network, key: _Key, streams: int) -> Any:
+def _compile(network: Network, key: _Key) -> Any:
     device = key.options.device or "CPU"
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
         settings |= {
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams * key.options.threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": key.options.threads,
             # Pinned, the threads of separate processes share one core: half the speed.
             "ENABLE_CPU_PINNING": False,
         }
