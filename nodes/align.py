@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Interval
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
-from .mesh import MeshNet, MeshReading, MeshTrack, box_of, follow, square_of_mesh, to_crop
+from .mesh import MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
 from .payloads import FaceCrop, FaceObservation, Quality, SkinSample, TrackedFace
 from .pose import PoseSolver
 from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, speed
@@ -116,15 +116,13 @@ class Align(Node[AlignParams]):
         size = (frame.width, frame.height)
         assert self._net is not None, "open() comes before process()"
         reading = follow(self._net, frame, face, state.mesh)
-        present = self._present(reading.presence, state)
+        present = self._present(reading, state)
         usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
         pose = self._pose.solve(reading.mesh)
-        box = box_of(reading.mesh) if present else face.box
+        box = reading.box if present else face.box
         motion = _motion(state, packet.time, box.centre, pose.scale) if present else 0.0
         skin = self._skin.sample(reading, pose.rotation, size)
-        occlusion = self._occlusion.compare(state.looks, skin)
-        if usable:
-            self._occlusion.learn(state.looks, skin, occlusion, packet.time)
+        occlusion = self._occlusion.hint(state.looks, skin, packet.time, learn=usable)
         quality = assess(reading, pose, skin, occlusion.share, motion)
         observation = FaceObservation(
             box=box,
@@ -148,9 +146,9 @@ class Align(Node[AlignParams]):
         if usable and self._crop_is_due(packet.time, state):
             outputs["crops"].append(packet.carry(self._crop(face, reading, quality)))
 
-    def _present(self, presence: float, state: AlignState) -> bool:
+    def _present(self, reading: MeshReading, state: AlignState) -> bool:
         bound = self.params.presence_off if state.present else self.params.presence_on
-        state.present = presence >= bound and not state.mesh.failed
+        state.present = reading.holds and reading.presence >= bound
         return state.present
 
     def _crop_is_due(self, time: float, state: AlignState) -> bool:

@@ -149,12 +149,12 @@ def point_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], across)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return (normals / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return np.asarray(normals / np.maximum(lengths, 1e-12), np.float32)
 
 
 def interpolate(values: np.ndarray, face: CanonicalFace) -> np.ndarray:
     """Values of the mesh's points at the middles of the cells, (468, k) to (1024, k)."""
-    return np.einsum("nck,nc->nk", values[face.cell_corners], face.cell_weights)
+    return np.asarray(np.einsum("nck,nc->nk", values[face.cell_corners], face.cell_weights))
 
 
 def _skin_mask(chart: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""The 468-point face mesh of a track: where to crop, the network, and following from frame to frame.
+"""The 468-point face mesh of a track: where to crop, the network, and how it is followed.
 
 Pixels are addressed by their centres: the crop's pixel (0, 0) is the middle of its first pixel, as
 in ``cv2.warpAffine`` and :meth:`Frame.crop`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import atan2, cos, hypot, log, sin, sqrt
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -116,6 +116,10 @@ class MeshReading(NamedTuple):
     """uint8 RGB (192, 192, 3), what the network saw."""
     matrix: np.ndarray
     """float32 (2, 3): crop pixels to frame pixels."""
+    box: Box
+    """Upright box around the mesh in pixels of the frame."""
+    holds: bool
+    """A face is in the crop, and it is the track's: the boxes agree in place and size."""
 
 
 @dataclass(slots=True)
@@ -126,8 +130,6 @@ class MeshTrack:
     """The next crop; None where the track's box is to be used."""
     box: Box | None = None
     """The track's box in the last frame."""
-    failed: bool = field(default=False)
-    """The last frame held no face: do not try two crops a frame until one is found."""
 
 
 def follow(net: MeshNet, frame: Frame, face: TrackedFace, track: MeshTrack) -> MeshReading:
@@ -139,19 +141,12 @@ def follow(net: MeshNet, frame: Frame, face: TrackedFace, track: MeshTrack) -> M
     Casiez et al. 2012), never the mesh: it is what the network found in this very frame.
     """
     square = _expected(track, face)
-    reading = None
-    if square is not None:
-        reading = _read(net, frame, square)
-        if not _holds(reading, face.box):
-            reading = None if not track.failed else reading
-            square = None
-    if square is None:
+    reading = None if square is None else _read(net, frame, square, face.box)
+    if square is None or reading is None or not reading.holds:
         square = square_of_box(face)
-        reading = reading or _read(net, frame, square)
-    assert reading is not None
+        reading = _read(net, frame, square, face.box)
     track.box = face.box
-    track.failed = not _holds(reading, face.box)
-    track.square = None if track.failed else _steadied(square, square_of_mesh(reading.mesh))
+    track.square = _steadied(square, square_of_mesh(reading.mesh)) if reading.holds else None
     return reading
 
 
@@ -170,10 +165,9 @@ def square_of_mesh(mesh: np.ndarray, scale: float = CROP_SCALE) -> Square:
     across = mesh[canonical.LEFT_EYE_OUTER] - mesh[canonical.RIGHT_EYE_OUTER]
     angle = atan2(float(across[1]), float(across[0]))
     c, s = cos(angle), sin(angle)
-    level = mesh[:, :2] @ np.array([[c, -s], [s, c]], np.float32)
-    (left, top), (right, bottom) = level.min(0).tolist(), level.max(0).tolist()
-    x, y = (left + right) / 2, (top + bottom) / 2
-    side = scale * max(right - left, bottom - top, 1.0)
+    left, top, width, height = _extent(np.array([[c, s], [-s, c]], np.float32) @ mesh[:, :2].T)
+    x, y = left + width / 2, top + height / 2
+    side = scale * max(width, height, 1.0)
     return Square(c * x - s * y, s * x + c * y, side, angle)
 
 
@@ -199,15 +193,23 @@ def to_crop(mesh: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def box_of(mesh: np.ndarray) -> Box:
     """Upright box around a mesh in frame pixels."""
-    (left, top), (right, bottom) = mesh[:, :2].min(0).tolist(), mesh[:, :2].max(0).tolist()
+    return _extent(np.ascontiguousarray(mesh[:, :2].T))
+
+
+def _extent(points: np.ndarray) -> Box:
+    """Box around points (2, n): along rows, where NumPy is fast."""
+    (left, top), (right, bottom) = points.min(1).tolist(), points.max(1).tolist()
     return Box(left, top, right - left, bottom - top)
 
 
-def _read(net: MeshNet, frame: Frame, square: Square) -> MeshReading:
+def _read(net: MeshNet, frame: Frame, square: Square, track_box: Box) -> MeshReading:
     matrix = square.matrix()
     crop = frame.crop(matrix, CROP_SIDE)
-    mesh, presence = net.infer(crop)
-    return MeshReading(to_frame(mesh, matrix), mesh, presence, crop, matrix)
+    crop_mesh, presence = net.infer(crop)
+    mesh = to_frame(crop_mesh, matrix)
+    box = box_of(mesh)
+    holds = presence >= PRESENT and _agree(box, track_box)
+    return MeshReading(mesh, crop_mesh, presence, crop, matrix, box, holds)
 
 
 def _expected(track: MeshTrack, face: TrackedFace) -> Square | None:
@@ -221,15 +223,12 @@ def _expected(track: MeshTrack, face: TrackedFace) -> Square | None:
     return square
 
 
-def _holds(reading: MeshReading, box: Box) -> bool:
-    """A face is in the crop, and it is the track's: the boxes agree in place and size."""
-    if reading.presence < PRESENT:
-        return False
-    mesh_box = box_of(reading.mesh)
-    (x, y), (mesh_x, mesh_y) = box.centre, mesh_box.centre
-    side, mesh_side = sqrt(max(box.w * box.h, 1.0)), sqrt(max(mesh_box.w * mesh_box.h, 1.0))
-    near = hypot(x - mesh_x, y - mesh_y) < 0.5 * max(side, mesh_side)
-    return near and 0.4 < mesh_side / side < 2.5
+def _agree(one: Box, other: Box) -> bool:
+    """Two boxes can be of the same face: near each other, and neither much larger."""
+    (x, y), (other_x, other_y) = one.centre, other.centre
+    side, other_side = sqrt(max(one.w * one.h, 1.0)), sqrt(max(other.w * other.h, 1.0))
+    near = hypot(x - other_x, y - other_y) < 0.5 * max(side, other_side)
+    return near and 0.4 < side / other_side < 2.5
 
 
 def _steadied(now: Square, wish: Square) -> Square:

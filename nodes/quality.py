@@ -1,7 +1,7 @@
 """How much an observation of a face can be worth: :class:`Quality` and what it takes to know it."""
 
 from dataclasses import dataclass, field
-from math import exp, hypot
+from math import exp, floor, hypot, log
 from typing import NamedTuple
 
 import cv2
@@ -16,16 +16,14 @@ from .skin import SkinMap
 FACE_WIDTHS = 2.5
 """Width of a face in interocular distances."""
 
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-_BRIGHTEST, _DARKEST = 250.0, 6.0
-"""Beyond these a colour is at the end of the range. A colour is that of a cell, a mean, so that
-250 means that most of its pixels are at 255."""
-
 _CENTRAL = slice(CROP_SIDE // 6, CROP_SIDE - CROP_SIDE // 6)
 """The face within the crop of 1.5 face sides."""
 _SMOOTH, _SHARP = 0.25, 0.5
 """The ratio of :func:`sharpness` for a picture without fine detail, and for a natural one whose
 energy falls with the square of the frequency down to the pixel grid."""
+
+_COARSEST = 8.0
+"""Crop pixels in a pixel of the frame beyond which nothing can be said (faces under 16 px)."""
 
 _DEPARTED = 0.25
 """A cell whose colour differs by more than this from the track's own (natural logarithm, so about
@@ -38,6 +36,8 @@ _LEARN, _RELEARN = 2.0, 20.0
 not (a new hat is believed after a while)."""
 _ENOUGH = 0.2
 """Share of all skin cells that must be seen and known to tell light from occlusion."""
+_PERIOD = 0.1 - 1e-3
+"""Seconds between two looks."""
 _SETTLED = 5
 """Looks at a cell before its model is trusted."""
 
@@ -53,6 +53,9 @@ class FaceLooks:
     looks: np.ndarray = field(default_factory=lambda: np.zeros(GRID_SIDE * GRID_SIDE, np.float32))
     """How often each cell has been learnt from."""
     time: float | None = None
+    """Capture time of the last look."""
+    hint: "Occlusion | None" = None
+    """What the last look found."""
 
 
 class Occlusion(NamedTuple):
@@ -62,8 +65,6 @@ class Occlusion(NamedTuple):
     """Of the visible skin cells, 0 to 1."""
     departed: np.ndarray
     """bool (32, 32)."""
-    change: np.ndarray
-    """float32 (1024, 3): logarithm of colour over model, less the change of light."""
 
 
 class OcclusionHint:
@@ -81,30 +82,44 @@ class OcclusionHint:
         self._design = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
         self._cells = np.flatnonzero(canonical_face().skin.ravel())
 
-    def compare(self, looks: FaceLooks, skin: SkinMap) -> Occlusion:
-        """Find the cells of a frame that do not look like the track's own face."""
+    def hint(self, looks: FaceLooks, skin: SkinMap, time: float, learn: bool) -> Occlusion:
+        """Which cells do not look like the track's face, looked at ten times a second.
+
+        Args:
+            looks: the track's model, changed in place.
+            skin: the map of the frame.
+            time: capture time in seconds. Between two looks the last one's finding holds.
+            learn: the frame may be learnt from.
+        """
+        if looks.hint is None or looks.time is None or time - looks.time >= _PERIOD:
+            looks.hint, change = self._compare(looks, skin)
+            if learn:
+                since = 0.0 if looks.time is None else time - looks.time
+                self._learn(looks, skin, change, since)
+            looks.time = time
+        return looks.hint
+
+    def _compare(self, looks: FaceLooks, skin: SkinMap) -> tuple[Occlusion, np.ndarray]:
         seen = self._cells[skin.facing[self._cells] > 0]
         known = seen[looks.looks[seen] >= _SETTLED]
         picture = np.zeros(GRID_SIDE * GRID_SIDE, bool)
         change = np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
         change[seen] = _logarithms(skin, seen) - looks.colours[seen]
         if len(known) < len(self._cells) * _ENOUGH:
-            return Occlusion(0.0, picture.reshape(GRID_SIDE, GRID_SIDE), change)
+            return Occlusion(0.0, picture.reshape(GRID_SIDE, GRID_SIDE)), change
         change[known] -= self._light(known, change[known])
         picture[known] = np.abs(change[known]).max(1) > _DEPARTED
         share = np.count_nonzero(picture) / len(seen)
-        return Occlusion(share, picture.reshape(GRID_SIDE, GRID_SIDE), change)
+        return Occlusion(share, picture.reshape(GRID_SIDE, GRID_SIDE)), change
 
-    def learn(self, looks: FaceLooks, skin: SkinMap, found: Occlusion, time: float) -> None:
-        """Let the track's model follow what was found in a frame at a capture time in seconds."""
-        since = 0.0 if looks.time is None else time - looks.time
-        looks.time = time
+    def _learn(self, looks: FaceLooks, skin: SkinMap, change: np.ndarray, since: float) -> None:
+        assert looks.hint is not None
         seen = self._cells[skin.facing[self._cells] > 0]
         counts = looks.looks[seen] + 1
-        departed = found.departed.ravel()[seen]
+        departed = looks.hint.departed.ravel()[seen]
         slow = np.where(departed, _step(since, _RELEARN), _step(since, _LEARN))
         steps = np.where(counts <= _SETTLED, 1 / counts, slow).astype(np.float32)
-        looks.colours[seen] += steps[:, None] * found.change[seen]
+        looks.colours[seen] += steps[:, None] * change[seen]
         looks.looks[seen] = counts
 
     def _light(self, cells: np.ndarray, change: np.ndarray) -> np.ndarray:
@@ -132,8 +147,8 @@ def sharpness(crop: np.ndarray, side: float) -> float:
         crop: uint8 RGB (192, 192, 3), the mesh network's crop.
         side: the crop's side in pixels of the frame.
     """
-    step = max(1, round(CROP_SIDE / side)) if side > 0 else 1
-    if step * 4 >= CROP_SIDE // 3:
+    step = max(1.0, CROP_SIDE / side) if side > 0 else 1.0
+    if step > _COARSEST:
         return 0.0
     face = cv2.extractChannel(crop[_CENTRAL, _CENTRAL], 1)
     one, two, four = (_mean_square_difference(face, step * lag) for lag in (1, 2, 4))
@@ -141,15 +156,6 @@ def sharpness(crop: np.ndarray, side: float) -> float:
         return 0.0
     ratio = (two - one) / (four - two)
     return min(1.0, max(0.0, (ratio - _SMOOTH) / (_SHARP - _SMOOTH)))
-
-
-def exposure(skin: SkinMap) -> tuple[float, float]:
-    """Mean luma of the visible skin, 0 to 255, and the share of its cells that is clipped."""
-    colours = skin.grid.reshape(-1, 3)[skin.facing > 0]
-    if not len(colours):
-        return 0.0, 0.0
-    clipped = (colours.max(1) >= _BRIGHTEST) | (colours.max(1) <= _DARKEST)
-    return float((colours.mean(0) * _LUMA).sum()), float(np.count_nonzero(clipped)) / len(colours)
 
 
 def assess(
@@ -160,13 +166,12 @@ def assess(
     motion: float,
 ) -> Quality:
     """All of :class:`Quality` for one frame."""
-    luma, clipped = exposure(skin)
     side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
     return Quality(
         size=pose.scale * FACE_WIDTHS,
         sharpness=sharpness(reading.crop, side),
-        exposure=luma,
-        clipped=clipped,
+        exposure=skin.luma,
+        clipped=skin.clipped,
         yaw=pose.yaw,
         pitch=pose.pitch,
         roll=pose.roll,
@@ -188,8 +193,21 @@ def speed(
     return hypot(centre[0] - before[0], centre[1] - before[1]) / size / seconds
 
 
-def _mean_square_difference(image: np.ndarray, lag: int) -> float:
-    """Of pixels ``lag`` apart, along rows and columns together."""
+def _mean_square_difference(image: np.ndarray, lag: float) -> float:
+    """Of pixels ``lag`` apart, along rows and columns together.
+
+    Between whole lags it is interpolated, as the power law that it follows nearly.
+    """
+    below = floor(lag)
+    low = _whole_lag_difference(image, below)
+    if lag == below or low <= 0:
+        return low
+    high = max(low, _whole_lag_difference(image, below + 1))
+    share = log(lag / below) / log((below + 1) / below)
+    return float(low * (high / low) ** share)
+
+
+def _whole_lag_difference(image: np.ndarray, lag: int) -> float:
     along = cv2.norm(image[:, lag:], image[:, :-lag], cv2.NORM_L2SQR) / image[:, lag:].size
     down = cv2.norm(image[lag:], image[:-lag], cv2.NORM_L2SQR) / image[lag:].size
     return (along + down) / 2

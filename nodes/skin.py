@@ -27,10 +27,23 @@ _LEAST_SEEN = 0.4
 _MOST_DEPARTED = 0.34
 """Share of a region's cells that may be covered (by a hand) before it has no colour."""
 
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+_BRIGHTEST, _DARKEST = 250.0, 6.0
+"""Beyond these a cell is clipped. Its colour is a mean: at 250 most of its pixels are at 255."""
+
 _STRIP_ROWS = slice(16, 112)
 _STRIPS = (slice(0, 16), slice(CROP_SIDE - 16, CROP_SIDE))
 """Upright strips at the crop's borders, beside the head from its top to the nose: above the
 shoulders and, in a crop of 1.5 face heights, off the ears."""
+_STRIP_CORNERS = np.array(
+    [
+        (x, y, 1.0)
+        for columns in _STRIPS
+        for x in (columns.start, columns.stop - 1)
+        for y in (_STRIP_ROWS.start, _STRIP_ROWS.stop - 1)
+    ],
+    np.float32,
+).T
 
 
 class SkinMap(NamedTuple):
@@ -42,10 +55,14 @@ class SkinMap(NamedTuple):
     """bool (32, 32): skin that is turned to the camera and inside the picture."""
     facing: np.ndarray
     """float32 (1024,): 0 where not valid, rising to 1 where the cell is seen well."""
+    luma: float
+    """Mean luma of the valid cells, 0 to 255."""
+    clipped: float
+    """Share of the valid cells at an end of the range, 0 to 1."""
 
 
 class SkinMapper:
-    """Samples the map from the crop that was made for the mesh. Holds only constants and buffers."""
+    """Samples the map from the crop that was made for the mesh. Holds only constants."""
 
     def __init__(self) -> None:
         face = canonical_face()
@@ -84,12 +101,14 @@ class SkinMapper:
         np.clip(facing, 0.0, 1.0, out=facing)
         facing *= self._skin
         facing *= _inside(places, reading.matrix, frame_size)
+        colours = _box_means(reading.crop, places)
         grid = np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
-        grid[self._cells] = _box_means(reading.crop, places)
+        grid[self._cells] = colours
         all_facing = np.zeros(GRID_SIDE * GRID_SIDE, np.float32)
         all_facing[self._cells] = facing
         side = (GRID_SIDE, GRID_SIDE)
-        return SkinMap(grid.reshape(*side, 3), (all_facing > 0).reshape(side), all_facing)
+        valid = (all_facing > 0).reshape(side)
+        return SkinMap(grid.reshape(*side, 3), valid, all_facing, *_exposure(colours, facing > 0))
 
     def region_means(self, skin: SkinMap, departed: np.ndarray) -> Mapping[str, np.ndarray]:
         """Mean R, G, B of each region, weighted by how well its cells are seen.
@@ -119,15 +138,18 @@ class SkinMapper:
 
 def background_mean(reading: MeshReading, frame_size: tuple[int, int]) -> np.ndarray:
     """Mean R, G, B beside the head, float32 (3,); NaN where both sides are out of the picture."""
-    means = []
-    for columns in _STRIPS:
-        rows = (_STRIP_ROWS.start, _STRIP_ROWS.stop - 1)
-        corners = np.array([(x, y) for x in (columns.start, columns.stop - 1) for y in rows], float)
-        if _inside(corners, reading.matrix, frame_size).all():
-            means.append(cv2.mean(reading.crop[_STRIP_ROWS, columns])[:3])
+    width, height = frame_size
+    x, y = reading.matrix @ _STRIP_CORNERS
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    means = [
+        cv2.mean(reading.crop[_STRIP_ROWS, columns])[:3]
+        for columns, corners in zip(_STRIPS, inside.reshape(2, 4), strict=True)
+        if corners.all()
+    ]
     if not means:
         return np.full(3, np.nan, np.float32)
-    return np.mean(means, axis=0, dtype=np.float32)
+    mean: np.ndarray = np.array(means, np.float32).sum(0) / np.float32(len(means))
+    return mean
 
 
 def _box_means(crop: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -136,21 +158,44 @@ def _box_means(crop: np.ndarray, places: np.ndarray) -> np.ndarray:
     Averaged and interpolated in 32-bit floats: a pulse is a tenth of a level.
     """
     reach = _CELL_PIXELS // 2 + 2
-    (left, top), (right, bottom) = places.min(0).tolist(), places.max(0).tolist()
+    along = np.ascontiguousarray(places.T)
+    (left, top), (right, bottom) = along.min(1).tolist(), along.max(1).tolist()
     x0, y0 = max(0, int(left) - reach), max(0, int(top) - reach)
     part = crop[y0 : int(bottom) + reach + 1, x0 : int(right) + reach + 1]
     if part.size == 0:
         return np.zeros((len(places), 3), np.float32)
     smooth = cv2.boxFilter(part, cv2.CV_32F, (_CELL_PIXELS, _CELL_PIXELS))
-    shifted = (places - np.array((x0, y0), np.float32)).reshape(-1, 1, 2)
-    sampled = cv2.remap(smooth, shifted, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return sampled.reshape(-1, 3)
+    sampled = cv2.remap(
+        smooth,
+        along[0] - np.float32(x0),
+        along[1] - np.float32(y0),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(sampled, np.float32).reshape(-1, 3)
+
+
+def _exposure(colours: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Mean luma of the seen cells and the share of them that is clipped."""
+    count = np.count_nonzero(seen)
+    if not count:
+        return 0.0, 0.0
+    red, green, blue = np.ascontiguousarray(colours.T)
+    luma = float((seen.astype(np.float32) @ colours) @ _LUMA) / count
+    brightest = np.maximum(np.maximum(red, green), blue)
+    clipped = ((brightest >= _BRIGHTEST) | (brightest <= _DARKEST)) & seen
+    return luma, np.count_nonzero(clipped) / count
 
 
 def _inside(places: np.ndarray, matrix: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     """Bool (n,): crop places that lie inside the frame, and inside the crop."""
     width, height = frame_size
-    x, y = matrix[:, :2] @ places.T + matrix[:, 2:]
-    inside: np.ndarray = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    inside &= ((places >= 0) & (places <= CROP_SIDE - 1)).all(1)
+    across, down = np.ascontiguousarray(places.T)
+    (a, b, shift_x), (c, d, shift_y) = matrix.tolist()
+    x = across * a + down * b
+    y = across * c + down * d
+    inside: np.ndarray = (x >= -shift_x) & (x <= width - 1 - shift_x)
+    inside &= (y >= -shift_y) & (y <= height - 1 - shift_y)
+    for place in (across, down):
+        inside &= (place >= 0) & (place <= CROP_SIDE - 1)
     return inside

@@ -12,6 +12,7 @@ Two people are few: the shape serves as a common frame for everybody, not as a s
 
 import argparse
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,11 @@ GRID = canonical.GRID_SIDE
 
 PORTRAITS = {"astronaut": (225.0, 123.0, 161.0), "grace_hopper": (267.0, 234.0, 304.0)}
 """Centre x, centre y and crop side in pixels of each portrait's face."""
+PORTRAIT_FILES = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+}
+"""Package and path in it."""
 
 
 def main() -> None:
@@ -39,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     points, mirror = derive(np.random.default_rng(468))
     arrays = lay_out(points, mirror)
-    np.savez_compressed(options.out, **arrays)
+    np.savez_compressed(options.out, allow_pickle=False, **arrays)
     print(f"{options.out}: {len(points)} points, {len(arrays['triangles'])} triangles")
     if options.picture:
         cv2.imwrite(str(options.picture), picture(canonical.load(options.out))[:, :, ::-1])
@@ -70,15 +76,21 @@ def derive(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def portrait(name: str) -> np.ndarray:
-    """One of the two public-domain portraits, uint8 RGB."""
-    if name == "astronaut":
-        import skimage.data
+    """One of the two public-domain portraits, uint8 RGB.
 
-        return np.asarray(skimage.data.astronaut())
-    import matplotlib
-
-    file = Path(matplotlib.get_data_path()) / "sample_data" / f"{name}.jpg"
-    return cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+    Raises:
+        FileNotFoundError: The package that carries it is not installed.
+    """
+    package, path = PORTRAIT_FILES[name]
+    found = find_spec(package)
+    file = Path(found.origin).parent / path if found and found.origin else None
+    image = cv2.imread(str(file)) if file else None
+    if image is None:
+        raise FileNotFoundError(
+            f"portrait {name}: expected {path} in the package {package}, found none; "
+            "run pip install 'padflow[demo]'"
+        )
+    return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def versions(
@@ -132,7 +144,7 @@ def generalised_procrustes(shapes: np.ndarray, rounds: int = 10) -> np.ndarray:
         shapes = np.einsum("nki,nij->nkj", shapes, left @ right)
         mean = shapes.mean(0)
         mean = mean / np.sqrt((mean**2).sum())
-    return shapes
+    return np.asarray(shapes)
 
 
 def to_axes(points: np.ndarray) -> np.ndarray:
@@ -156,7 +168,7 @@ def to_axes(points: np.ndarray) -> np.ndarray:
     )
     moved /= np.linalg.norm(left - right)
     moved[:, 2] -= moved[[canonical.RIGHT_EYE_OUTER, canonical.LEFT_EYE_OUTER], 2].mean()
-    return moved
+    return np.asarray(moved)
 
 
 def mirror_map(points: np.ndarray) -> np.ndarray:
