@@ -86,7 +86,8 @@ class CanonicalFace:
     mirror: np.ndarray
     """int64 (468,): the point on the other half of the face; an involution."""
     triangles: np.ndarray
-    """int64 (n, 3), all turned so that their normals point at the camera (negative z)."""
+    """int64 (n, 3), all turned alike: normals point out of the face, and but for a few on the very
+    flanks at the camera (negative z)."""
     chart: np.ndarray
     """float32 (468, 2): place of each point on the grid in cells, 0 to 32, x then y."""
     normals: np.ndarray

@@ -28,6 +28,9 @@ VERSIONS = 150
 
 GRID = canonical.GRID_SIDE
 
+_MOST_SKEW = 0.1
+"""Largest distance between a point and its mirrored partner, in interocular distances."""
+
 PORTRAITS = {"astronaut": (225.0, 123.0, 161.0), "grace_hopper": (267.0, 234.0, 304.0)}
 """Centre x, centre y and crop side in pixels of each portrait's face."""
 PORTRAIT_FILES = {
@@ -174,16 +177,17 @@ def to_axes(points: np.ndarray) -> np.ndarray:
 def mirror_map(points: np.ndarray) -> np.ndarray:
     """Partner of each point under left-right mirroring, an involution.
 
-    The best one-to-one assignment of points to mirrored points is an involution wherever it is
-    unique; the few that are not are paired with themselves only if they lie on the middle line.
-
     Raises:
-        ValueError: If the nearest mirrored neighbours do not pair up.
+        ValueError: If the points do not pair up, or not within a tenth of the eyes' distance.
     """
     distance = np.linalg.norm(points[:, None] - points[None] * (-1, 1, 1), axis=2)
     _, partner = linear_sum_assignment((distance + distance.T) ** 2)
-    if not (partner[partner] == np.arange(len(points))).all():
-        raise ValueError("the mirror map is not an involution: the average face is too skew")
+    count = np.arange(len(points))
+    if not (partner[partner] == count).all() or distance[count, partner].max() > _MOST_SKEW:
+        raise ValueError(
+            "mirror map: expected points that pair up across the middle, found a face that is too "
+            "skew; look at the portraits and their crops"
+        )
     return np.asarray(partner)
 
 
@@ -197,10 +201,10 @@ def lay_out(points: np.ndarray, mirror: np.ndarray) -> dict[str, np.ndarray]:
         [cv2.pointPolygonTest(oval, tuple(map(float, m)), False) > 0 for m in middles]
     )
     triangles = mesh.simplices[inside]
-    first, second, third = (points[triangles[:, i]] for i in range(3))
-    normals = np.cross(second - first, third - first)
-    backward = normals[:, 2] > 0
-    triangles[backward] = triangles[backward][:, ::-1]
+    # On the chart, as seen from the front: on the flanks the surface itself may face backwards.
+    first, second, third = (chart[triangles[:, i]] for i in range(3))
+    (ax, ay), (bx, by) = (second - first).T, (third - first).T
+    triangles = np.where((ax * by - ay * bx < 0)[:, None], triangles, triangles[:, ::-1])
     low, high = chart[list(canonical.OVAL)].min(0), chart[list(canonical.OVAL)].max(0)
     steps = (np.arange(GRID) + 0.5) / GRID
     across, down = np.meshgrid(*(low[i] + steps * (high[i] - low[i]) for i in range(2)))
