@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from .engine import Array, Engine, Specs
 from .errors import NetworkError
 from .network import Network, Options, Precision, Preprocessing, TensorSpec
+from .openvino_library import ColorFormat, PrePostProcessor, ov
 
 _PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 

@@ -1,5 +1,7 @@
 """OpenVINO: conformance, what it puts into third-party networks, and what engines share."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,3 +146,17 @@ def test_infer_runs_in_this_thread_and_costs_little_beyond_the_request(models: P
         whole = min(cost(lambda: engine.infer({"image": picture}), time.process_time) for _ in "12")
     assert ours - bare < 60e-6, f"{(ours - bare) * 1e6:.0f} us beyond {bare * 1e3:.2f} ms"
     assert whole < 1.5 * ours, "most of the work was done by other threads"
+
+
+def test_loading_an_engine_reports_to_nobody(tmp_path: Path) -> None:
+    """OpenVINO's telemetry is neither imported nor started; a process of its own sees it afresh."""
+    network = write_sample_network(tmp_path / "sample.onnx")
+    script = (
+        "import sys, threading; from padflow.engines import load_engine; "
+        f"load_engine({str(network.path)!r}, backend='openvino').close(); "
+        "print([m for m in sys.modules if 'openvino_telemetry' in m], threading.active_count())"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.split("\n")[0] == "[] 1"
