@@ -119,7 +119,11 @@ def test_a_shipped_bundle_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert bundle_folders()["depth"] == ours
 
 
-@pytest.mark.parametrize("name", sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}")))
+SHIPPED_NAMES = [folder.parent.name for folder in sorted(SHIPPED.glob(f"*/{MANIFEST}"))]
+NONE_SHIPPED = pytest.param("", marks=pytest.mark.skip(reason="padflow ships no bundle yet"))
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES or [NONE_SHIPPED])
 def test_every_shipped_bundle_is_whole_and_runs(name: str) -> None:
     with load_engine(name) as engine:
         arrays = {
