@@ -1,0 +1,330 @@
+"""LIVE, SPOOF or UNDECIDED: the node ``decide``."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import exp, inf, isfinite, log
+from typing import Any, NamedTuple
+
+from ..graph.node import NOTHING, Begin, Contract, Finish, Node, NodeContext, Outputs, Port
+from ..graph.packet import Packet
+from .cloudevents import event_time, rfc3339
+from .evidence import Evidence, Reason
+from .fuse import RESET_REASONS, TICK
+from .payloads import Box, Event, Fused
+from .policy import MandatoryGroup, Policy, resolve_policy
+
+VERDICT = "padflow.verdict.v1"
+
+
+class State(StrEnum):
+    """What a verdict can be."""
+
+    LIVE = "LIVE"
+    SPOOF = "SPOOF"
+    UNDECIDED = "UNDECIDED"
+
+
+@dataclass(frozen=True)
+class DecideParams:
+    """Parameters of :class:`Decide`."""
+
+    policy: Policy | str = "default"
+    """The policy itself, the name of a shipped one, or the path of a YAML file. Give ``fuse`` the
+    same."""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by name of the engines before the cues (detector, mesh), to be told with every
+    verdict beside those that the evidence names."""
+
+
+@dataclass(slots=True)
+class DecideState:
+    """What is remembered of one track."""
+
+    state: State = State.UNDECIDED
+    reasons: tuple[str, ...] = (Reason.NO_EVIDENCE.value,)
+    candidate: State | None = None
+    """The state called for now, if another."""
+    candidate_since: float = inf
+    """Capture time since which it is called for without a break."""
+    poor: tuple[str, ...] = ()
+    """What the last observation that failed a quality gate failed."""
+    began: str = ""
+    """Reason code of the reset that made the state, or empty."""
+    decided: bool = False
+    """The track was LIVE or SPOOF at some time."""
+    timed_out: bool = False
+    """Passed the policy's maximum time without a decision."""
+    told: float = -inf
+    """Capture time of the newest event."""
+    latest: Packet | None = None
+    """The newest Fused."""
+
+
+class Decide(Node[DecideParams]):
+    """Applies the policy to the fused ratio of each track.
+
+    Gives ``padflow.verdict.v1`` at the first look, on every change of state, when a track stays
+    undecided past the policy's maximum time, as a heartbeat, and once with ``final`` true at the
+    end of the track. LIVE always rests on fresh values of every mandatory group.
+    """
+
+    Params = DecideParams
+
+    def __init__(self, params: DecideParams) -> None:
+        super().__init__(params)
+        self.policy = resolve_policy(params.policy)
+        self._policy_id = self.policy.id
+        self._lossless = True
+
+    @classmethod
+    def contract(cls, params: DecideParams) -> Contract:
+        """Per track."""
+        return Contract(
+            inputs={"fused": Port(Fused, "what all cues say together")},
+            outputs={"events": Port(Event, "verdicts")},
+            state="track",
+            max_gap=resolve_policy(params.policy).watching.max_gap,
+        )
+
+    def open(self, context: NodeContext) -> None:
+        """Lossless runs tell no wall-clock times, so that they can be repeated."""
+        self._lossless = context.mode == "lossless"
+
+    def new_state(self, begin: Begin) -> DecideState:
+        """Undecided, whatever stood before; a track that goes on still gets its final event."""
+        state = DecideState(began=RESET_REASONS.get(begin.reason, ""))
+        if begin.reason in ("gap", "fault") and isinstance(begin.previous, DecideState):
+            state.latest = begin.previous.latest
+            state.reasons = (state.began,)
+        return state
+
+    def process(
+        self, port: str, packets: Sequence[Packet], states: Sequence[DecideState]
+    ) -> Outputs:
+        """Judge; tell what changed and what is due."""
+        events = [
+            packet.carry(self._event(state, final=False))
+            for packet, state in zip(packets, states, strict=True)
+            if self._judge(state, packet)
+        ]
+        return {"events": events} if events else NOTHING
+
+    def finish(self, state: DecideState, finish: Finish) -> Outputs:
+        """The final verdict of a track; after a gap the track goes on and has none yet."""
+        if state.latest is None or finish.reason == "gap":
+            return NOTHING
+        return {"events": [state.latest.carry(self._event(state, final=True))]}
+
+    def _judge(self, state: DecideState, packet: Packet) -> bool:
+        """Update the state; True if it is to be told."""
+        fused = _numbers_only(packet.payload)
+        state.latest = packet._replace(payload=fused)
+        failed = self.policy.quality.failures(fused.observation)
+        if failed:
+            state.poor = failed
+        before, was_timed_out = state.state, state.timed_out
+        call = called_for(self.policy, before, fused, packet.time, state.poor)
+        settle(self.policy, state, call, packet.time)
+        state.decided |= state.state is not State.UNDECIDED
+        state.timed_out = not state.decided and fused.watched >= self.policy.watching.max_time
+        if state.timed_out:
+            state.reasons = _unique(state.reasons, [Reason.DECISION_TIMEOUT])
+        if state.began and Reason.WATCHED_TOO_SHORT.value in state.reasons:
+            state.reasons = _unique(state.reasons, [state.began])
+        changed = state.state is not before or (state.timed_out and not was_timed_out)
+        if changed or packet.time - state.told > self.policy.emission.heartbeat - TICK:
+            state.told = packet.time
+            return True
+        return False
+
+    def _event(self, state: DecideState, final: bool) -> Event:
+        packet = state.latest
+        if packet is None:
+            raise AssertionError("there is no verdict before the first look")
+        fused: Fused = packet.payload
+        seen = fused.observation
+        happened = event_time(seen.utc, packet.time, self._lossless)
+        aged = not self._lossless and packet.arrival > 0
+        holds_until = expires(self.policy, state.state, fused, packet.time)
+        data = {
+            "stream": packet.stream,
+            "track": packet.key,
+            "epoch": packet.epoch,
+            "state": state.state.value,
+            "p_live": p_live(fused.llr, self.policy.prior_live),
+            "llr": _rounded(fused.llr),
+            "reasons": list(state.reasons),
+            "evidence": [_evidence_data(e) for e in fused.evidence],
+            "box": _box_data(seen.box),
+            "media_time": _rounded(seen.media_time),
+            "frame_age_ms": round(1e3 * (time.monotonic() - packet.arrival), 1) if aged else None,
+            "expires_at": rfc3339(happened + holds_until - packet.time),
+            "engines": _engines(self.params.engines, fused.evidence),
+            "policy": self._policy_id,
+            "final": final,
+        }
+        private = {e.cue: dict(e.details) for e in fused.evidence if e.details}
+        return Event(VERDICT, f"track/{packet.key}", data, happened, {"details": private})
+
+
+class Call(NamedTuple):
+    """What the evidence of one moment calls for."""
+
+    state: State
+    reasons: tuple[str, ...]
+    live_barred: bool
+    """A rule bars LIVE, whatever the ratio: a standing LIVE ends without any dwell."""
+
+
+def called_for(
+    policy: Policy, current: State, fused: Fused, now: float, poor: tuple[str, ...]
+) -> Call:
+    """What the evidence calls for now and why, before any dwell.
+
+    Args:
+        policy: What a verdict needs.
+        current: The state that stands: its threshold is relaxed by the hysteresis margin.
+        fused: What all cues say.
+        now: Capture time in seconds.
+        poor: Reason codes to give when too few observations are usable.
+    """
+    unmet = _unmet(policy, fused, now)
+    blocked = _blocked(policy, fused, poor)
+    if fused.llr is None:
+        return Call(State.UNDECIDED, _unique(blocked, unmet, [Reason.NO_EVIDENCE]), True)
+    spoof_at, live_at = policy.thresholds
+    margin = policy.hysteresis.margin
+    live_at -= margin if current is State.LIVE else 0.0
+    spoof_at += margin if current is State.SPOOF else 0.0
+    barred = bool(blocked or unmet)
+    # A standing SPOOF is not cleared by covering the camera or turning the face away.
+    spoof_blocked = blocked and current is not State.SPOOF
+    if fused.llr <= spoof_at and not spoof_blocked and not (unmet and policy.spoof_needs_mandatory):
+        return Call(State.SPOOF, (Reason.EVIDENCE_FOR_ATTACK.value,), barred)
+    if fused.llr >= live_at and not barred:
+        return Call(State.LIVE, (Reason.EVIDENCE_FOR_LIVE.value,), False)
+    weak = () if barred else (Reason.EVIDENCE_WEAK,)
+    return Call(State.UNDECIDED, _unique(blocked, unmet, weak), barred)
+
+
+def settle(policy: Policy, state: DecideState, call: Call, now: float) -> None:
+    """Move to the state called for once it was called for long enough."""
+    if call.state is state.state:
+        state.candidate, state.candidate_since = None, inf
+        state.reasons = call.reasons
+        return
+    if call.state is not state.candidate:
+        state.candidate, state.candidate_since = call.state, now
+    if now - state.candidate_since > policy.hysteresis.dwell - TICK:
+        state.state, state.reasons = call.state, call.reasons
+        state.candidate, state.candidate_since = None, inf
+    elif state.state is State.LIVE and call.live_barred:
+        state.state, state.reasons = State.UNDECIDED, call.reasons
+        if call.state is State.UNDECIDED:
+            state.candidate, state.candidate_since = None, inf
+    elif state.state is State.UNDECIDED:
+        state.reasons = (Reason.WATCHED_TOO_SHORT.value,)
+
+
+def expires(policy: Policy, state: State, fused: Fused, now: float) -> float:
+    """Capture time at which a verdict told now ceases to hold, always after ``now``."""
+    until = now + policy.expiry
+    if state is not State.LIVE:
+        return until
+    for group in policy.mandatory:
+        ends = [e.window[1] for e in _fresh(group, fused.evidence, now)]
+        until = min(until, max(ends) + group.max_age)
+    return until
+
+
+def p_live(llr: float | None, prior_live: float) -> float | None:
+    """Probability of a living person: the logistic function of ratio plus prior log-odds."""
+    if llr is None:
+        return None
+    log_odds = llr + log(prior_live / (1 - prior_live))
+    # exp of a negative number only: never overflows
+    smaller = exp(-abs(log_odds))
+    return round((1.0 if log_odds >= 0 else smaller) / (1.0 + smaller), 6)
+
+
+def _blocked(policy: Policy, fused: Fused, poor: tuple[str, ...]) -> list[str]:
+    """Reasons why nothing may be decided from what was seen so far."""
+    reasons = []
+    if fused.watched < policy.watching.min_time:
+        reasons.append(Reason.WATCHED_TOO_SHORT.value)
+    if fused.usable_share < policy.quality.min_usable_share:
+        reasons.extend(poor or (Reason.FACE_NOT_SEEN.value,))
+    return reasons
+
+
+def _unmet(policy: Policy, fused: Fused, now: float) -> list[str]:
+    """Reasons of the mandatory groups that are missing, stale or speak for an attack."""
+    reasons: list[str] = []
+    for group in policy.mandatory:
+        fresh = _fresh(group, fused.evidence, now)
+        if any(e.llr is not None and e.llr >= group.min_llr for e in fresh):
+            continue
+        if fresh:
+            reasons.append(Reason.EVIDENCE_WEAK.value)
+        elif any(_was_valued(e) for e in fused.evidence if e.cue in group.any_of):
+            reasons += [Reason.MANDATORY_CUE_STALE.value, group.reason]
+        else:
+            reasons.append(group.reason)
+    return reasons
+
+
+def _fresh(group: MandatoryGroup, evidence: Sequence[Evidence], now: float) -> list[Evidence]:
+    """Valued evidence of the group whose window ended less than ``max_age`` seconds ago.
+
+    A window that claims to end in the future is not fresh: it would never age.
+    """
+    return [
+        e
+        for e in evidence
+        if e.cue in group.any_of and e.llr is not None and abs(now - e.window[1]) < group.max_age
+    ]
+
+
+def _numbers_only(fused: Fused) -> Fused:
+    """The same without what is no number: fuse gives none, a third party's node might."""
+    evidence = tuple(
+        e
+        if e.llr is None or isfinite(e.llr)
+        else replace(e, llr=None, reasons=(*e.reasons, Reason.NOT_A_NUMBER.value))
+        for e in fused.evidence
+    )
+    if fused.llr is not None and not isfinite(fused.llr):
+        return replace(fused, llr=None, evidence=evidence)
+    return fused if evidence == fused.evidence else replace(fused, evidence=evidence)
+
+
+def _was_valued(evidence: Evidence) -> bool:
+    return evidence.llr is not None or Reason.EVIDENCE_STALE.value in evidence.reasons
+
+
+def _unique(*parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(reason) for part in parts for reason in part))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else round(float(value), 4)
+
+
+def _box_data(box: Box) -> list[float] | None:
+    return [round(float(side), 1) for side in box] if all(map(isfinite, box)) else None
+
+
+def _evidence_data(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "cue": evidence.cue,
+        "llr": _rounded(evidence.llr),
+        "reasons": list(evidence.reasons),
+        "window": [_rounded(t) for t in evidence.window],
+    }
+
+
+def _engines(upstream: Mapping[str, str], evidence: Sequence[Evidence]) -> dict[str, str]:
+    named = {e.engine: e.engine_sha256 for e in evidence if e.engine}
+    return {**upstream, **named}

@@ -1,0 +1,140 @@
+"""Writes events as CloudEvents JSON lines: the node ``events``."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from ..graph.node import NOTHING, Contract, Node, NodeContext, Outputs, Port
+from ..graph.packet import Packet
+from .cloudevents import Envelopes, json_line
+from .payloads import Event
+
+
+class EventsFileError(OSError):
+    """The event file cannot be opened or written; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class EventsParams:
+    """Parameters of :class:`Events`."""
+
+    path: str = "-"
+    """File to write, or ``-`` for standard output."""
+    existing: Literal["auto", "append", "overwrite"] = "auto"
+    """What to do with a file that exists. ``auto``: realtime runs append, since a restarted
+    camera service must not lose its log; lossless runs overwrite, since the same input gives the
+    same file."""
+    private: bool = False
+    """Write biometric and health data (heart rate and other details of the cues) as well."""
+
+
+class Events(Node[EventsParams]):
+    """One CloudEvents 1.0 object a line, each written whole by one call and at once.
+
+    An interrupted run leaves whole lines only. A partial last line that a killed run left behind
+    is cut off when the file is appended to, and told. A full disk is an error, not a half line.
+    """
+
+    Params = EventsParams
+
+    def __init__(self, params: EventsParams) -> None:
+        super().__init__(params)
+        self._file = -1
+
+    @classmethod
+    def contract(cls, params: EventsParams) -> Contract:
+        """One instance a run."""
+        return Contract(inputs={"events": Port(Event, "events of any node")}, scope="single")
+
+    def open(self, context: NodeContext) -> None:
+        """Open the file; an unwritable path is told before anything runs.
+
+        Raises:
+            EventsFileError: the file cannot be opened or mended.
+        """
+        lossless = context.mode == "lossless"
+        self._envelopes = Envelopes(lossless, self.params.private)
+        if self.params.path == "-":
+            sys.stdout.flush()
+            self._file = os.dup(sys.stdout.fileno())
+            return
+        keep = {"auto": not lossless, "append": True, "overwrite": False}[self.params.existing]
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._file = os.open(self.params.path, flags | (0 if keep else os.O_TRUNC), 0o644)
+            lost = mend(self._file) if keep else 0
+        except OSError as error:
+            raise self._error("open", error) from error
+        if lost:
+            context.notice(
+                f"{self.params.path} ended in a partial line of {lost} bytes, left by a run that "
+                "was killed; it was cut off"
+            )
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[None]) -> Outputs:
+        """Write a line for every event.
+
+        Raises:
+            EventsFileError: a line could not be written; the file still ends in a whole line.
+        """
+        for packet in packets:
+            line = json_line(self._envelopes.wrap(packet))
+            try:
+                write_whole(self._file, line)
+            except OSError as error:
+                raise self._error("write to", error) from error
+        return NOTHING
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _error(self, doing: str, error: OSError) -> EventsFileError:
+        path = "standard output" if self.params.path == "-" else self.params.path
+        why = error.strerror or str(error)
+        return EventsFileError(
+            f"events: cannot {doing} {path}: {why}; free or repair it, or choose another file "
+            "with --events"
+        )
+
+
+def write_whole(file: int, line: bytes) -> None:
+    """Write all of a line or, to a regular file, none of it.
+
+    One call writes it, so lines of several writers do not mix. Where the system takes only a part
+    (disk full, a pipe whose reader is slow) the rest follows; if that fails, the part is cut off.
+    """
+    written = os.write(file, line)
+    while written < len(line):
+        try:
+            written += os.write(file, line[written:])
+        except OSError:
+            with suppress(OSError):  # a pipe cannot be cut: the first error is what matters
+                os.ftruncate(file, os.fstat(file).st_size - written)
+            raise
+
+
+def mend(file: int) -> int:
+    """Make a file end in a whole line: returns how many bytes of a partial one were cut off."""
+    size = os.fstat(file).st_size
+    tail, start = b"", size
+    while start > 0 and b"\n" not in tail:
+        step = min(65536, start)
+        start -= step
+        tail = os.pread(file, step, start) + tail
+    partial = tail[tail.rfind(b"\n") + 1 :]
+    if not partial:
+        return 0
+    try:
+        json.loads(partial)
+    except ValueError:
+        os.ftruncate(file, size - len(partial))
+        return len(partial)
+    os.write(file, b"\n")
+    return 0

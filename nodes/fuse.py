@@ -1,0 +1,281 @@
+"""Adds up what the cues of one track say: the node ``fuse``."""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp, isfinite
+from typing import Annotated
+
+from annotated_types import Gt
+
+from ..graph.node import NOTHING, Begin, Contract, Finish, Node, Outputs, Port
+from ..graph.packet import Packet
+from .evidence import Evidence, Reason
+from .payloads import FaceObservation, Fused
+from .policy import Correlated, CuePolicy, Policy, resolve_policy
+
+MOST_WINDOWS = 32
+"""Windows remembered per cue: bounds memory and the quadratic sum over pairs."""
+
+TICK = 1e-6
+"""Seconds by which float sums of a regular clock may fall short."""
+
+RESET_REASONS = {
+    "gap": Reason.STATE_RESET_GAP.value,
+    "epoch": Reason.STATE_RESET_EPOCH.value,
+    "fault": Reason.STATE_RESET_FAULT.value,
+}
+
+
+@dataclass(frozen=True)
+class FuseParams:
+    """Parameters of :class:`Fuse`."""
+
+    policy: Policy | str = "default"
+    """The policy itself, the name of a shipped one, or the path of a YAML file."""
+    cues: tuple[str, ...] = ("pulse",)
+    """Cues whose nodes are in the graph. What the policy asks for beyond these is reported as
+    ``engine_missing``."""
+    period: Annotated[float, Gt(0)] = 0.2
+    """Seconds of capture time between two outputs where no new evidence comes."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Look:
+    """One valued window of a cue. Ordered by when it ended."""
+
+    end: float
+    start: float
+    llr: float
+    """Nats, already clipped to the cue's limits."""
+
+
+@dataclass(slots=True)
+class CueMemory:
+    """What is remembered of one cue of one track."""
+
+    looks: list[Look] = field(default_factory=list)
+    """Newest last, at most :data:`MOST_WINDOWS`."""
+    valued: Evidence | None = None
+    """The newest evidence that had a value."""
+    silent: Evidence | None = None
+    """The newest evidence, if it had no value."""
+    ratio: float = 0.0
+    """What the looks add up to, in nats."""
+
+
+@dataclass(slots=True)
+class FuseState:
+    """What is remembered of one track."""
+
+    began: str
+    """Reason code of the reset that made the state, or empty."""
+    memories: dict[str, CueMemory] = field(default_factory=dict)
+    usable: deque[tuple[float, bool]] = field(default_factory=deque)
+    """Capture time and usability of the observations in the share window."""
+    usable_count: int = 0
+    first: float = 0.0
+    """Capture time of the first observation."""
+    latest: Packet | None = None
+    """The newest observation."""
+    emitted: float = float("-inf")
+    """Capture time of the newest output."""
+    changed: bool = False
+    """Evidence came since the newest output."""
+
+
+class Fuse(Node[FuseParams]):
+    """Keeps the newest evidence of every cue and adds the discounted ratios up.
+
+    Gives a ``Fused`` with the next observation after new evidence, at least every
+    ``params.period`` seconds of capture time, and a last one when the track ends. What comes out
+    does not depend on the order in which evidence of different windows arrived.
+    """
+
+    Params = FuseParams
+
+    def __init__(self, params: FuseParams) -> None:
+        super().__init__(params)
+        self.policy = resolve_policy(params.policy)
+        self._expected = tuple(sorted({*params.cues, *self.policy.asked_cues}))
+
+    @classmethod
+    def contract(cls, params: FuseParams) -> Contract:
+        """Per track; a gap longer than the policy allows forgets the evidence."""
+        return Contract(
+            inputs={
+                "evidence": Port(Evidence, "what the cues found"),
+                "observations": Port(FaceObservation, "every aligned face: drives the output"),
+            },
+            outputs={"fused": Port(Fused, "all cues together")},
+            state="track",
+            max_gap=resolve_policy(params.policy).watching.max_gap,
+        )
+
+    def new_state(self, begin: Begin) -> FuseState:
+        """No evidence; remembers why, so that missing cues can say it."""
+        return FuseState(began=RESET_REASONS.get(begin.reason, ""))
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[FuseState]) -> Outputs:
+        """Take evidence in, give fused ratios with observations."""
+        if port == "evidence":
+            for packet, state in zip(packets, states, strict=True):
+                self._remember(state, packet)
+            return NOTHING
+        fused = []
+        for packet, state in zip(packets, states, strict=True):
+            self._observe(state, packet)
+            if state.changed or packet.time - state.emitted > self.params.period - TICK:
+                fused.append(packet.carry(self._fuse(state, packet)))
+        return {"fused": fused} if fused else NOTHING
+
+    def finish(self, state: FuseState, finish: Finish) -> Outputs:
+        """Whatever came after the newest output."""
+        latest = state.latest
+        if latest is None or not (state.changed or latest.time > state.emitted):
+            return NOTHING
+        return {"fused": [latest.carry(self._fuse(state, latest))]}
+
+    def _remember(self, state: FuseState, packet: Packet) -> None:
+        evidence: Evidence = packet.payload
+        memory = state.memories.setdefault(evidence.cue, CueMemory())
+        take_evidence(memory, evidence, packet.time, self.policy.cue(evidence.cue))
+        state.changed = True
+
+    def _observe(self, state: FuseState, packet: Packet) -> None:
+        if state.latest is None:
+            state.first = packet.time
+        state.latest = packet
+        gates = self.policy.quality
+        good = not gates.failures(packet.payload)
+        state.usable.append((packet.time, good))
+        state.usable_count += good
+        oldest = packet.time - gates.share_window
+        while state.usable[0][0] < oldest:
+            state.usable_count -= state.usable.popleft()[1]
+
+    def _fuse(self, state: FuseState, packet: Packet) -> Fused:
+        state.emitted = packet.time
+        state.changed = False
+        evidence = tuple(self._evidence(state, packet.time))
+        ratios = {e.cue: e.llr for e in evidence if e.llr is not None}
+        return Fused(
+            llr=add_up(ratios, self.policy.correlated) if ratios else None,
+            evidence=evidence,
+            observation=packet.payload,
+            watched=packet.time - state.first,
+            usable_share=state.usable_count / len(state.usable),
+        )
+
+    def _evidence(self, state: FuseState, now: float) -> Iterable[Evidence]:
+        for cue in sorted({*self._expected, *state.memories}):
+            memory = state.memories.get(cue)
+            if memory is None:
+                yield self._missing(cue, state, now)
+            else:
+                yield in_force(cue, memory, now, self.policy.cue(cue))
+
+    def _missing(self, cue: str, state: FuseState, now: float) -> Evidence:
+        has_node = cue in self.params.cues
+        reason = Reason.WINDOW_TOO_SHORT if has_node else Reason.ENGINE_MISSING
+        reset = (state.began,) if state.began and has_node else ()
+        return Evidence(cue, (state.first, now), None, (reason.value, *reset))
+
+
+def take_evidence(memory: CueMemory, evidence: Evidence, now: float, limits: CuePolicy) -> None:
+    """Update what is remembered of a cue. A value that is no number is no evidence."""
+    start, end = evidence.window
+    finite = isfinite(start) and isfinite(end) and start <= end
+    if not finite or (evidence.llr is not None and not isfinite(evidence.llr)):
+        reasons = (*evidence.reasons, Reason.NOT_A_NUMBER.value)
+        window = (start, end) if finite else (now, now)
+        evidence = replace(evidence, llr=None, window=window, reasons=reasons)
+    if evidence.llr is None:
+        if memory.silent is None or evidence.window[1] >= memory.silent.window[1]:
+            memory.silent = evidence
+        return
+    # A window cannot reach past the frame it was made from: else its evidence would never age.
+    end = min(end, now)
+    start = min(start, end)
+    evidence = replace(evidence, window=(start, end))
+    if memory.valued is None or _rank(evidence) >= _rank(memory.valued):
+        memory.valued = evidence
+    llr = min(max(evidence.llr or 0.0, limits.min_llr), limits.max_llr)
+    insort(memory.looks, Look(end, start, llr))
+    del memory.looks[:-MOST_WINDOWS]
+    memory.ratio = accumulate(memory.looks, limits)
+
+
+def _rank(evidence: Evidence) -> tuple[float, float]:
+    """Newer is greater; of two values for one window the one that speaks less for LIVE."""
+    return evidence.window[1], -(evidence.llr or 0.0)
+
+
+def accumulate(looks: Sequence[Look], limits: CuePolicy) -> float:
+    """What several windows of one cue say together, in nats within the cue's limits.
+
+    The weighted mean of the ratios times the number of independent windows they are worth,
+    n_eff = (sum w_i)^2 / sum_ij w_i w_j r_ij (Kish's effective sample size for correlated
+    observations), where w falls with age by ``memory`` and r_ij is the greater of the windows'
+    overlap and ``rho`` to the power of the seconds between their middles. One window, or many
+    that overlap in full, count once; windows without anything in common add up.
+    """
+    newest = looks[-1].end
+    weights = [exp((look.end - newest) / limits.memory) for look in looks]
+    total = sum(weights)
+    mean = sum(w * look.llr for w, look in zip(weights, looks, strict=True)) / total
+    if limits.rho >= 1:
+        effective = 1.0
+    else:
+        shared = sum(
+            a * b * (1.0 if i == j else 2.0 * correlation(looks[i], looks[j], limits.rho))
+            for i, a in enumerate(weights)
+            for j, b in enumerate(weights[: i + 1])
+        )
+        effective = min(max(total * total / shared, 1.0), limits.max_windows)
+    return min(max(limits.weight * effective * mean, limits.min_llr), limits.max_llr)
+
+
+def correlation(a: Look, b: Look, rho: float) -> float:
+    """How much two windows of one cue have in common, 0 to 1."""
+    longer = max(a.end - a.start, b.end - b.start)
+    common = min(a.end, b.end) - max(a.start, b.start)
+    overlap = max(common, 0.0) / longer if longer > 0 else float(a.end == b.end)
+    apart = abs(a.end + a.start - b.end - b.start) / 2
+    return float(max(overlap, rho**apart))
+
+
+def in_force(cue: str, memory: CueMemory, now: float, limits: CuePolicy) -> Evidence:
+    """What a cue contributes now, with the reasons why nothing newer or nothing at all does.
+
+    What spoke for LIVE is void at ``max_age``. What spoke for an attack only fades from there:
+    a camera that is blinded must not clear the face before it.
+    """
+    valued, silent = memory.valued, memory.silent
+    if valued is None:
+        if silent is None:
+            raise AssertionError("a cue is remembered only after evidence came")
+        return silent if silent.reasons else replace(silent, reasons=(Reason.NO_EVIDENCE.value,))
+    newer = silent.reasons if silent and silent.window[1] > valued.window[1] else ()
+    over = now - valued.window[1] - limits.max_age
+    if over <= 0:
+        return replace(valued, llr=memory.ratio, reasons=newer)
+    stale = (Reason.EVIDENCE_STALE.value, *newer)
+    faded = memory.ratio * exp(-over / limits.memory) if memory.ratio < 0 else 0.0
+    return replace(valued, llr=faded if faded < -0.01 else None, reasons=stale)
+
+
+def add_up(ratios: Mapping[str, float], correlated: Iterable[Correlated]) -> float:
+    """Sum over cues in nats, of correlated cues that agree in sign only the strongest in full.
+
+    Grows with every ratio; leaving out a cue that spoke for LIVE never raises it.
+    """
+    total = sum(ratios.values())
+    for group in correlated:
+        here = [ratios[cue] for cue in group.cues if cue in ratios]
+        for side in ([r for r in here if r > 0], [r for r in here if r < 0]):
+            if side:
+                strongest = max(side, key=abs)
+                total -= group.rho * (sum(side) - strongest)
+    return total

@@ -1,0 +1,466 @@
+import json
+import math
+import time
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from padflow.graph.node import Begin, Finish, NodeContext
+from padflow.graph.packet import Packet
+from padflow.nodes.decide import Decide, DecideParams, State, called_for, expires, p_live
+from padflow.nodes.evidence import Evidence
+from padflow.nodes.fuse import Fuse, FuseParams
+from padflow.nodes.payloads import Event, Fused
+from padflow.nodes.policy import Hysteresis, Policy, Watching
+from padflow.nodes.testing import face_observation
+
+POLICY = Policy()
+SPOOF_AT, LIVE_AT = POLICY.thresholds
+KEYS = {
+    *("stream", "track", "epoch", "state", "p_live", "llr", "reasons", "evidence", "box"),
+    *("media_time", "frame_age_ms", "expires_at", "engines", "policy", "final"),
+}
+
+
+class Track:
+    """One track through fuse and decide, as the runtime would drive them."""
+
+    def __init__(self, policy: Policy = POLICY, mode: Any = "lossless", step: float = 0.04) -> None:
+        self.policy = policy
+        self.fuse = Fuse(FuseParams(policy))
+        self.decide = Decide(DecideParams(policy))
+        self.decide.open(NodeContext("decide", mode))
+        self.step = step
+        self.now = 0.0
+        self.epoch = 0
+        self.ended = False
+        self.events: list[Packet] = []
+        self.fresh("first")
+
+    def fresh(self, reason: Any) -> None:
+        previous = getattr(self, "decided", None)
+        begin = Begin("cam", 1, self.now, self.epoch, reason, previous)
+        self.fused = self.fuse.new_state(begin)
+        self.decided = self.decide.new_state(begin)
+
+    def packet(self, payload: Any) -> Packet:
+        return Packet("cam", self.now, self.epoch, 1, payload, time.monotonic())
+
+    def look(self, seconds: float = 0.0, **changes: Any) -> None:
+        """Observations at the frame rate for some seconds (at least one)."""
+        for _ in range(max(1, round(seconds / self.step))):
+            self.now += self.step
+            seen = face_observation(media_time=self.now, **changes)
+            given = self.fuse.process("observations", [self.packet(seen)], [self.fused])
+            for packet in given.get("fused", ()):
+                self.judge(packet)
+
+    def tell(self, cue: str, llr: float | None, length: float = 0.0, **more: Any) -> None:
+        reasons = ("blurred",) if llr is None else ()
+        evidence = Evidence(cue, (self.now - length, self.now), llr, reasons, **more)
+        self.fuse.process("evidence", [self.packet(evidence)], [self.fused])
+
+    def watch(self, seconds: float, **cues: float | None) -> None:
+        """Observations, with the cues' ratios given five times a second."""
+        for _ in range(round(seconds / 0.2)):
+            for cue, llr in cues.items():
+                self.tell(cue, llr)
+            self.look(0.2)
+
+    def judge(self, packet: Packet) -> None:
+        given = self.decide.process("fused", [packet], [self.decided])
+        self.events += given.get("events", ())
+
+    def stop(self, reason: Any = "end") -> None:
+        finish = Finish("cam", 1, self.now, self.epoch, reason)
+        for packet in self.fuse.finish(self.fused, finish).get("fused", ()):
+            self.judge(packet)
+        self.events += self.decide.finish(self.decided, finish).get("events", ())
+        self.ended = reason != "gap"
+
+    @property
+    def state(self) -> str:
+        return str(self.decided.state)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return dict(self.events[-1].payload.data)
+
+    def states(self) -> list[str]:
+        told = [p.payload.data["state"] for p in self.events]
+        return [s for i, s in enumerate(told) if i == 0 or s != told[i - 1]]
+
+
+def test_strong_appearance_and_pulse_are_live() -> None:
+    track = Track()
+    track.watch(3.0, depth=4.0, patch=3.0, pulse=1.0)
+    assert track.states() == ["UNDECIDED", "LIVE"]
+    assert track.last["reasons"] == ["evidence_for_live"]
+    assert track.last["llr"] >= LIVE_AT
+    assert track.last["p_live"] > 0.98
+
+
+def test_a_pulse_alone_is_never_live() -> None:
+    track = Track()
+    track.watch(30.0, pulse=9.0)
+    track.stop()
+    assert track.states() == ["UNDECIDED"]
+    assert "no_appearance_evidence" in track.last["reasons"]
+    assert track.last["p_live"] == pytest.approx(1 / (1 + math.exp(-2.0)), abs=1e-6)
+    assert {e["cue"]: e["reasons"] for e in track.last["evidence"]} == {
+        "depth": ["engine_missing"],
+        "patch": ["engine_missing"],
+        "pulse": [],
+    }
+
+
+def test_a_pulse_alone_is_never_spoof() -> None:
+    track = Track()
+    track.watch(30.0, pulse=-9.0)
+    assert track.states() == ["UNDECIDED"]
+
+
+def test_a_pulse_cannot_outvote_an_appearance_that_speaks_for_an_attack() -> None:
+    policy = replace(POLICY, cues={}, correlated=())
+    track = Track(policy)
+    track.watch(10.0, pulse=6.0, depth=-0.5)
+    assert "LIVE" not in track.states()
+    assert track.last["reasons"] == ["evidence_weak"]
+
+
+def test_strong_attack_evidence_is_spoof() -> None:
+    track = Track()
+    track.watch(3.0, patch=-5.0)
+    assert track.states() == ["UNDECIDED", "SPOOF"]
+    assert track.last["reasons"] == ["evidence_for_attack"]
+
+
+def test_spoof_can_be_made_to_need_the_mandatory_cues() -> None:
+    track = Track(replace(POLICY, spoof_needs_mandatory=True))
+    track.watch(3.0, texture=-9.0)
+    assert track.states() == ["UNDECIDED"]
+    free = Track()
+    free.watch(3.0, texture=-9.0)
+    assert free.states() == ["UNDECIDED", "SPOOF"]
+
+
+def test_no_evidence_is_undecided_with_null_numbers() -> None:
+    track = Track()
+    track.look(0.2)
+    assert track.last["p_live"] is None
+    assert track.last["llr"] is None
+    assert track.last["reasons"] == [
+        "watched_too_short",
+        "no_appearance_evidence",
+        "no_evidence",
+    ]
+
+
+def test_nothing_is_decided_before_the_minimum_time() -> None:
+    track = Track()
+    track.watch(0.9, depth=6.0, patch=6.0)
+    assert track.states() == ["UNDECIDED"]
+    assert "watched_too_short" in track.last["reasons"]
+
+
+def test_live_ends_as_soon_as_the_mandatory_evidence_is_stale() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    stale_at = track.now - 0.2 + POLICY.mandatory[0].max_age
+    while track.now < stale_at + 0.3:
+        track.look()
+        assert track.state == "LIVE" or track.now >= stale_at - 0.2
+        assert track.state != "LIVE" or track.now < stale_at + 0.2
+    track.look(1.0)
+    assert track.last["reasons"][:2] == ["mandatory_cue_stale", "no_appearance_evidence"]
+
+
+def test_live_never_outlasts_its_mandatory_evidence_in_expires_at() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    track.look(2.0)
+    assert track.last["state"] == "LIVE"
+    until = datetime.fromisoformat(track.last["expires_at"]).timestamp()
+    assert until < 2.8 + POLICY.mandatory[0].max_age + 1e-3
+
+
+def test_covering_the_camera_does_not_clear_a_spoof() -> None:
+    track = Track()
+    track.watch(3.0, patch=-6.0)
+    assert track.state == "SPOOF"
+    track.look(3.0, usable=False)
+    assert track.state == "SPOOF"
+
+
+def test_poor_pictures_bar_live_and_say_what_is_wrong() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    for _ in range(20):
+        track.tell("depth", 6.0)
+        track.tell("patch", 6.0)
+        track.look(0.2, exposure=5.0)
+    assert track.state == "UNDECIDED"
+    assert track.last["reasons"] == ["too_dark"]
+
+
+def test_a_track_that_stays_undecided_is_told_once_as_timed_out_and_may_still_be_decided() -> None:
+    track = Track(replace(POLICY, watching=Watching(max_time=5.0)))
+    track.watch(6.0, depth=1.0)
+    told = [p for p in track.events if "decision_timeout" in p.payload.data["reasons"]]
+    assert told[0].time == pytest.approx(5.0, abs=0.25)
+    track.watch(8.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    assert "decision_timeout" not in track.last["reasons"]
+
+
+def test_a_dwell_filters_a_single_outlier_and_a_margin_a_wobble() -> None:
+    fused = Fused(LIVE_AT, (Evidence("depth", (4.9, 5.0), 5.0),), face_observation(), 5.0, 1.0)
+    assert called_for(POLICY, State.UNDECIDED, fused, 5.0, ()).state is State.LIVE
+    wobble = replace(fused, llr=LIVE_AT - 0.9 * POLICY.hysteresis.margin)
+    assert called_for(POLICY, State.UNDECIDED, wobble, 5.0, ()).state is State.UNDECIDED
+    assert called_for(POLICY, State.LIVE, wobble, 5.0, ()).state is State.LIVE
+    gone = replace(fused, llr=LIVE_AT - 1.1 * POLICY.hysteresis.margin)
+    assert called_for(POLICY, State.LIVE, gone, 5.0, ()).state is State.UNDECIDED
+    attack = replace(fused, llr=SPOOF_AT + 0.9 * POLICY.hysteresis.margin)
+    assert called_for(POLICY, State.SPOOF, attack, 5.0, ()).state is State.SPOOF
+    assert called_for(POLICY, State.UNDECIDED, attack, 5.0, ()).state is State.UNDECIDED
+
+
+def test_a_live_verdict_barred_by_a_rule_ends_without_dwell_even_on_the_way_to_spoof() -> None:
+    track = Track(replace(POLICY, hysteresis=Hysteresis(margin=1.0, dwell=5.0)))
+    track.watch(8.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    track.watch(3.0, depth=-6.0, patch=-6.0)
+    assert track.state == "UNDECIDED"
+    track.watch(8.0, depth=-6.0, patch=-6.0)
+    assert track.state == "SPOOF"
+
+
+def test_an_unchanged_verdict_is_told_as_a_heartbeat() -> None:
+    track = Track()
+    track.watch(10.0, pulse=1.0)
+    times = [p.time for p in track.events]
+    steps = [b - a for a, b in pairwise(times)]
+    assert steps == pytest.approx([POLICY.emission.heartbeat] * len(steps), abs=0.05)
+    assert len(steps) >= 8
+
+
+def test_the_data_is_what_the_design_says() -> None:
+    track = Track()
+    track.tell("depth", 4.0, engine="depth_net", engine_sha256="ab" * 32, details={"mean": 0.4})
+    track.decide.params = DecideParams(POLICY, {"face_mesh": "cd" * 32})
+    track.look(0.4)
+    event: Event = track.events[-1].payload
+    data = event.data
+    assert set(data) == KEYS
+    assert event.type == "padflow.verdict.v1"
+    assert event.subject == "track/1"
+    assert data["engines"] == {"face_mesh": "cd" * 32, "depth_net": "ab" * 32}
+    assert data["box"] == [100.0, 80.0, 120.0, 150.0]
+    assert data["media_time"] == pytest.approx(track.events[-1].time)
+    assert data["policy"] == POLICY.id
+    assert "mean" not in json.dumps(data)
+    assert event.private == {"details": {"depth": {"mean": 0.4}}}
+
+
+def test_lossless_events_hold_no_wall_clock() -> None:
+    def once() -> list[dict[str, Any]]:
+        track = Track()
+        track.watch(3.0, depth=4.0, patch=-1.0, pulse=0.5)
+        track.stop()
+        return [dict(p.payload.data) | {"utc": p.payload.utc} for p in track.events]
+
+    first = once()
+    time.sleep(0.002)
+    assert first == once()
+    assert all(data["frame_age_ms"] is None for data in first)
+
+
+def test_realtime_events_tell_the_age_and_the_wall_clock() -> None:
+    track = Track(mode="realtime")
+    track.look(0.2)
+    event: Event = track.events[-1].payload
+    assert 0 <= event.data["frame_age_ms"] < 1000
+    assert event.utc == pytest.approx(time.time(), abs=5)
+    expires_at = datetime.fromisoformat(event.data["expires_at"]).timestamp()
+    assert expires_at == pytest.approx(time.time() + POLICY.expiry, abs=5)
+
+
+def test_the_capture_clock_of_the_source_dates_the_event() -> None:
+    track = Track()
+    track.look(0.2, utc=1_700_000_000.0)
+    event: Event = track.events[-1].payload
+    assert event.utc == 1_700_000_000.0
+    assert event.data["expires_at"] == "2023-11-14T22:13:23.000Z"
+
+
+def test_a_gap_gives_no_final_event_and_the_end_gives_one() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    track.stop("gap")
+    track.now += 5.0
+    track.fresh("gap")
+    track.look(0.2)
+    assert track.last["state"] == "UNDECIDED"
+    assert "state_reset_gap" in track.last["reasons"]
+    track.stop()
+    finals = [p.payload.data["final"] for p in track.events]
+    assert finals.count(True) == 1
+    assert finals[-1]
+
+
+def test_a_track_whose_last_batch_faulted_still_gets_its_final_event() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    track.fresh("fault")
+    track.fused.latest = None
+    track.stop()
+    assert track.last["final"] is True
+    assert track.last["state"] == "UNDECIDED"
+    assert track.last["reasons"] == ["state_reset_fault"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_none_from_a_foreign_fuse_are_no_evidence(bad: float) -> None:
+    node = Decide(DecideParams(POLICY))
+    state = node.new_state(Begin("cam", 1, 0.0, 0, "first"))
+    for i in range(20):
+        evidence = (Evidence("depth", (0.0, i * 0.2), bad), Evidence("patch", (bad, bad), 9.0))
+        fused = Fused(bad, evidence, face_observation(media_time=bad), 5.0, 1.0)
+        given = node.process("fused", [Packet("cam", i * 0.2, 0, 1, fused)], [state])
+        for packet in given.get("events", ()):
+            assert packet.payload.data["state"] == "UNDECIDED"
+            json.dumps(dict(packet.payload.data), allow_nan=False)
+
+
+@given(st.floats(-1e308, 1e308), st.floats(1e-9, 1 - 1e-9))
+def test_p_live_is_a_probability(llr: float, prior: float) -> None:
+    probability = p_live(llr, prior)
+    assert probability is not None
+    assert 0 <= probability <= 1
+
+
+def test_p_live_follows_bayes() -> None:
+    assert p_live(0.0, 0.5) == 0.5
+    assert p_live(math.log(3), 0.5) == pytest.approx(0.75)
+    assert p_live(0.0, 0.9) == pytest.approx(0.9)
+    assert p_live(None, 0.5) is None
+
+
+@given(st.floats(0, 1e6), st.floats(0, 2.99), st.sampled_from(list(State)))
+def test_a_verdict_expires_after_it_is_told(now: float, age: float, state: State) -> None:
+    evidence = (Evidence("depth", (now - age, now - age), 6.0),)
+    fused = Fused(6.0, evidence, face_observation(), 5.0, 1.0)
+    if state is State.LIVE and called_for(POLICY, state, fused, now, ()).state is not state:
+        return
+    assert now < expires(POLICY, state, fused, now) <= now + POLICY.expiry
+
+
+ratios = st.one_of(st.floats(-8, 8), st.sampled_from([math.nan, math.inf, -math.inf, None]))
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Evidence, gaps, epochs, faults and poor pictures in any order."""
+
+    @initialize(dwell=st.sampled_from([0.0, 0.4]), tight=st.booleans())
+    def begin(self, dwell: float, tight: bool) -> None:
+        policy = replace(POLICY, hysteresis=Hysteresis(1.0, dwell))
+        self.track = Track(policy, "realtime" if tight else "lossless", step=0.1)
+        self.valued: list[tuple[float, str]] = []
+        self.begun = 0.0
+        self.checked = 0
+        self.finals = {0: 0}
+
+    @precondition(lambda self: not self.track.ended)
+    @rule(cue=st.sampled_from(["depth", "patch", "pulse", "other"]), llr=ratios)
+    def evidence(self, cue: str, llr: float | None) -> None:
+        self.track.tell(cue, llr, length=0.5)
+        if llr is not None and math.isfinite(llr):
+            self.valued.append((self.track.now, cue))
+
+    @precondition(lambda self: not self.track.ended)
+    @rule(seconds=st.sampled_from([0.1, 0.6, 1.5, 4.0]), good=st.booleans())
+    def frames(self, seconds: float, good: bool) -> None:
+        self.track.look(seconds, usable=good)
+
+    @precondition(lambda self: not self.track.ended)
+    @rule(seconds=st.sampled_from([1.5, 3.0]))
+    def convincing(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.2)):
+            self.evidence("depth", 6.0)
+            self.evidence("patch", 5.0)
+            self.track.look(0.2)
+
+    @precondition(lambda self: not self.track.ended)
+    @rule(kind=st.sampled_from(["gap", "epoch", "fault"]))
+    def reset(self, kind: str) -> None:
+        self.holds()
+        if kind != "fault":
+            self.track.stop(kind)
+            self.track.ended = False
+            self.holds()
+        if kind == "epoch":
+            self.track.epoch += 1
+            self.finals[self.track.epoch] = 0
+        self.track.now += 3.0
+        self.begun = self.track.now
+        self.track.fresh(kind)
+
+    @precondition(lambda self: not self.track.ended)
+    @rule()
+    def end(self) -> None:
+        self.track.stop()
+
+    @precondition(lambda self: self.track.ended)
+    @rule()
+    def stay_ended(self) -> None:
+        """Nothing more happens."""
+
+    @invariant()
+    def holds(self) -> None:
+        track = getattr(self, "track", None)
+        if track is None:
+            return
+        for packet in track.events[self.checked :]:
+            self.check(packet)
+        self.checked = len(track.events)
+        if track.ended and any(p.epoch == track.epoch for p in track.events):
+            assert self.finals[track.epoch] == 1
+
+    def check(self, packet: Packet) -> None:
+        data = packet.payload.data
+        line = json.dumps(dict(data), allow_nan=False)
+        assert set(json.loads(line)) == KEYS
+        assert data["reasons"]
+        assert (data["p_live"] is None) == (data["llr"] is None)
+        assert all(e["reasons"] for e in data["evidence"] if e["llr"] is None)
+        happened = packet.payload.utc
+        until = datetime.fromisoformat(data["expires_at"]).timestamp()
+        assert until > happened - 1e-3
+        if data["final"]:
+            self.finals[packet.epoch] += 1
+            assert self.finals[packet.epoch] == 1
+        if data["state"] == "LIVE":
+            oldest = packet.time - POLICY.mandatory[0].max_age
+            assert any(
+                self.begun <= t and oldest < t <= packet.time and cue in ("depth", "patch")
+                for t, cue in self.valued
+            ), "LIVE without a fresh mandatory value"
+            assert data["llr"] >= LIVE_AT - POLICY.hysteresis.margin - 1e-3 or self.dwelling()
+        if data["state"] == "SPOOF":
+            assert data["llr"] <= SPOOF_AT + POLICY.hysteresis.margin + 1e-3 or self.dwelling()
+
+    def dwelling(self) -> bool:
+        return self.track.policy.hysteresis.dwell > 0
+
+
+TestAnySequence = AnySequence.TestCase
+TestAnySequence.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
