@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, MultipleOf
 
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
@@ -26,7 +26,7 @@ class AlignParams:
 
     scale: Annotated[float, Interval(ge=1.0, le=4.0)] = 1.5
     """Side of the face crops over the longer side of the face's box (the mesh's, eyes level)."""
-    size: Annotated[int, Interval(ge=32, le=1024)] = 256
+    size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = 256
     """Side of the face crops in pixels."""
     cadence_hz: Annotated[float, Ge(0)] = 5.0
     """Face crops a second of capture time, at most; 0 makes none."""
@@ -154,14 +154,13 @@ class Align(Node[AlignParams]):
     def _crop_is_due(self, time: float, state: AlignState) -> bool:
         if self.params.cadence_hz <= 0:
             return False
-        if state.crop_due is not None and time < state.crop_due:
-            return False
         period = 1.0 / self.params.cadence_hz
         due = time if state.crop_due is None else state.crop_due
-        # Counted from when it was due, so that the cadence holds between frames; from now after
-        # a pause, so that no burst follows it. The millisecond lets a frame be in time that comes
-        # a rounding error early.
-        state.crop_due = max(due, time - period) + period - 1e-3 * period
+        if time < due - 1e-3 * period:  # forgives a rounding error of the clock
+            return False
+        # From when it was due, so that the cadence does not depend on where the frames fall; from
+        # now after a pause, so that no burst follows it.
+        state.crop_due = due + period if due + period > time else time + period
         return True
 
     def _crop(self, face: TrackedFace, reading: MeshReading, quality: Quality) -> FaceCrop:

@@ -5,7 +5,7 @@ in ``cv2.warpAffine`` and :meth:`Frame.crop`.
 """
 
 from dataclasses import dataclass
-from math import atan2, cos, hypot, log, sin, sqrt
+from math import atan2, cos, exp, hypot, isfinite, log, sin, sqrt
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -85,8 +85,10 @@ class MeshNet:
         found = self._engine.infer({"image": crop[None]})
         mesh: np.ndarray = found["landmarks"].reshape(canonical.MESH_POINTS, 3)
         mesh[:, :2] -= 0.5  # the network counts from the corner of the first pixel
-        logit = float(found["presence"].item())
-        return mesh, _sigmoid(logit)
+        presence = _sigmoid(float(found["presence"].item()))
+        if not isfinite(presence + float(mesh.sum())):
+            return np.zeros_like(mesh), 0.0  # a network's NaN is no face
+        return mesh, presence
 
     def close(self) -> None:
         """Give the engine back."""
@@ -246,4 +248,4 @@ def _steadied(now: Square, wish: Square) -> Square:
 
 
 def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + float(np.exp(-min(max(logit, -60.0), 60.0))))
+    return 1.0 / (1.0 + exp(-min(max(logit, -60.0), 60.0)))

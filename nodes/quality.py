@@ -109,7 +109,7 @@ class OcclusionHint:
             return Occlusion(0.0, picture.reshape(GRID_SIDE, GRID_SIDE)), change
         change[known] -= self._light(known, change[known])
         picture[known] = np.abs(change[known]).max(1) > _DEPARTED
-        share = np.count_nonzero(picture) / len(seen)
+        share = int(np.count_nonzero(picture)) / len(seen)
         return Occlusion(share, picture.reshape(GRID_SIDE, GRID_SIDE)), change
 
     def _learn(self, looks: FaceLooks, skin: SkinMap, change: np.ndarray, since: float) -> None:

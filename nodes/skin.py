@@ -177,14 +177,14 @@ def _box_means(crop: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def _exposure(colours: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
     """Mean luma of the seen cells and the share of them that is clipped."""
-    count = np.count_nonzero(seen)
+    count = int(np.count_nonzero(seen))
     if not count:
         return 0.0, 0.0
     red, green, blue = np.ascontiguousarray(colours.T)
     luma = float((seen.astype(np.float32) @ colours) @ _LUMA) / count
     brightest = np.maximum(np.maximum(red, green), blue)
     clipped = ((brightest >= _BRIGHTEST) | (brightest <= _DARKEST)) & seen
-    return luma, np.count_nonzero(clipped) / count
+    return luma, int(np.count_nonzero(clipped)) / count
 
 
 def _inside(places: np.ndarray, matrix: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:

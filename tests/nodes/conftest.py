@@ -82,7 +82,7 @@ def warped() -> Callable[..., np.ndarray]:
         shift: tuple[float, float] = (0.0, 0.0),
     ) -> np.ndarray:
         matrix = cv2.getRotationMatrix2D(about, -angle, scale)
-        matrix[:, 2] += shift
+        matrix[:, 2] += np.array(shift)
         size = (image.shape[1], image.shape[0])
         return np.asarray(
             cv2.warpAffine(

@@ -1,0 +1,323 @@
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from padflow.graph.node import Begin, NodeContext
+from padflow.graph.packet import Packet
+from padflow.nodes import canonical
+from padflow.nodes.align import Align, AlignParams, AlignState
+from padflow.nodes.frame import Frame
+from padflow.nodes.payloads import (
+    Box,
+    FaceCrop,
+    FaceObservation,
+    Quality,
+    SkinSample,
+    TrackedFace,
+)
+
+FrameOf = Callable[..., Frame]
+FaceIn = Callable[..., TrackedFace]
+ClipFrames = Callable[[Path, int], Iterator[Frame]]
+Warp = Callable[..., np.ndarray]
+
+FIRST = Begin("door", 1, 0.0, 0, "first")
+
+
+@pytest.fixture
+def align(models: Path) -> Iterator[Align]:
+    node = Align(AlignParams())
+    node.open(NodeContext("align", "lossless"))
+    yield node
+    node.close()
+
+
+class Run:
+    """Feeds one track and keeps what came out."""
+
+    def __init__(self, node: Align) -> None:
+        self.node = node
+        self.state: AlignState = node.new_state(FIRST)
+        self.observations: list[FaceObservation] = []
+        self.skin: list[SkinSample] = []
+        self.crops: list[tuple[float, FaceCrop]] = []
+
+    def feed(self, face: TrackedFace, time: float) -> FaceObservation:
+        packet = Packet("door", time, 0, 1, face, arrival=7.0)
+        outputs = self.node.process("tracks", [packet], [self.state])
+        for port in ("observations", "skin", "crops"):
+            assert all(p.time == time and p.key == 1 and p.arrival == 7.0 for p in outputs[port])
+        observation: FaceObservation = outputs["observations"][0].payload
+        sample: SkinSample = outputs["skin"][0].payload
+        assert len(outputs["observations"]) == len(outputs["skin"]) == 1
+        assert sample.usable == observation.usable
+        self.observations.append(observation)
+        self.skin.append(sample)
+        self.crops += [(p.time, p.payload) for p in outputs["crops"]]
+        return observation
+
+
+def follow_clip(node: Align, frames: Iterator[Frame], first_box: Box) -> Run:
+    """Runs a track over a clip; its box is where the face was last seen, as a tracker's would."""
+    run, box = Run(node), first_box
+    for frame in frames:
+        time = frame.media_time
+        assert time is not None
+        observation = run.feed(TrackedFace(frame, box, False, 0.9, None, 0.0, 0.0), time)
+        box = observation.box if observation.usable else box
+    return run
+
+
+def test_outputs_are_what_the_payloads_promise(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    run = Run(align)
+    frame = frame_of(astronaut)
+    for step in range(4):
+        observation = run.feed(face_in(frame, astronaut_box), step / 25)
+    assert observation.usable
+    assert observation.frame_size == (512, 512)
+    right_eye, left_eye, nose, right_mouth, left_mouth = observation.landmarks
+    assert observation.landmarks.dtype == np.float32
+    assert right_eye == pytest.approx((201, 99), abs=4)
+    assert left_eye == pytest.approx((247, 101), abs=4)
+    assert right_eye[0] < nose[0] < left_eye[0]
+    assert right_mouth[0] < left_mouth[0]
+    assert right_mouth[1] > nose[1] > left_eye[1]
+    assert observation.quality.motion < 0.1  # the picture stands still
+    assert all(type(value) is float for value in astuple(observation.quality))
+    skin = run.skin[-1]
+    assert skin.grid.shape == (32, 32, 3)
+    assert skin.grid.dtype == np.float32
+    assert skin.valid.dtype == bool
+    assert set(skin.regions) == set(canonical.REGIONS)
+    for cheek in ("right_cheek", "left_cheek"):
+        red, green, blue = skin.regions[cheek]
+        assert red > green > blue
+    assert skin.background.shape == (3,)
+    assert skin.quality is observation.quality
+
+
+def test_crop_is_level_and_at_its_scale(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn,
+    warped: Warp,
+) -> None:  # fmt: skip
+    frame = frame_of(warped(astronaut, (225.0, 123.0), angle=25.0))
+    node = Align(AlignParams(scale=2.0, size=128))
+    node.open(NodeContext("align", "lossless"))
+    try:
+        run = Run(node)
+        for step in range(6):
+            run.feed(face_in(frame, astronaut_box), step / 5)
+    finally:
+        node.close()
+    _, crop = run.crops[-1]
+    assert crop.image.shape == (128, 128, 3)
+    assert crop.image.dtype == np.uint8
+    assert crop.matrix.shape == (2, 3)
+    assert crop.scale == 2.0
+    eyes = crop.mesh[[canonical.RIGHT_EYE_OUTER, canonical.LEFT_EYE_OUTER]]
+    assert eyes[0, 1] == pytest.approx(eyes[1, 1], abs=0.5)
+    extent = np.ptp(crop.mesh[:, :2], axis=0).max()
+    assert extent == pytest.approx(128 / 2.0, abs=0.5)
+    # The picture is what the matrix says: the frame's pixels at the crop's.
+    rgb = frame.picture.to_ndarray(format="rgb24")
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    truth = cv2.warpAffine(rgb, crop.matrix, (128, 128), flags=flags).astype(float)
+    assert np.abs(crop.image - truth)[8:-8, 8:-8].mean() < 6
+
+
+@pytest.mark.parametrize("rate", [7.0, 25.0, 29.97, 60.0])
+def test_crops_come_at_their_cadence_of_capture_time(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn,
+    rate: float,
+) -> None:  # fmt: skip
+    run = Run(align)
+    frame = frame_of(astronaut)
+    count = int(3 * rate)
+    for step in range(count):
+        run.feed(face_in(frame, astronaut_box), 100.0 + step / rate)
+    times = [time for time, _ in run.crops]
+    assert len(times) == pytest.approx(3 * 5, abs=1)
+    assert min(b - a for a, b in pairwise(times)) > 0.2 - 1 / rate - 1e-9
+    # After a pause there is no burst.
+    before = len(run.crops)
+    for step in range(3):
+        run.feed(face_in(frame, astronaut_box), 103.9 + step / 100)
+    assert len(run.crops) - before == 1
+
+
+def test_no_crops_where_the_cadence_is_zero(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    node = Align(AlignParams(cadence_hz=0))
+    node.open(NodeContext("align", "lossless"))
+    try:
+        run = Run(node)
+        run.feed(face_in(frame_of(astronaut), astronaut_box), 0.0)
+    finally:
+        node.close()
+    assert run.observations[0].usable
+    assert not run.crops
+
+
+def test_corrupt_dark_and_lost_are_not_usable(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    run = Run(align)
+    good = frame_of(astronaut)
+    assert run.feed(face_in(good, astronaut_box), 0.0).usable
+    assert not run.feed(face_in(frame_of(astronaut, corrupt=True), astronaut_box), 0.04).usable
+    assert run.feed(face_in(good, astronaut_box), 0.08).usable
+    assert not run.feed(face_in(good, astronaut_box, lost_for=0.6), 0.12).usable
+    black = run.feed(face_in(frame_of(np.zeros_like(astronaut)), astronaut_box), 0.16)
+    assert not black.usable
+    assert black.box == astronaut_box
+    assert black.quality.presence < 0.5
+    assert run.feed(face_in(good, astronaut_box), 0.2).usable
+    assert len(run.crops) == 2  # 0.0 and 0.2, none of the bad ones
+    learnt = run.state.looks.looks.max()
+    assert learnt <= 2
+
+
+def test_a_networks_nan_is_no_face(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = Run(align)
+    frame = frame_of(astronaut)
+    assert run.feed(face_in(frame, astronaut_box), 0.0).usable
+    with monkeypatch.context() as patch:
+        broken = {
+            "landmarks": np.full((1, 468, 3), np.nan, np.float32),
+            "presence": np.full((1, 1), 9.0, np.float32),
+        }
+        assert align._net is not None
+        patch.setattr(align._net._engine, "infer", lambda arrays: broken)
+        observation = run.feed(face_in(frame, astronaut_box), 0.04)
+    assert not observation.usable
+    assert observation.quality.presence == 0.0
+    assert np.isfinite(observation.landmarks).all()
+    assert np.isfinite(astuple(observation.quality)).all()
+    assert run.feed(face_in(frame, astronaut_box), 0.08).usable
+
+
+def test_presence_has_hysteresis(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    """A face fading into grey passes both thresholds, later on its way out than on its way in."""
+    grey = np.full_like(astronaut, 128)
+
+    def faded(share: float) -> Frame:
+        return frame_of((astronaut * (1 - share) + grey * share).astype(np.uint8))
+
+    run = Run(align)
+    shares = np.linspace(0.8, 1.0, 41)
+    out = [run.feed(face_in(faded(s), astronaut_box), i / 25) for i, s in enumerate(shares)]
+    back = [
+        run.feed(face_in(faded(s), astronaut_box), 3 + i / 25) for i, s in enumerate(shares[::-1])
+    ]
+    assert out[0].usable
+    assert not out[-1].usable
+    assert back[-1].usable
+    for observation, before in zip(run.observations[1:], run.observations, strict=False):
+        bound = 0.5 if before.usable else 0.8
+        if observation.usable:
+            assert observation.quality.presence >= bound
+
+
+def test_tracks_of_one_call_do_not_mix(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    pair = np.hstack([astronaut, astronaut[:, ::-1]])
+    frame = frame_of(pair)
+    other_box = astronaut_box._replace(x=1023 - astronaut_box.x - astronaut_box.w)
+    boxes = {1: astronaut_box, 2: other_box}
+    alone = {key: align.new_state(FIRST) for key in boxes}
+    together = {key: align.new_state(FIRST) for key in boxes}
+    for step in range(3):
+        packets = [Packet("door", step / 25, 0, key, face_in(frame, boxes[key])) for key in boxes]
+        both = align.process("tracks", packets, [together[key] for key in boxes])
+        assert [p.key for p in both["observations"]] == [1, 2]
+        for packet, observed in zip(packets, both["observations"], strict=True):
+            assert packet.key is not None
+            single = align.process("tracks", [packet], [alone[packet.key]])["observations"][0]
+            assert single.payload.quality == observed.payload.quality
+            assert single.payload.box == observed.payload.box
+    first, second = (p.payload for p in both["observations"])
+    assert first.box.centre[0] + second.box.centre[0] == pytest.approx(1023, abs=2)
+
+
+def test_state_survives_export(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    frame = frame_of(astronaut)
+    run = Run(align)
+    for step in range(6):
+        run.feed(face_in(frame, astronaut_box), step / 25)
+    copy = Run(align)
+    copy.state = align.restore_state(pickle.loads(pickle.dumps(align.export_state(run.state))))
+    for step in range(6, 12):
+        here = run.feed(face_in(frame, astronaut_box), step / 25)
+        there = copy.feed(face_in(frame, astronaut_box), step / 25)
+        assert here.quality == there.quality
+        assert (run.skin[-1].grid == copy.skin[-1].grid).all()
+    assert [t for t, _ in run.crops][-1] == [t for t, _ in copy.crops][-1]
+
+
+def test_contract_keeps_state_by_track() -> None:
+    contract = Align.contract(AlignParams(max_gap=0.7))
+    assert contract.state == "track"
+    assert contract.max_gap == 0.7
+    assert {name: port.type for name, port in contract.outputs.items()} == {
+        "observations": FaceObservation,
+        "skin": SkinSample,
+        "crops": FaceCrop,
+    }
+    assert contract.inputs["tracks"].type is TrackedFace
+
+
+@pytest.mark.parametrize(
+    ("clip", "box"),
+    [
+        ("webcam_a_53s.mp4", Box(150, 90, 110, 130)),
+        ("webcam_b_31s.mp4", Box(150, 90, 110, 130)),
+    ],
+)
+def test_follows_real_faces_through_a_clip(
+    align: Align, shared_data: Path, clip_frames: ClipFrames, clip: str, box: Box
+) -> None:
+    run = follow_clip(align, clip_frames(shared_data / "clips" / clip, 500), box)
+    qualities = [o.quality for o in run.observations]
+    assert len(qualities) == 500
+    assert np.mean([o.usable for o in run.observations]) > 0.95
+    assert np.percentile([q.presence for q in qualities], 5) > 0.95
+    # The face fills about the same part of the picture throughout; the mesh never ran away.
+    sizes = np.array([q.size for q in qualities])
+    assert sizes.min() > 0.75 * np.median(sizes)
+    assert sizes.max() < 1.3 * np.median(sizes)
+    # Talking and turning is no occlusion.
+    assert np.percentile([q.occlusion for q in qualities], 95) < 0.08
+    for name in canonical.REGIONS:
+        red, green, blue = np.median([s.regions[name] for s in run.skin], axis=0)
+        assert red > green > blue, name
+    assert_still_cells_are_stable(run.skin, qualities)
+
+
+def assert_still_cells_are_stable(skin: list[SkinSample], qualities: list[Quality]) -> None:
+    """Over the second in which the head moves least, cells keep their colour."""
+    motion = np.array([q.motion for q in qualities])
+    start = int(np.argmin(np.convolve(motion, np.ones(25), "valid")))
+    window = skin[start : start + 25]
+    valid = np.all([s.valid for s in window], axis=0)
+    assert valid.sum() > 300
+    spread = np.std([s.grid[valid] for s in window], axis=0)
+    contrast = np.std(np.mean([s.grid[valid] for s in window], axis=0), axis=0)
+    assert np.median(spread) < 1.5
+    assert np.median(spread) < 0.1 * contrast.max()
