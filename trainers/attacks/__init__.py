@@ -1,0 +1,1 @@
+"""Renders faces and presentation attacks: the demonstration's feed, and what training adds."""
