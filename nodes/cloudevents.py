@@ -54,7 +54,7 @@ class Envelopes:
     def wrap(self, packet: Packet) -> dict[str, Any]:
         """The CloudEvent of a packet that carries an :class:`Event`, ready for JSON."""
         event: Event = packet.payload
-        data = jsonable(event.data)
+        data = {"stream": packet.stream, "epoch": packet.epoch, **jsonable(event.data)}
         if self._private and event.private:
             data["private"] = jsonable(event.private)
         kind = event.type.removeprefix("padflow.").rsplit(".v", 1)[0]

@@ -321,7 +321,7 @@ def _evidence_data(evidence: Evidence) -> dict[str, Any]:
         "cue": evidence.cue,
         "llr": _rounded(evidence.llr),
         "reasons": list(evidence.reasons),
-        "window": [_rounded(t) for t in evidence.window],
+        "window": [_rounded(t) or 0.0 for t in evidence.window],
     }
 
 

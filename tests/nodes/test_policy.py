@@ -1,6 +1,7 @@
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def test_costs_move_the_thresholds_outwards_only() -> None:
         ({"motion": 20.0}, "too_much_motion"),
     ],
 )
-def test_each_gate_tells_its_reason(change: dict[str, float], reason: str) -> None:
+def test_each_gate_tells_its_reason(change: dict[str, Any], reason: str) -> None:
     gates = Policy().quality
     assert gates.failures(face_observation()) == ()
     assert gates.failures(face_observation(**change)) == (reason,)
@@ -198,4 +199,5 @@ def test_each_gate_tells_its_reason(change: dict[str, float], reason: str) -> No
 
 @pytest.mark.parametrize("name", ["size", "presence", "sharpness", "exposure", "yaw", "motion"])
 def test_nan_quality_passes_no_gate(name: str) -> None:
-    assert Policy().quality.failures(face_observation(**{name: math.nan}))
+    bad: dict[str, Any] = {name: math.nan}
+    assert Policy().quality.failures(face_observation(**bad))
