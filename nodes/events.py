@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -122,6 +123,8 @@ def write_whole(file: int, line: bytes) -> None:
 
 def mend(file: int) -> int:
     """Make a file end in a whole line: returns how many bytes of a partial one were cut off."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe or device has no past
+        return 0
     size = os.fstat(file).st_size
     tail, start = b"", size
     while start > 0 and b"\n" not in tail:

@@ -86,18 +86,16 @@ def test_a_whole_last_line_without_its_newline_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"id":"a"}')
     assert write(EventsParams(str(path), "append"), [event(1)]) == []
-    assert [line["id"] for line in lines(path)][0] == "a"
+    assert lines(path)[0]["id"] == "a"
 
 
-@given(
-    st.lists(st.binary(max_size=50).map(lambda b: b.replace(b"\n", b"")), max_size=5), st.binary()
-)
+unbroken = st.binary(max_size=50).map(lambda content: content.replace(b"\n", b""))
+
+
+@given(st.lists(unbroken, max_size=5), unbroken)
 @settings(deadline=None)
 def test_mending_keeps_every_whole_line(whole: list[bytes], tail: bytes) -> None:
-    tail = tail.replace(b"\n", b"")
     kept = b"".join(line + b"\n" for line in whole)
-    read, written = os.pipe()
-    os.close(read), os.close(written)
     file = os.memfd_create("events")
     try:
         os.write(file, kept + tail)
@@ -228,7 +226,7 @@ def test_verdicts_follow_their_schema(mode: Any, private: bool) -> None:
     node = Decide(DecideParams())
     node.open(NodeContext("decide", mode))
     state = node.new_state(Begin("cam", 1, 0.0, 0, "first"))
-    emitted = []
+    emitted: list[Packet] = []
     for i in range(40):
         evidence = (
             Evidence("pulse", (0.0, i / 5), None, ("window_too_short",)),
