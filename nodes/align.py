@@ -19,6 +19,19 @@ from .pose import PoseSolver
 from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, speed
 from .skin import SkinMapper, background_mean
 
+_FIVE_POINTS = np.array(
+    [
+        *canonical.RIGHT_EYE_CORNERS,
+        *canonical.LEFT_EYE_CORNERS,
+        canonical.NOSE_TIP,
+        canonical.RIGHT_MOUTH_CORNER,
+        canonical.LEFT_MOUTH_CORNER,
+    ]
+)
+_FIVE_WEIGHTS = np.zeros((5, 7), np.float32)
+_FIVE_WEIGHTS[0, 0:2] = _FIVE_WEIGHTS[1, 2:4] = 0.5
+_FIVE_WEIGHTS[[2, 3, 4], [4, 5, 6]] = 1.0
+
 
 @dataclass(frozen=True)
 class AlignParams:
@@ -47,7 +60,7 @@ class AlignState:
     """What is kept of a track. Picklable."""
 
     mesh: MeshTrack = field(default_factory=MeshTrack)
-    looks: FaceLooks = field(default_factory=FaceLooks)
+    looks: FaceLooks = field(default_factory=FaceLooks.unknown)
     present: bool = False
     """The last frame held the face, with hysteresis."""
     seen: tuple[float, float, float] | None = None
@@ -176,12 +189,7 @@ class Align(Node[AlignParams]):
 
 def five_landmarks(mesh: np.ndarray) -> np.ndarray:
     """Right eye, left eye, nose tip, right and left mouth corner, float32 (5, 2)."""
-    landmarks = np.empty((5, 2), np.float32)
-    landmarks[0] = mesh[list(canonical.RIGHT_EYE_CORNERS), :2].mean(0)
-    landmarks[1] = mesh[list(canonical.LEFT_EYE_CORNERS), :2].mean(0)
-    landmarks[2] = mesh[canonical.NOSE_TIP, :2]
-    landmarks[3] = mesh[canonical.RIGHT_MOUTH_CORNER, :2]
-    landmarks[4] = mesh[canonical.LEFT_MOUTH_CORNER, :2]
+    landmarks: np.ndarray = _FIVE_WEIGHTS @ mesh[_FIVE_POINTS, :2]
     return landmarks
 
 

@@ -1,6 +1,6 @@
 """How much an observation of a face can be worth: :class:`Quality` and what it takes to know it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import exp, floor, hypot, log
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ _LEARN, _RELEARN = 2.0, 20.0
 not (a new hat is believed after a while)."""
 _ENOUGH = 0.2
 """Share of all skin cells that must be seen and known to tell light from occlusion."""
-_PERIOD = 0.1 - 1e-3
+_PERIOD = 0.2 - 1e-3
 """Seconds between two looks."""
 _SETTLED = 5
 """Looks at a cell before its model is trusted."""
@@ -46,16 +46,20 @@ _SETTLED = 5
 class FaceLooks:
     """What the skin of a track looked like lately: its own slowly learnt model. Picklable."""
 
-    colours: np.ndarray = field(
-        default_factory=lambda: np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
-    )
-    """Logarithms of the cells' colours."""
-    looks: np.ndarray = field(default_factory=lambda: np.zeros(GRID_SIDE * GRID_SIDE, np.float32))
-    """How often each cell has been learnt from."""
+    colours: np.ndarray
+    """float32 (3, n): logarithms of the colours of the canonical face's n skin cells."""
+    looks: np.ndarray
+    """float32 (n,): how often each cell has been learnt from."""
     time: float | None = None
     """Capture time of the last look."""
     hint: "Occlusion | None" = None
     """What the last look found."""
+
+    @classmethod
+    def unknown(cls) -> "FaceLooks":
+        """Nothing is known yet."""
+        count = int(canonical_face().skin.sum())
+        return cls(np.zeros((3, count), np.float32), np.zeros(count, np.float32))
 
 
 class Occlusion(NamedTuple):
@@ -79,11 +83,12 @@ class OcclusionHint:
     def __init__(self) -> None:
         side = (np.arange(GRID_SIDE, dtype=np.float32) + 0.5) / GRID_SIDE * 2 - 1
         x, y = np.meshgrid(side, side)
-        self._design = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
         self._cells = np.flatnonzero(canonical_face().skin.ravel())
+        design = np.stack([np.ones_like(x), x, y]).reshape(3, -1)
+        self._design = np.ascontiguousarray(design[:, self._cells])
 
     def hint(self, looks: FaceLooks, skin: SkinMap, time: float, learn: bool) -> Occlusion:
-        """Which cells do not look like the track's face, looked at ten times a second.
+        """Which cells do not look like the track's face, looked at five times a second.
 
         Args:
             looks: the track's model, changed in place.
@@ -100,38 +105,40 @@ class OcclusionHint:
         return looks.hint
 
     def _compare(self, looks: FaceLooks, skin: SkinMap) -> tuple[Occlusion, np.ndarray]:
-        seen = self._cells[skin.facing[self._cells] > 0]
-        known = seen[looks.looks[seen] >= _SETTLED]
+        facing = skin.facing[self._cells]
+        seen = facing > 0
+        change = _logarithms(skin, self._cells) - looks.colours
+        known = np.flatnonzero(seen & (looks.looks >= _SETTLED))
         picture = np.zeros(GRID_SIDE * GRID_SIDE, bool)
-        change = np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
-        change[seen] = _logarithms(skin, seen) - looks.colours[seen]
-        if len(known) < len(self._cells) * _ENOUGH:
-            return Occlusion(0.0, picture.reshape(GRID_SIDE, GRID_SIDE)), change
-        change[known] -= self._light(known, change[known])
-        picture[known] = np.abs(change[known]).max(1) > _DEPARTED
-        share = int(np.count_nonzero(picture)) / len(seen)
+        share = 0.0
+        if len(known) >= len(self._cells) * _ENOUGH:
+            unlit = change[:, known]
+            unlit -= self._light(known, unlit)
+            departed = np.abs(unlit).max(0) > _DEPARTED
+            change[:, known] = unlit
+            picture[self._cells[known[departed]]] = True
+            share = int(np.count_nonzero(departed)) / int(np.count_nonzero(seen))
         return Occlusion(share, picture.reshape(GRID_SIDE, GRID_SIDE)), change
 
     def _learn(self, looks: FaceLooks, skin: SkinMap, change: np.ndarray, since: float) -> None:
         assert looks.hint is not None
-        seen = self._cells[skin.facing[self._cells] > 0]
-        counts = looks.looks[seen] + 1
-        departed = looks.hint.departed.ravel()[seen]
+        seen = skin.facing[self._cells] > 0
+        departed = looks.hint.departed.ravel()[self._cells]
+        looks.looks += seen
         slow = np.where(departed, _step(since, _RELEARN), _step(since, _LEARN))
-        steps = np.where(counts <= _SETTLED, 1 / counts, slow).astype(np.float32)
-        looks.colours[seen] += steps[:, None] * change[seen]
-        looks.looks[seen] = counts
+        steps = np.where(looks.looks <= _SETTLED, 1 / np.maximum(looks.looks, 1), slow)
+        looks.colours += (steps * seen).astype(np.float32) * change
 
     def _light(self, cells: np.ndarray, change: np.ndarray) -> np.ndarray:
-        """The part of the change that is a linear function of the place on the face."""
-        middle = np.median(change, axis=0)
-        off = ((change - middle) ** 2).mean(1)
-        weights = 1 / (1 + off / np.float32(_ROBUST**2))
-        design = self._design[cells]
-        weighted = (design * weights[:, None]).T
-        ridge = np.eye(3, dtype=np.float32) * 1e-3
-        gains = np.linalg.solve(weighted @ design + ridge, weighted @ change)
-        light: np.ndarray = design @ gains
+        """The part of the change (3, n) that is a linear function of the place on the face."""
+        half = change.shape[1] // 2
+        middle = np.partition(change, half, axis=1)[:, half : half + 1]
+        off = ((change - middle) ** 2).sum(0) / np.float32(3 * _ROBUST**2)
+        design = self._design[:, cells]
+        weighted = design / (1 + off)
+        ridge = np.eye(3, dtype=np.float32) * np.float32(1e-3)
+        gains = np.linalg.solve(weighted @ design.T + ridge, weighted @ change.T)
+        light: np.ndarray = gains.T @ design
         return light
 
 
@@ -214,8 +221,8 @@ def _whole_lag_difference(image: np.ndarray, lag: int) -> float:
 
 
 def _logarithms(skin: SkinMap, cells: np.ndarray) -> np.ndarray:
-    colours: np.ndarray = np.log(skin.grid.reshape(-1, 3)[cells] + np.float32(_DARK_OFFSET))
-    return colours
+    colours = skin.grid.reshape(-1, 3)[cells].T + np.float32(_DARK_OFFSET)
+    return np.asarray(np.log(colours))
 
 
 def _step(seconds: float, constant: float) -> float:

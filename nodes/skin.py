@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .canonical import GRID_SIDE, REGIONS, canonical_face, interpolate
+from .canonical import GRID_SIDE, REGIONS, CanonicalFace, canonical_face, interpolate
 from .mesh import CROP_SIDE, MeshReading
 
 _CELL_PIXELS = 5
@@ -45,6 +45,9 @@ _STRIP_CORNERS = np.array(
     np.float32,
 ).T
 
+Extent = tuple[list[float], list[float]]
+"""Least and greatest (x, y) of the cells."""
+
 
 class SkinMap(NamedTuple):
     """Colours of the cells in one frame."""
@@ -56,7 +59,7 @@ class SkinMap(NamedTuple):
     facing: np.ndarray
     """float32 (1024,): 0 where not valid, rising to 1 where the cell is seen well."""
     luma: float
-    """Mean luma of the valid cells, 0 to 255."""
+    """Mean luma of the valid cells, weighted by ``facing``, 0 to 255."""
     clipped: float
     """Share of the valid cells at an end of the range, 0 to 1."""
 
@@ -66,24 +69,21 @@ class SkinMapper:
 
     def __init__(self) -> None:
         face = canonical_face()
-        self._cells = np.flatnonzero(face.covered.ravel())
-        corners = face.cell_corners[self._cells]
-        self._corners = [np.ascontiguousarray(corners[:, i]) for i in range(3)]
-        weights = face.cell_weights[self._cells]
-        self._weights = [np.ascontiguousarray(weights[:, i : i + 1]) for i in range(3)]
-        normals = interpolate(face.normals, face)[self._cells].astype(np.float64)
-        self._normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
-        self._skin = face.skin.ravel()[self._cells]
-        self._regions = {name: np.flatnonzero(face.regions[name].ravel()) for name in REGIONS}
+        self._corners = np.ascontiguousarray(face.cell_corners.T)
+        self._weights = np.ascontiguousarray(face.cell_weights.T)
+        self._covered = face.covered.astype(np.float32)[..., None]
+        self._normals = _facing_rows(face)
+        masks = [face.regions[name].ravel() for name in REGIONS]
+        self._regions = np.stack(masks).astype(np.float32)
+        self._region_cells = self._regions.sum(1)
 
     def places(self, mesh: np.ndarray) -> np.ndarray:
-        """float32 (n, 2): where the covered cells are, in the mesh's own pixels."""
-        points = np.ascontiguousarray(mesh[:, :2])
-        first, second, third = self._corners
-        one, two, three = self._weights
-        places: np.ndarray = points[first] * one
-        places += points[second] * two
-        places += points[third] * three
+        """float32 (2, 1024): x and y of all cells' middles, in the mesh's own pixels.
+
+        Cells that the mesh does not cover get some place on the face.
+        """
+        points = np.ascontiguousarray(mesh[:, :2].T)
+        places: np.ndarray = (points.take(self._corners, axis=1) * self._weights).sum(1)
         return places
 
     def sample(
@@ -97,18 +97,15 @@ class SkinMapper:
             frame_size: upright width and height of the frame in pixels.
         """
         places = self.places(reading.crop_mesh)
-        facing = (self._normals @ -rotation[2] - _LEAST_FACING) / (_FULL_FACING - _LEAST_FACING)
+        extent = places.min(1).tolist(), places.max(1).tolist()
+        facing = self._normals @ np.append(rotation[2], 1.0).astype(np.float32)
         np.clip(facing, 0.0, 1.0, out=facing)
-        facing *= self._skin
-        facing *= _inside(places, reading.matrix, frame_size)
-        colours = _box_means(reading.crop, places)
-        grid = np.zeros((GRID_SIDE * GRID_SIDE, 3), np.float32)
-        grid[self._cells] = colours
-        all_facing = np.zeros(GRID_SIDE * GRID_SIDE, np.float32)
-        all_facing[self._cells] = facing
-        side = (GRID_SIDE, GRID_SIDE)
-        valid = (all_facing > 0).reshape(side)
-        return SkinMap(grid.reshape(*side, 3), valid, all_facing, *_exposure(colours, facing > 0))
+        if not _all_inside(extent, reading, frame_size):
+            facing *= _inside(places, reading.matrix, frame_size)
+        grid = _box_means(reading.crop, places, extent).reshape(GRID_SIDE, GRID_SIDE, 3)
+        grid *= self._covered
+        valid = (facing > 0).reshape(GRID_SIDE, GRID_SIDE)
+        return SkinMap(grid, valid, facing, *_exposure(grid.reshape(-1, 3), facing))
 
     def region_means(self, skin: SkinMap, departed: np.ndarray) -> Mapping[str, np.ndarray]:
         """Mean R, G, B of each region, weighted by how well its cells are seen.
@@ -122,18 +119,26 @@ class SkinMapper:
         Returns:
             float32 (3,) by region name; NaN where too little of it is seen.
         """
-        colours = skin.grid.reshape(-1, 3)
-        covered = departed.ravel()
-        means = {}
-        for name, cells in self._regions.items():
-            weights = skin.facing[cells]
-            total = float(weights.sum())
-            hidden = np.count_nonzero(covered[cells]) > _MOST_DEPARTED * len(cells)
-            if hidden or total < _LEAST_SEEN * len(cells):
-                means[name] = np.full(3, np.nan, np.float32)
-            else:
-                means[name] = (weights @ colours[cells]) / np.float32(total)
-        return means
+        weights = self._regions * skin.facing
+        totals = weights.sum(1)
+        means = (weights @ skin.grid.reshape(-1, 3)) / np.maximum(totals, 1e-6)[:, None]
+        hidden = self._regions @ departed.ravel() > _MOST_DEPARTED * self._region_cells
+        means[hidden | (totals < _LEAST_SEEN * self._region_cells)] = np.nan
+        return dict(zip(REGIONS, means, strict=True))
+
+
+def _facing_rows(face: CanonicalFace) -> np.ndarray:
+    """float32 (1024, 4): times (rotation's third row, 1), how well each cell is seen.
+
+    At or under 0 where it is turned away, 1 and more where it is turned to the camera. Cells that
+    are not skin are never seen.
+    """
+    normals = interpolate(face.normals, face).astype(np.float64)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    rows = np.column_stack([-normals, np.full(len(normals), -_LEAST_FACING)])
+    rows /= _FULL_FACING - _LEAST_FACING
+    rows[~face.skin.ravel()] = (0.0, 0.0, 0.0, -1.0)
+    return rows.astype(np.float32)
 
 
 def background_mean(reading: MeshReading, frame_size: tuple[int, int]) -> np.ndarray:
@@ -152,50 +157,51 @@ def background_mean(reading: MeshReading, frame_size: tuple[int, int]) -> np.nda
     return mean
 
 
-def _box_means(crop: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Mean colour, float32 (n, 3), of a box around each place (x, y) of an RGB crop.
+def _box_means(crop: np.ndarray, places: np.ndarray, extent: Extent) -> np.ndarray:
+    """Mean colour, float32 (n, 3), of a box around each place (2, n) of an RGB crop.
 
     Averaged and interpolated in 32-bit floats: a pulse is a tenth of a level.
     """
     reach = _CELL_PIXELS // 2 + 2
-    along = np.ascontiguousarray(places.T)
-    (left, top), (right, bottom) = along.min(1).tolist(), along.max(1).tolist()
+    (left, top), (right, bottom) = extent
     x0, y0 = max(0, int(left) - reach), max(0, int(top) - reach)
-    part = crop[y0 : int(bottom) + reach + 1, x0 : int(right) + reach + 1]
+    part = crop[y0 : max(0, int(bottom) + reach + 1), x0 : max(0, int(right) + reach + 1)]
     if part.size == 0:
-        return np.zeros((len(places), 3), np.float32)
+        return np.zeros((places.shape[1], 3), np.float32)
     smooth = cv2.boxFilter(part, cv2.CV_32F, (_CELL_PIXELS, _CELL_PIXELS))
-    sampled = cv2.remap(
-        smooth,
-        along[0] - np.float32(x0),
-        along[1] - np.float32(y0),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    x, y = (places - np.array(((x0,), (y0,)), np.float32))[..., None]
+    sampled = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(sampled, np.float32).reshape(-1, 3)
 
 
-def _exposure(colours: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
-    """Mean luma of the seen cells and the share of them that is clipped."""
-    count = int(np.count_nonzero(seen))
-    if not count:
+def _exposure(colours: np.ndarray, facing: np.ndarray) -> tuple[float, float]:
+    """Mean luma of the cells as they are seen, and the share of the seen cells that is clipped."""
+    total = float(facing.sum())
+    if total <= 0:
         return 0.0, 0.0
-    red, green, blue = np.ascontiguousarray(colours.T)
-    luma = float((seen.astype(np.float32) @ colours) @ _LUMA) / count
-    brightest = np.maximum(np.maximum(red, green), blue)
+    luma = float((facing @ colours) @ _LUMA) / total
+    if colours.max() < _BRIGHTEST and luma > 4 * _DARKEST:
+        return luma, 0.0
+    seen = facing > 0
+    brightest = colours.max(1)
     clipped = ((brightest >= _BRIGHTEST) | (brightest <= _DARKEST)) & seen
-    return luma, int(np.count_nonzero(clipped)) / count
+    return luma, int(np.count_nonzero(clipped)) / int(np.count_nonzero(seen))
+
+
+def _all_inside(extent: Extent, reading: MeshReading, frame_size: tuple[int, int]) -> bool:
+    """No cell is outside the frame or the crop: the usual case, known from the boxes alone."""
+    (left, top), (right, bottom) = extent
+    in_crop = min(left, top) >= 0 and max(right, bottom) <= CROP_SIDE - 1
+    x, y, w, h = reading.box
+    return (
+        in_crop and x >= 0 and y >= 0 and x + w <= frame_size[0] - 1 and y + h <= frame_size[1] - 1
+    )
 
 
 def _inside(places: np.ndarray, matrix: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-    """Bool (n,): crop places that lie inside the frame, and inside the crop."""
+    """Bool (n,): crop places (2, n) that lie inside the frame, and inside the crop."""
     width, height = frame_size
-    across, down = np.ascontiguousarray(places.T)
-    (a, b, shift_x), (c, d, shift_y) = matrix.tolist()
-    x = across * a + down * b
-    y = across * c + down * d
-    inside: np.ndarray = (x >= -shift_x) & (x <= width - 1 - shift_x)
-    inside &= (y >= -shift_y) & (y <= height - 1 - shift_y)
-    for place in (across, down):
-        inside &= (place >= 0) & (place <= CROP_SIDE - 1)
+    x, y = matrix[:, :2] @ places + matrix[:, 2:]
+    inside: np.ndarray = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    inside &= ((places >= 0) & (places <= CROP_SIDE - 1)).all(0)
     return inside
