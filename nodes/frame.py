@@ -1,13 +1,39 @@
 """One decoded picture, kept as its 4:2:0 planes."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from math import floor, log2, sqrt
+from typing import Literal, NamedTuple, cast
 
 import av
+import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 ClockQuality = Literal["none", "arrival", "container", "ntp"]
+
+_WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_BT709, _UNSPECIFIED, _BT2020, _BT2020_CL = 1, 2, 9, 10  # values of AVColorSpace
+_FULL_RANGE = 2  # value of AVColorRange
+
+
+class CropPlanes(NamedTuple):
+    """A crop as 8-bit 4:2:0 planes with chroma samples in the middle of 2x2 luma samples."""
+
+    y: np.ndarray
+    """uint8 (size, size)."""
+    u: np.ndarray
+    """uint8 (size / 2, size / 2)."""
+    v: np.ndarray
+    """uint8 (size / 2, size / 2)."""
+    to_rgb: np.ndarray
+    """float32 (3, 4): R, G, B = matrix @ (Y, U, V, 1), for this picture's colour space."""
+
+    def rgb(self) -> np.ndarray:
+        """The crop as uint8 RGB of shape (size, size, 3)."""
+        size = self.y.shape[::-1]
+        u = cv2.resize(self.u, size, interpolation=cv2.INTER_LINEAR)
+        v = cv2.resize(self.v, size, interpolation=cv2.INTER_LINEAR)
+        return cv2.transform(cv2.merge((self.y, u, v)), self.to_rgb)
 
 
 @dataclass(slots=True)
@@ -15,8 +41,9 @@ class Frame:
     """A picture as the decoder gave it, addressed in *upright* pixels.
 
     Upright means after the container's rotation; every width, height, box and matrix in padflow
-    is upright. The planes stay those of the decoder: nothing converts a whole frame to RGB
-    except a sink that draws. Not picklable: frames never leave their process.
+    is upright, and whole numbers are the middles of pixels. The planes stay those of the decoder:
+    nothing converts a whole frame to RGB except a sink that draws. Not picklable: frames never
+    leave their process.
     """
 
     picture: av.VideoFrame
@@ -59,12 +86,159 @@ class Frame:
             height if turned else width,
             width if turned else height,
             "rgb24",
+            src_colorspace=_colorspace(self.picture),
             interpolation=Interpolation.AREA,
             threads=1,
         ).to_ndarray()
         return np.ascontiguousarray(np.rot90(small, -self.rotation // 90))
 
+    def crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
+        """A square piece of the picture, straight from the planes, as uint8 RGB (size, size, 3).
+
+        Where the piece is larger than ``size`` it is averaged down, so that nothing aliases;
+        outside the picture its border is repeated.
+
+        Args:
+            matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
+            size: Side in pixels, even.
+
+        Raises:
+            ValueError: The matrix is not finite or the size is odd.
+        """
+        return self.crop_planes(matrix, size).rgb()
+
+    def crop_planes(self, matrix: np.ndarray, size: int) -> CropPlanes:
+        """As :meth:`crop`, but as 4:2:0 planes: half the bytes (98,304 for a size of 256)."""
+        if size % 2 or size <= 0:
+            raise ValueError(f"crop: the size must be even and positive, found {size}")
+        turn = _stored_from_upright(self.rotation, self.picture.width, self.picture.height)
+        luma = turn @ np.vstack((np.asarray(matrix, np.float64), (0.0, 0.0, 1.0)))
+        if not np.isfinite(luma).all():
+            raise ValueError("crop: the matrix must be finite, found NaN or infinity in it")
+        y, u, v = (_plane(p) for p in self.picture.planes)
+        # A chroma sample of the crop lies in the middle of its 2x2 luma samples.
+        halves = np.array(((2.0, 0.0, 0.5), (0.0, 2.0, 0.5), (0.0, 0.0, 1.0)))
+        # Of the picture too (JPEG, MPEG-1) or, by default in H.264 and H.265, on the left ones.
+        left = 0.0 if self.picture.format.name == "yuvj420p" else 0.25
+        chroma = luma @ halves / 2.0
+        chroma[:, 2] += (left - 0.25, -0.25)
+        return CropPlanes(
+            _resample(y, luma, size, smooth=True),
+            # Chroma is smooth by nature: smoothing it again is not worth its time.
+            _resample(u, chroma, size // 2, smooth=False),
+            _resample(v, chroma, size // 2, smooth=False),
+            to_rgb_matrix(self.picture),
+        )
+
+
+def to_rgb_matrix(picture: av.VideoFrame) -> np.ndarray:
+    """float32 (3, 4) that takes (Y, U, V, 1) of a picture to R, G, B, all 0 to 255.
+
+    After ITU-R BT.601, BT.709 and BT.2020; limited or full range as the picture says. A picture
+    that names no colour space is taken for BT.709 from 1280 pixels width or 577 lines on, as video
+    players do, and for BT.601 below.
+    """
+    full = picture.color_range == _FULL_RANGE or picture.format.name == "yuvj420p"
+    return _RGB_MATRICES[_colorspace(picture), full]
+
+
+def _colorspace(picture: av.VideoFrame) -> Colorspace:
+    """Which matrix the picture's colours were made with."""
+    space = picture.colorspace
+    if space == _UNSPECIFIED or space == 0:
+        large = picture.width >= 1280 or picture.height > 576
+        return Colorspace.ITU709 if large else Colorspace.ITU601
+    if space in (_BT2020, _BT2020_CL):
+        return Colorspace.BT2020
+    return Colorspace.ITU709 if space == _BT709 else Colorspace.ITU601
+
+
+def _rgb_matrix(kr: float, kb: float, full: bool) -> np.ndarray:
+    kg = 1.0 - kr - kb
+    luma, chroma, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    red, blue = 2 * (1 - kr) * chroma, 2 * (1 - kb) * chroma
+    green_u, green_v = -blue * kb / kg, -red * kr / kg
+    rows = np.array(((luma, 0, red), (luma, green_u, green_v), (luma, blue, 0)))
+    offset = -rows @ (black, 128.0, 128.0)
+    return np.column_stack((rows, offset)).astype(np.float32)
+
+
+_RGB_MATRICES = {
+    (space, full): _rgb_matrix(kr, kb, full)
+    for space, kr, kb in (
+        (Colorspace.ITU601, 0.299, 0.114),
+        (Colorspace.ITU709, 0.2126, 0.0722),
+        (Colorspace.BT2020, 0.2627, 0.0593),
+    )
+    for full in (False, True)
+}
+
 
 def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    buffer = cast(memoryview, plane)  # it is a buffer, which its type stub forgets to say
+    rows = np.frombuffer(buffer, np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]
+
+
+def _stored_from_upright(rotation: int, width: int, height: int) -> np.ndarray:
+    """float64 (2, 3): upright pixels to pixels of a stored picture of width x height."""
+    if rotation == 90:
+        return np.array(((0.0, 1.0, 0.0), (-1.0, 0.0, height - 1.0)))
+    if rotation == 180:
+        return np.array(((-1.0, 0.0, width - 1.0), (0.0, -1.0, height - 1.0)))
+    if rotation == 270:
+        return np.array(((0.0, -1.0, width - 1.0), (1.0, 0.0, 0.0)))
+    return np.array(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+
+
+_SMOOTH_FROM = 1.2
+"""Plane pixels per crop pixel from which bilinear interpolation alone would alias visibly."""
+
+
+def _resample(plane: np.ndarray, matrix: np.ndarray, size: int, smooth: bool) -> np.ndarray:
+    """A (size, size) piece of one plane; ``matrix`` (2, 3) maps its pixels to the plane's.
+
+    Averages whole blocks while the piece is at least twice as coarse as the plane, smooths by
+    what a box of the remaining scale would, and interpolates bilinearly.
+    """
+    scale = sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+    if scale >= (_SMOOTH_FROM if smooth else 2.0):
+        plane, matrix = _averaged(plane, matrix, size, scale, smooth)
+    return cv2.warpAffine(plane, matrix, (size, size), flags=_WARP, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _averaged(
+    plane: np.ndarray, matrix: np.ndarray, size: int, scale: float, smooth: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a plane under a crop, averaged to about the crop's scale, and its matrix."""
+    block = min(1 << floor(log2(scale)), min(plane.shape))
+    part, corner = _part_under(plane, matrix, size, block)
+    if block > 1:
+        height, width = part.shape
+        part = cv2.resize(part, (width // block, height // block), interpolation=cv2.INTER_AREA)
+    matrix = matrix / block
+    matrix[:, 2] -= (corner + (block - 1) / 2) / block
+    rest = scale / block
+    if smooth and _SMOOTH_FROM < rest < 2.0:
+        side = (rest * rest - 1) / 24  # gives the three taps the variance that the box adds
+        taps = np.array((side, 1 - 2 * side, side), np.float32)
+        # Not GaussianBlur: on part of a plane it costs three times as much.
+        part = cv2.sepFilter2D(part, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
+    return part, matrix
+
+
+def _part_under(
+    plane: np.ndarray, matrix: np.ndarray, size: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a crop and its interpolation read of a plane, in whole blocks, and its corner (x, y)."""
+    last = size - 1
+    spans = []
+    for (mx, my, offset), length in zip(matrix.tolist(), plane.shape[::-1], strict=True):
+        low = offset + min(mx, 0.0) * last + min(my, 0.0) * last - 2 * block
+        high = offset + max(mx, 0.0) * last + max(my, 0.0) * last + 2 * block
+        usable = length - length % block
+        start = floor(min(max(low, 0.0), usable - block)) // block * block
+        stop = floor(min(max(high, 0.0), usable - block)) // block * block + block
+        spans.append((start, stop))
+    (x0, x1), (y0, y1) = spans
+    return plane[y0:y1, x0:x1], np.array((x0, y0), np.float64)
