@@ -12,7 +12,7 @@ from ..graph.node import Begin, Contract, Node, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import Evidence, Reason
 from .payloads import PulseTrace, SkinSample
-from .pulse_evidence import PulseMeasurement, PulseModel, measure_pulse
+from .pulse_evidence import PulseMeasurement, PulseModel, burstiness, measure_pulse
 from .spectrum import resample
 
 REGIONS = ("forehead", "right_cheek", "left_cheek")
@@ -241,38 +241,37 @@ class Pulse(Node[PulseParams]):
         reasons = failed_conditions(details, len(regions), params.conditions)
         if len(regions) < FEWEST_REGIONS:
             return _evidence(stretch, now, None, reasons, details), None
-        times, colours, background = self._even(stretch, regions)
-        found = measure_pulse(colours, background, params.rate)
+        sampled = sampled_colours(stretch, regions)
+        times, even = self._even(stretch.times, sampled)
+        count = len(regions)
+        found = measure_pulse(even[:count], even[count] if len(even) > count else None, params.rate)
+        bursts = burstiness(sampled[:count])
         logit = params.model.pulse_logit(found)
-        visibility = params.model.visibility(found.noise)
+        visibility = params.model.visibility(found.noise, bursts)
         details |= _measured(found)
-        details |= {"regions": len(regions), "pulse_logit": logit, "visibility": visibility}
+        details |= {"regions": count, "bursts": bursts}
+        details |= {"pulse_logit": logit, "visibility": visibility}
         if params.model.light_flickers(found):
             reasons.append(Reason.LIGHT_FLICKERS)
+        if logit <= 0 and bursts > params.model.bursts_half:
+            reasons.append(Reason.TOO_COMPRESSED)
         ratio = None if reasons else params.model.ratio(logit, visibility)
         if ratio is not None and not np.isfinite(ratio):
             ratio, reasons = None, [Reason.NOT_A_NUMBER]
         trace = _trace(times, found, present=ratio is not None and logit > 0)
         return _evidence(stretch, now, ratio, [*reasons, *_doubts(found, logit)], details), trace
 
-    def _even(
-        self, stretch: Stretch, regions: list[int]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Grid times (n,), colours (k, n, 3) and background (n, 3), where that is seen."""
+    def _even(self, times: np.ndarray, sampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Grid times (n,) and the colours (k, n, 3) on it."""
         rate = self.params.rate
         # A whole number of half seconds, so that few lengths occur and their factors are cached.
-        halves = int(2 * min(stretch.seconds, self.params.window) + 1e-6)
+        halves = int(2 * min(times[-1] - times[0], self.params.window) + 1e-6)
         n = int(halves / 2 * rate)
-        grid = stretch.times[-1] - np.arange(n - 1, -1, -1) / rate
-        columns = [c for r in regions for c in range(3 * r, 3 * r + 3)]
-        beside = stretch.values[:, BACKGROUND]
-        seen = bool(np.isfinite(beside).all())
-        if seen:
-            columns += range(BACKGROUND.start, BACKGROUND.stop)
-        values = _filled(stretch.times, stretch.values[:, columns].astype(np.float64))
-        even = resample(stretch.times, values, grid, self.params.bridge).values
-        even = np.maximum(even.reshape(n, -1, 3).transpose(1, 0, 2), 0.5)  # black has no colour
-        return grid, even[: len(regions)], even[-1] if seen else None
+        grid = times[-1] - np.arange(n - 1, -1, -1) / rate
+        values = sampled.transpose(1, 0, 2).reshape(times.size, -1)
+        even = resample(times, values, grid, self.params.bridge).values
+        even = even.reshape(n, -1, 3).transpose(1, 0, 2)
+        return grid, np.maximum(even, 0.5)  # black has no relative change
 
 
 def newest_stretch(samples: SampleBuffer, now: float, window: float, bridge: float) -> Stretch:
@@ -347,12 +346,19 @@ def visible_regions(stretch: Stretch, min_visible: float, bridge: float) -> list
     return regions
 
 
-def _filled(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (n, channels) with what is not finite interpolated from its neighbours in time."""
+def sampled_colours(stretch: Stretch, regions: list[int]) -> np.ndarray:
+    """Colours float64 (k, n, 3) of the regions and, where it is always seen, of the background.
+
+    Where a region is not seen for a few samples its colours are interpolated in time.
+    """
+    columns = [c for r in regions for c in range(3 * r, 3 * r + 3)]
+    if np.isfinite(stretch.values[:, BACKGROUND]).all():
+        columns += range(BACKGROUND.start, BACKGROUND.stop)
+    values = stretch.values[:, columns].astype(np.float64)
     for channel in np.flatnonzero(~np.isfinite(values).all(axis=0)):
         known = np.isfinite(values[:, channel])
-        values[:, channel] = np.interp(times, times[known], values[known, channel])
-    return values
+        values[:, channel] = np.interp(stretch.times, stretch.times[known], values[known, channel])
+    return values.reshape(len(values), -1, 3).transpose(1, 0, 2)
 
 
 def _measured(found: PulseMeasurement) -> dict[str, float]:

@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.optimize import minimize
 
-from ..nodes.pulse_evidence import PulseMeasurement, PulseModel, measure_pulse
+from ..nodes.pulse_evidence import PulseMeasurement, PulseModel, burstiness, measure_pulse
 from ..nodes.spectrum import HALF_WIDTH_BPM
 from .pulse_population import RATE, draw_trace
 
@@ -34,6 +34,8 @@ WEIGHTS = {
 }
 """Field of the model by what it weighs."""
 SHRINKAGE = 1e-3
+SMOOTH = 3.0
+"""Burstiness below which no encoder stands between noise and pulse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Window:
     kind: str
     true_bpm: float | None
     found: PulseMeasurement
+    bursts: float
+    """As of :func:`burstiness`."""
 
     @property
     def hit(self) -> bool:
@@ -59,7 +63,8 @@ def draw_windows(count: int, seed: int, quiet: bool = True) -> list[Window]:
     for index in track(range(count), "measuring", disable=quiet):
         trace = draw_trace(rng, KINDS[index % len(KINDS)], float(rng.choice(LENGTHS)))
         found = measure_pulse(trace.regions, trace.background, RATE)
-        windows.append(Window(trace.kind, trace.heart_rate_bpm, found))
+        bursts = burstiness(trace.regions)
+        windows.append(Window(trace.kind, trace.heart_rate_bpm, found, bursts))
     return windows
 
 
@@ -70,7 +75,7 @@ def fit(windows: list[Window], model: PulseModel | None = None) -> PulseModel:
     clear = [w for w in steady if w.hit or w.true_bpm is None]
     features = np.array([[getattr(w.found, name) for name in WEIGHTS.values()] for w in clear])
     intercept, weights = _logistic(features, np.array([w.hit for w in clear]), balanced=True)
-    living = [w for w in steady if w.true_bpm is not None]
+    living = [w for w in steady if w.true_bpm is not None and w.bursts < SMOOTH]
     decades = np.log10([[w.found.noise] for w in living])
     level, slope = _logistic(decades, np.array([w.hit for w in living]), balanced=False)
     return replace(
@@ -102,11 +107,12 @@ def _logistic(
     return float(scaled[0] - weights @ centre), weights
 
 
-def ratio_of(model: PulseModel, found: PulseMeasurement) -> float | None:
+def ratio_of(model: PulseModel, window: Window) -> float | None:
     """The ratio that the node would give, None where the light flickers."""
-    if model.light_flickers(found):
+    if model.light_flickers(window.found):
         return None
-    return model.ratio(model.pulse_logit(found), model.visibility(found.noise))
+    visibility = model.visibility(window.found.noise, window.bursts)
+    return model.ratio(model.pulse_logit(window.found), visibility)
 
 
 def report(windows: list[Window], model: PulseModel, console: Console) -> None:
@@ -126,7 +132,7 @@ def report(windows: list[Window], model: PulseModel, console: Console) -> None:
         "kind", "windows", "no value", "llr 5 %", "25 %", "50 %", "75 %", "95 %", "> 0.3"
     )
     for kind in dict.fromkeys(KINDS):
-        of_kind = [ratio_of(model, w.found) for w in windows if w.kind == kind]
+        of_kind = [ratio_of(model, w) for w in windows if w.kind == kind]
         valued = np.array([r for r in of_kind if r is not None])
         quantiles = [f"{q:+.2f}" for q in np.quantile(valued, (0.05, 0.25, 0.5, 0.75, 0.95))]
         silent = f"{1 - len(valued) / len(of_kind):.1%}"

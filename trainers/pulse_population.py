@@ -80,9 +80,9 @@ def _pulse(rng: np.random.Generator, n: int, rate: float, tone: float) -> np.nda
     breath = 0.02 * np.sin(2 * np.pi * rng.uniform(0.15, 0.35) * t + rng.uniform(0, 6.28))
     drift = 0.01 * np.cumsum(rng.normal(size=n)) / np.sqrt(RATE)
     phase = 2 * np.pi * np.cumsum(rate / 60 * (1 + breath + drift)) / RATE
-    # Of green's level: 0.2 % is the median; the reference recordings of METHODS' vectors have about
-    # 0.15 % (UBFC) and 0.4 % (BP4D).
-    amplitude = 10 ** rng.normal(-2.65, 0.28) * (1 - 0.5 * tone)
+    # Of green's level; the median over all tones is 0.12 %. The reference recordings of the tests
+    # have about 0.1 % (UBFC) and 0.27 % (BP4D), as their POS waves of 0.41e-3 and 1.2e-3 say.
+    amplitude = 10 ** rng.normal(-2.78, 0.28) * (1 - 0.5 * tone)
     colour = PULSE_COLOUR / 0.77 * (1 + 0.08 * rng.normal(size=3))
     lag = rng.uniform(-0.03, 0.03, (3, 1)) * 2 * np.pi * rate / 60
     shape = np.sin(phase + lag) + 0.3 * np.sin(2 * (phase + lag) + rng.uniform(0, 6.28))

@@ -121,7 +121,7 @@ def test_no_pulse_in_good_conditions_is_moderate_evidence_against() -> None:
         assert Reason.NO_PULSE_FOUND in run.last.reasons
         assert run.traces[-1].heart_rate is None
         ratios.append(run.last.llr)
-    assert np.mean(ratios) < -0.8
+    assert np.mean(ratios) < -0.5
     assert min(ratios) >= -1.5
 
 
@@ -255,6 +255,21 @@ def test_a_picture_that_an_encoder_holds_gives_no_value() -> None:
     run = Run().feed(times, iter(held))
     assert run.last.llr is None
     assert Reason.TOO_COMPRESSED in run.last.reasons
+
+
+def test_colours_that_an_encoder_moves_in_bursts_give_no_value() -> None:
+    times = steady(11)
+    samples = list(Scene(bpm=None).samples(times))
+    rng = np.random.default_rng(0)
+    for i in range(1, len(samples)):
+        if i % 50:  # between whole pictures only the aligner's own unsteadiness is left
+            before = samples[i - 1].regions
+            drift = {k: v * (1 + 1e-5 * rng.normal(size=3)) for k, v in before.items()}
+            samples[i] = replace(samples[i], regions=drift)
+    run = Run().feed(times, iter(samples))
+    assert run.last.llr is None
+    assert Reason.TOO_COMPRESSED in run.last.reasons
+    assert run.last.details["bursts"] > 20
 
 
 def test_beating_light_is_not_taken_for_a_pulse() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padflow.nodes.pulse_evidence import PulseMeasurement, PulseModel, measure_pulse
+from padflow.nodes.pulse_evidence import PulseMeasurement, PulseModel, burstiness, measure_pulse
 from padflow.trainers.pulse_calibration import Window, draw_windows, fit, ratio_of
 
 MODEL = PulseModel()
@@ -88,6 +88,20 @@ def test_the_caps_are_what_the_two_shares_say() -> None:
     assert common.ratio(50, 1.0) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_an_encoder_that_holds_the_colour_is_told_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    smooth = regions(noise=1e-3)
+    assert burstiness(smooth) < 1.0
+    held = smooth.copy()
+    for index in range(1, 300):
+        if index % 50:
+            held[:, index] = held[:, index - 1] * (1 + 1e-5 * rng.normal(size=(3, 3)))
+    assert burstiness(held) > 30
+    assert burstiness(np.full((2, 300, 3), 90.0)) == 0.0
+    assert MODEL.visibility(2e-4, burstiness(held)) < 0.3 * MODEL.visibility(2e-4)
+    assert -0.3 < MODEL.ratio(-5.0, MODEL.visibility(2e-4, burstiness(held))) < 0
+
+
 def test_noise_takes_the_ratio_to_nothing() -> None:
     hidden = MODEL.visibility(0.1)
     assert hidden < 0.01
@@ -104,8 +118,8 @@ def test_shipped_constants_are_those_of_the_fit(population: list[Window]) -> Non
     again = fit(draw_windows(1000, seed=5))
     pairs = [
         (
-            ratio_of(MODEL, w.found),
-            again.ratio(again.pulse_logit(w.found), again.visibility(w.found.noise)),
+            ratio_of(MODEL, w),
+            ratio_of(replace(again, flicker_db=MODEL.flicker_db), w),
         )
         for w in population
     ]
@@ -117,14 +131,14 @@ def test_shipped_constants_are_those_of_the_fit(population: list[Window]) -> Non
 
 def test_synthetic_faces_and_pictures_are_told_apart(population: list[Window]) -> None:
     def ratios(kind: str) -> np.ndarray:
-        all_of = [ratio_of(MODEL, w.found) for w in population if w.kind == kind]
+        all_of = [ratio_of(MODEL, w) for w in population if w.kind == kind]
         return np.array([r for r in all_of if r is not None])
 
     assert ratios("live").mean() > 0.2
     assert ratios("still").mean() < -0.3
     assert (ratios("still") > 0.5).mean() < 0.05
     found = [w for w in population if w.hit]
-    assert np.mean([ratio_of(MODEL, w.found) or 0.0 for w in found]) > 0.4
+    assert np.mean([ratio_of(MODEL, w) or 0.0 for w in found]) > 0.4
 
 
 def test_a_high_snr_is_the_true_heart_rate(population: list[Window]) -> None:
