@@ -1,0 +1,196 @@
+"""How a face moved from one frame to the next, by the pixels inside its box.
+
+Sparse pyramidal Lucas-Kanade (Bouguet, 2001) of a grid of points on a small luma picture around
+the face; points are kept whose way forward and back ends where it began (Kalal et al.,
+*Forward-Backward Error*, ICPR 2010), and a similarity is fitted to those that agree.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .payloads import Box
+
+FACE_PIXELS = 56
+"""About this wide is a face in the small picture."""
+REACH = 1.8
+"""Side of the small picture over the face's size."""
+ROOM = 0.12
+"""The small picture is cut anew when less room than this (share of the face) is left beside it."""
+POINTS = 5
+"""Points along either side of the grid."""
+SPREAD = 0.7
+"""The grid spans this share of the box."""
+WINDOW = (11, 11)
+LEVELS = 2
+STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 0.03)
+MOST_RETURN_ERROR = 0.8
+"""Longest way between a point and where it comes back to, in pixels of the small picture."""
+MOST_DIFFERENCE = 24.0
+"""Largest mean difference of luma around a point before and after."""
+AGREE = 1.5
+"""Points within this of the common motion agree, in pixels of the small picture."""
+LEAST_AGREEING = 9
+"""Of the 25 points: fewer say nothing of the face."""
+MOST_TURN = 0.3
+"""Largest change of scale or angle between two frames that a face makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """A similarity of the picture plane; points are x + iy in pixels of the frame."""
+
+    pivot: complex
+    """Middle of the tracked points before."""
+    shift: complex
+    """How far it moved."""
+    turn: complex
+    """Scale and rotation about it."""
+
+    def move(self, points: np.ndarray) -> np.ndarray:
+        """complex64 (n,) points after the motion."""
+        moved = (points - self.pivot) * self.turn + (self.pivot + self.shift)
+        return moved.astype(np.complex64)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The small luma picture around a face, and where it was cut."""
+
+    pixels: np.ndarray
+    """uint8 (height, width), every pixel the mean of step x step luma values."""
+    left: int
+    top: int
+    step: int
+
+    def fits(self, box: Box) -> bool:
+        """Whether the box still lies well inside, at about the right scale."""
+        size = max(box.w, box.h)
+        if not 0.7 < size / (self.step * FACE_PIXELS) < 1.6 and self.step > 1:
+            return False
+        height, width = self.pixels.shape
+        room = ROOM * size
+        return (
+            box.x - room >= self.left
+            and box.y - room >= self.top
+            and box.x + box.w + room <= self.left + width * self.step
+            and box.y + box.h + room <= self.top + height * self.step
+        )
+
+    def cut_again(self, luma: np.ndarray) -> "Patch | None":
+        """The same place in another frame; None where that frame is too small for it."""
+        bottom = self.top + self.pixels.shape[0] * self.step
+        right = self.left + self.pixels.shape[1] * self.step
+        if bottom > luma.shape[0] or right > luma.shape[1]:
+            return None
+        return _cut(luma, self.left, self.top, self.step, self.pixels.shape)
+
+
+def cut_patch(luma: np.ndarray, box: Box) -> Patch | None:
+    """The small picture around a box; None where too little of it is inside the frame.
+
+    Args:
+        luma: uint8 (height, width), upright.
+        box: The face, in pixels of ``luma``.
+    """
+    height, width = luma.shape
+    size = max(box.w, box.h)
+    step = max(1, round(size / FACE_PIXELS))
+    side = int(REACH * size / step) + 1
+    rows, columns = min(side, height // step), min(side, width // step)
+    centre_x, centre_y = box.centre
+    inside_x = min(box.x + box.w, width) - max(box.x, 0)
+    inside_y = min(box.y + box.h, height) - max(box.y, 0)
+    smallest = 2 * WINDOW[0]
+    if inside_x < box.w / 3 or inside_y < box.h / 3 or min(rows, columns) < smallest:
+        return None
+    left = min(max(0, int(centre_x - columns * step / 2)), width - columns * step)
+    top = min(max(0, int(centre_y - rows * step / 2)), height - rows * step)
+    return _cut(luma, left, top, step, (rows, columns))
+
+
+def _cut(luma: np.ndarray, left: int, top: int, step: int, shape: tuple[int, ...]) -> Patch:
+    rows, columns = shape
+    region = luma[top : top + rows * step, left : left + columns * step]
+    if step == 1:
+        # A copy: the decoder's buffer is not ours to keep.
+        return Patch(region.copy(), left, top, step)
+    # Whole multiples, so that the area mean takes the fast way.
+    small = cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA)
+    return Patch(small, left, top, step)
+
+
+def find_motion(before: Patch, after: Patch, box: Box, guess: complex = 0j) -> Motion | None:
+    """How the face in ``box`` moved between two patches cut at the same place.
+
+    Args:
+        before: Around the face, in the earlier frame.
+        after: ``before.cut_again`` of the later frame.
+        box: The face in the earlier frame, in pixels of the frame.
+        guess: Expected shift in pixels of the frame, x + iy.
+
+    Returns:
+        The motion, or None where too few points can be followed or agree.
+    """
+    start = _grid(before, box)
+    hint = np.array([guess.real, guess.imag], dtype=np.float32) / before.step
+    end, found, difference = _follow(before.pixels, after.pixels, start, start + hint)
+    back, found_back, _ = _follow(after.pixels, before.pixels, end, end - hint)
+    a, b, returned = _complex(start), _complex(end), _complex(back)
+    good = (
+        (np.abs(returned - a) < MOST_RETURN_ERROR)
+        & (difference.ravel() < MOST_DIFFERENCE)
+        & found.ravel().astype(bool)
+        & found_back.ravel().astype(bool)
+    )
+    if np.count_nonzero(good) < LEAST_AGREEING:
+        return None
+    a, b = a[good], b[good]
+    shifts = b - a
+    common = complex(np.median(shifts.real), np.median(shifts.imag))
+    agree = np.abs(shifts - common) < AGREE
+    if np.count_nonzero(agree) < max(LEAST_AGREEING, len(a) // 2):
+        return None
+    return _similarity(a[agree], b[agree], before)
+
+
+def _follow(
+    before: np.ndarray, after: np.ndarray, start: np.ndarray, guess: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where points went, whether they were found, and how much luma around them differs."""
+    return cv2.calcOpticalFlowPyrLK(
+        before,
+        after,
+        start,
+        guess,
+        winSize=WINDOW,
+        maxLevel=LEVELS,
+        criteria=STOP,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+    )
+
+
+def _similarity(a: np.ndarray, b: np.ndarray, patch: Patch) -> Motion:
+    """Least-squares similarity that takes points a to b (complex, small-picture pixels)."""
+    middle_a, middle_b = complex(a.mean()), complex(b.mean())
+    spread = a - middle_a
+    turn = complex(np.vdot(spread, b - middle_b)) / max(float(np.vdot(spread, spread).real), 1e-6)
+    if abs(turn - 1) > MOST_TURN:
+        turn = 1 + 0j
+    corner = complex(patch.left, patch.top)
+    return Motion(middle_a * patch.step + corner, (middle_b - middle_a) * patch.step, turn)
+
+
+def _grid(patch: Patch, box: Box) -> np.ndarray:
+    """float32 (n, 1, 2): points over the middle of the box, in small-picture pixels."""
+    along = np.linspace(-SPREAD / 2, SPREAD / 2, POINTS, dtype=np.float32)
+    centre_x, centre_y = box.centre
+    points = np.empty((POINTS, POINTS, 2), np.float32)
+    points[:, :, 0] = (along * box.w + (centre_x - patch.left)) / patch.step
+    points[:, :, 1] = ((along * box.h + (centre_y - patch.top)) / patch.step)[:, np.newaxis]
+    return points.reshape(-1, 1, 2)
+
+
+def _complex(points: np.ndarray) -> np.ndarray:
+    return points.view(np.complex64).ravel()
