@@ -19,6 +19,8 @@ from .light import to_srgb
 from .parameters import Array, NotNegative, Positive, generator
 
 _CODES = 1 << 14
+_STRIP = 48
+"""Rows that are developed together, so that they stay in the processor's cache."""
 _BANK = 97
 """Noise pictures are parts of one that is larger by this much each way."""
 
@@ -73,7 +75,7 @@ def make_sensor(params: CameraParams, width: int, height: int) -> Sensor:
     rng = generator(params.noise_seed, width, height)
     shape = (height + _BANK, width + _BANK, 3)
     noise = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (3, 3), 0.5)
-    noise /= noise.std()
+    noise = np.asarray(noise / noise.std(), np.float32)
     codes = np.rint(to_srgb(np.arange(_CODES) / (_CODES - 1)) * 255).astype(np.uint8)
     return Sensor(params, noise, codes)
 
@@ -98,34 +100,29 @@ def develop(sensor: Sensor, scene: Array, index: int) -> Array:
     h, w = scene.shape[:2]
     shift = generator(params.noise_seed, index).integers(0, _BANK, 2)
     noise = sensor.noise[shift[0] : shift[0] + h, shift[1] : shift[1] + w]
-    gains = tuple(params.exposure * gain for gain in params.white_balance)
+    gains = np.tile(np.float32(params.exposure) * np.float32(params.white_balance), w)
+    dark = np.float32((params.read_noise / params.full_well) ** 2)
     picture = np.empty((h, w, 3), np.uint8)
     reach = int(np.ceil(3 * params.defocus))
-    for top in range(0, h, _STRIP):  # strips that stay in the processor's cache
+    for top in range(0, h, _STRIP):
         bottom = min(top + _STRIP, h)
         low, high = max(top - reach, 0), min(bottom + reach, h)
-        seen = scene[low:high]
-        if params.defocus:
-            seen = cv2.GaussianBlur(
-                seen,
-                (2 * reach + 1, 2 * reach + 1),
-                params.defocus,
-                borderType=cv2.BORDER_REPLICATE,
-            )
-        light = cv2.multiply(seen[top - low : bottom - low], (*gains, 1.0))
-        deviation = cv2.sqrt(
-            cv2.max(
-                light * (1.0 / params.full_well) + (params.read_noise / params.full_well) ** 2, 0
-            )
-        )
-        light += deviation * noise[top:bottom]
-        # The conversion saturates: negative light is 0; beyond white is cut by the minimum.
-        code = cv2.min(cv2.multiply(light, _CODES - 1.0, dtype=cv2.CV_16U), _CODES - 1.0)
-        picture[top:bottom] = sensor.codes.take(code)
+        seen = np.asarray(_defocused(scene[low:high], params.defocus, reach))
+        light = seen[top - low : bottom - low].reshape(bottom - top, -1) * gains
+        deviation = np.sqrt(np.maximum(light, 0.0) / np.float32(params.full_well) + dark)
+        light += deviation * noise[top:bottom].reshape(light.shape)
+        code = np.clip(light * np.float32(_CODES - 1), 0, _CODES - 1).astype(np.uint16)
+        picture[top:bottom] = sensor.codes.take(code).reshape(-1, w, 3)
     return picture
 
 
-_STRIP = 48
+def _defocused(scene: Array, deviation: float, reach: int) -> Array:
+    if not reach:
+        return scene
+    side = 2 * reach + 1
+    return np.asarray(
+        cv2.GaussianBlur(scene, (side, side), deviation, borderType=cv2.BORDER_REPLICATE)
+    )
 
 
 class _H264:
@@ -136,7 +133,7 @@ class _H264:
 
     def write(self, picture: Array) -> None:
         planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
-        frame = av.VideoFrame.from_ndarray(np.asarray(planes), format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
         frame.pts = self._count
         self._count += 1
         self._container.mux(self._stream.encode(frame))

@@ -71,6 +71,10 @@ class Identity:
     head_share: Array
     """float32 (n,): 1 what turns with the head, 0 what stays with the trunk."""
     perfusion: Perfusion
+    eye_centre: tuple[float, float]
+    """Pixel of the portrait where the origin lies."""
+    pixels_per_metre: float
+    """Of the portrait, at the face."""
 
     @property
     def mesh(self) -> Array:
@@ -120,29 +124,48 @@ def fit_identity(
         point_normals(figure.points, triangles),
         _head_share(places, mesh, apart),
         _perfusion(figure, scale * apart),
+        (float(middle[0]) - _MARGIN, float(middle[1]) - _MARGIN),
+        1.0 / metre,
     )
 
 
-def face_crop(portrait: Portrait, width: float, height: float, above: float) -> Array:
-    """A life-size rectangle of the portrait around the face, background and all.
+def life_size_crop(
+    portrait: Portrait, identity: Identity, size: tuple[float, float], above: float
+) -> Array:
+    """A rectangle of the portrait around the face, background and all.
 
     Args:
         portrait: The picture.
-        width: Metres at the face.
-        height: Metres.
+        identity: What was fitted to it.
+        size: Width and height in metres at the face.
         above: Metres of it that lie above the eyes.
 
     Returns:
         uint8 RGB at the picture's own resolution; border pixels are repeated where it ends.
     """
-    eyes = portrait.eyes
-    pixels = float(np.hypot(*(eyes[1] - eyes[0]))) / INTEROCULAR
-    x, y = eyes.mean(axis=0) - (width / 2 * pixels, above * pixels)
-    w, h = round(width * pixels), round(height * pixels)
+    pixels = identity.pixels_per_metre
+    x = identity.eye_centre[0] - size[0] / 2 * pixels
+    y = identity.eye_centre[1] - above * pixels
     shift = np.array([[1, 0, -x], [0, 1, -y]], np.float32)
-    return np.asarray(
-        cv2.warpAffine(portrait.image, shift, (w, h), borderMode=cv2.BORDER_REPLICATE)
-    )
+    whole = (round(size[0] * pixels), round(size[1] * pixels))
+    return np.asarray(cv2.warpAffine(portrait.image, shift, whole, borderMode=cv2.BORDER_REPLICATE))
+
+
+def face_colour(identity: Identity) -> Array:
+    """float32 (3,): median linear reflectance of the face's skin."""
+    x, y, w, h = identity.perfusion.window
+    part = identity.figure.texture[y : y + h, x : x + w, :3]
+    return np.asarray(np.median(part[identity.perfusion.strength > 0.6], axis=0))
+
+
+def trunk_colour(identity: Identity) -> Array:
+    """float32 (3,): median linear reflectance of the clothes."""
+    points = identity.figure.points
+    low = (points[:, 1] > 0.16) & (np.abs(points[:, 0]) < 0.15)
+    x, y = np.round(identity.figure.texels[low]).astype(int).T
+    texture = identity.figure.texture
+    texels = texture[np.clip(y, 0, texture.shape[0] - 1), np.clip(x, 0, texture.shape[1] - 1)]
+    return np.asarray(np.median(texels[texels[:, 3] > 0.99, :3], axis=0))
 
 
 def _read_mesh(image: Array, eyes: Array, name: str, net: MeshNet) -> Array:

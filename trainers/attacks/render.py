@@ -76,6 +76,8 @@ class TextureMap(NamedTuple):
     """float32 (h, w): the interpolated values that came with the points."""
     seen: Array
     """float32 (h, w): 1 where the surface is, else 0, between on its edge."""
+    tint: Array | None = None
+    """float32 (h, w, 3): further factors of R, G, B; None: none."""
 
 
 def rasterise(
@@ -279,8 +281,10 @@ def _lit(texture: Array, where: TextureMap, light: Colour, part: tuple[slice, sl
     colours = cv2.remap(texture, np.ascontiguousarray(where.texels[part]), None, cv2.INTER_LINEAR)
     seen = where.seen[part]
     lit = where.shade[part] * seen
-    factors = cv2.merge([*(lit * np.float32(level) for level in light), seen])
-    return np.asarray(cv2.multiply(colours, factors))
+    factors = [lit * np.float32(level) for level in light]
+    if where.tint is not None:
+        factors = [f * where.tint[part][..., c] for c, f in enumerate(factors)]
+    return np.asarray(cv2.multiply(colours, cv2.merge([*factors, seen])))
 
 
 def motion_kernel(dx: float, dy: float) -> Array | None:
