@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 
@@ -164,6 +165,41 @@ def test_follow_restarts_from_the_box_where_the_mesh_went_astray(
     other = MeshTrack(Square(225.0, 123.0, 161.0, 0.05), elsewhere)
     assert not follow(counting_net, frame, face_in(frame, elsewhere), other).holds
     assert other.square is None
+
+
+def test_a_mesh_whose_eyes_are_not_the_tracks_does_not_hold(
+    mesh_net: MeshNet, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf,
+    face_in: FaceIn,
+) -> None:  # fmt: skip
+    frame = frame_of(astronaut)
+    eyes = np.array([(201, 99), (247, 101)], np.float32)
+    seen = replace(face_in(frame, astronaut_box), keypoints=eyes)
+    assert follow(mesh_net, frame, seen, MeshTrack()).holds
+    higher = replace(seen, keypoints=eyes - (0, 40))
+    track = MeshTrack()
+    reading = follow(mesh_net, frame, higher, track)
+    assert reading.presence > 0.9
+    assert not reading.holds
+    assert track.square is None
+
+
+def test_a_hand_before_the_mouth_does_not_drag_the_mesh_down(
+    mesh_net: MeshNet, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf,
+    face_in: FaceIn,
+) -> None:  # fmt: skip
+    """From a crop that has slid to the mouth, following finds back or says that it has not."""
+    covered = astronaut.copy()
+    covered[140:185, 190:260] = astronaut[60:105, 20:90]
+    frame = frame_of(covered)
+    eyes = np.array([(201, 99), (247, 101)], np.float32)
+    face = replace(face_in(frame, astronaut_box), keypoints=eyes)
+    slid = MeshTrack(Square(225.0, 165.0, 130.0, 0.05), astronaut_box)
+    for _ in range(3):
+        reading = follow(mesh_net, frame, face, slid)
+        found = reading.mesh[[33, 133, 263, 362], :2].mean(0)
+        if reading.holds:
+            assert found == pytest.approx(eyes.mean(0), abs=0.6 * 46)
+    assert reading.holds
 
 
 def test_follow_of_a_lost_face_costs_one_crop_a_frame(
