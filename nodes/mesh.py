@@ -126,7 +126,7 @@ class MeshReading(NamedTuple):
     box: Box
     """Upright box around the mesh in pixels of the frame."""
     holds: bool
-    """A face is in the crop, and it is the track's: boxes agree in place and size, eyes in place."""
+    """A face is in the crop, and it is the track's: the boxes agree, and so do the eyes."""
 
 
 @dataclass(slots=True)
