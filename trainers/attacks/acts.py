@@ -296,7 +296,7 @@ class Screen:
         shine = media.emitted(video, self.params, self.held)
         # The display does not need the room's light: divide by what drawing multiplies with.
         reflected = self.params.veil + self.params.glare * spot[..., None]
-        _part(self.held, self._texture)[..., :3] = shine / np.float32(light) + reflected
+        _part(self.held, self._texture)[..., :3] = shine / np.array(light, np.float32) + reflected
         turned = _rigid(self.held.patch.points, self.path, index)
         where = texture_map(self.held.patch, turned, np.ones(len(turned), np.float32), stage.lens)
         if where is not None:
@@ -425,7 +425,7 @@ def _room_wall(size: tuple[int, int]) -> Array:
     """float32 (h, w, 3): the plain wall before which the recording was made."""
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     level = 0.34 + 0.10 * (1 - y / size[1]) - 0.06 * (x / size[0])
-    return np.asarray(level[..., None] * np.float32([1.0, 0.95, 0.85]), np.float32)
+    return np.asarray(level[..., None] * np.array([1.0, 0.95, 0.85]), np.float32)
 
 
 def _part(held: media.Held, texture: Array) -> Array:
@@ -440,7 +440,7 @@ def _rigid(points: Array, path: Path, index: int) -> Array:
 
 def _flat_shade(sheet: Patch, points: Array, stage: Stage) -> Array:
     """float32 (n,): light on a matt sheet, 1 where it faces the camera."""
-    facing = np.tile(np.float32([0.0, 0.0, -1.0]), (len(points), 1))
+    facing = np.tile(np.array([0.0, 0.0, -1.0], np.float32), (len(points), 1))
     return relit(points, sheet.triangles, facing, stage.to_lamp)
 
 

@@ -46,7 +46,7 @@ class CameraParams:
     bit_rate: Annotated[int, Gt(0)] = 3_000_000
     """Bits per second of the H.264 stream."""
     keyframe_seconds: Positive = 2.0
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "medium"] = "veryfast"
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "medium"] = "superfast"
     """Of x264: real cameras encode simply."""
     noise_seed: Annotated[int, Ge(0)] = 0
 
@@ -100,7 +100,7 @@ def develop(sensor: Sensor, scene: Array, index: int) -> Array:
     h, w = scene.shape[:2]
     shift = generator(params.noise_seed, index).integers(0, _BANK, 2)
     noise = sensor.noise[shift[0] : shift[0] + h, shift[1] : shift[1] + w]
-    gains = np.tile(np.float32(params.exposure) * np.float32(params.white_balance), w)
+    gains = np.tile(params.exposure * np.array(params.white_balance, np.float32), w)
     dark = np.float32((params.read_noise / params.full_well) ** 2)
     picture = np.empty((h, w, 3), np.uint8)
     reach = int(np.ceil(3 * params.defocus))

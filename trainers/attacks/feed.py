@@ -194,7 +194,11 @@ def _act(booking: Booking, cast: Mapping[str, Person], stage: Stage, number: int
     stream = _VISITS + 1 + number
     if booking.species == "live":
         return live(portrayed, booking.frames, visit, stage, stream)
-    attacks = {"print": printed, "screen": replayed, "mask": masked}
+    attacks: dict[str, Callable[[Person, Person, int, Visit, Stage, int], Act]] = {
+        "print": printed,
+        "screen": replayed,
+        "mask": masked,
+    }
     return attacks[booking.species](portrayed, bearer, booking.frames, visit, stage, stream)
 
 

@@ -104,7 +104,7 @@ def draw_thumb(
     root, joint, tip = at(0.020, 0.018), at(-0.006, -0.012), at(-0.022, -0.034)
     draw_limb(canvas, root, joint, (0.015 * scale, 0.0115 * scale), skin, 0.003 * scale)
     draw_limb(canvas, joint, tip, (0.0115 * scale, 0.0095 * scale), skin, 0.003 * scale)
-    nail = np.asarray(skin, np.float32) * 0.85 + np.float32([0.12, 0.09, 0.09])
+    nail = np.asarray(skin, np.float32) * 0.85 + np.array([0.12, 0.09, 0.09], np.float32)
     draw_limb(canvas, at(-0.0195, -0.031), at(-0.024, -0.037),
               (0.0055 * scale, 0.005 * scale), nail)  # fmt: skip
 

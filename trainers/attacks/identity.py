@@ -116,7 +116,7 @@ def fit_identity(
         triangles,
         texels.astype(np.float32),
         texture,
-        (triangles < MESH_POINTS).all(axis=1),
+        np.asarray((triangles < MESH_POINTS).all(axis=1)),
     )
     return Identity(
         portrait.name,
@@ -161,7 +161,7 @@ def face_colour(identity: Identity) -> Array:
 def trunk_colour(identity: Identity) -> Array:
     """float32 (3,): median linear reflectance of the clothes."""
     points = identity.figure.points
-    low = (points[:, 1] > 0.16) & (np.abs(points[:, 0]) < 0.15)
+    low = (points[:, 1] > 0.20) & (np.abs(points[:, 0]) > 0.10)
     x, y = np.round(identity.figure.texels[low]).astype(int).T
     texture = identity.figure.texture
     texels = texture[np.clip(y, 0, texture.shape[0] - 1), np.clip(x, 0, texture.shape[1] - 1)]

@@ -37,12 +37,13 @@ def person_coverage(image: Array, outline: Array) -> Array:
     labels[cv2.erode(inside, disc) > 0] = cv2.GC_FGD
     labels[cv2.dilate(inside, disc) == 0] = cv2.GC_BGD
     cv2.setRNGSeed(_SEED)  # GrabCut clusters colours with OpenCV's global generator
-    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(image, labels, (0, 0, 0, 0), *models, 3, cv2.GC_INIT_WITH_MASK)
     person = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
     person = _largest_part(cv2.medianBlur(person, 5))
     soft = cv2.GaussianBlur(person.astype(np.float32), (0, 0), 1.2)
     # Half a pixel inward: the outermost pixels are a mixture with the old background.
-    return np.clip((soft - 0.35) / 0.6, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip((soft - 0.35) / 0.6, 0.0, 1.0), np.float32)
 
 
 def unmixed_colours(linear: Array, coverage: Array, reach: int = 6) -> Array:
@@ -74,4 +75,4 @@ def unmixed_colours(linear: Array, coverage: Array, reach: int = 6) -> Array:
 def _largest_part(mask: Array) -> Array:
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
     largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
-    return (labels == largest).astype(np.uint8)
+    return np.asarray(labels == largest, np.uint8)

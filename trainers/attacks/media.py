@@ -19,6 +19,11 @@ from .light import LUMINANCE, to_linear
 from .parameters import Array, Colour, NotNegative, Positive, Share
 from .render import Patch, TextureMap, Window, grid_patch
 
+_LOWERED = {
+    10: 151, 338: 337, 297: 299, 332: 333, 284: 298, 109: 108, 67: 69, 103: 104, 54: 68,
+}  # fmt: skip
+_SHELL = tuple(_LOWERED.get(point, point) for point in OVAL)
+"""Outline of a mask: the face's, less the rim of the forehead, which is often under hair."""
 _AROUND = 0.10
 _BELOW = 0.36
 """Metres of texture beside and below a held thing, for the hands and arms."""
@@ -87,7 +92,7 @@ class MaskParams:
     """Size of the eye holes over the eyes'."""
     saturation: Share = 0.80
     """Share of the skin's colour that the paint reaches."""
-    smoothing: Positive = 0.0022
+    smoothing: Positive = 0.0008
     """Metres over which the paint is even."""
     gloss: Share = 0.22
     """Strength of the highlight over the paint's own brightness."""
@@ -130,14 +135,14 @@ def make_print(crop: Array, params: PrintParams, skin: Array, sleeve: Array, sca
         sleeve: And of the sleeves.
         scale: Texels per metre.
     """
-    inner = tuple(side - 2 * params.border for side in params.size)
+    inner = params.size[0] - 2 * params.border, params.size[1] - 2 * params.border
     sheet = _plain(params.size, scale, np.asarray(params.paper, np.float32))
     picture = _centred(sheet.shape, inner, scale)
     ink = _inked(to_linear(crop), params) * np.asarray(params.paper, np.float32)
     _cut(sheet, picture)[..., :3] = cv2.resize(
         ink, (picture.w, picture.h), interpolation=_shrinking(crop, picture)
     )
-    return _in_hands(sheet, picture, (inner[0], inner[1]), scale, skin, sleeve, 0.8)
+    return _in_hands(sheet, picture, inner, scale, skin, sleeve, 0.8)
 
 
 def make_screen(params: ScreenParams, skin: Array, sleeve: Array, scale: float) -> Held:
@@ -314,11 +319,11 @@ def _painted(face: Identity, params: MaskParams) -> Array:
     colours = cv2.GaussianBlur(texture[..., :3], (0, 0), params.smoothing * apart)
     grey = (colours @ LUMINANCE)[..., None]
     colours = np.clip(grey + params.saturation * (colours - grey), 0.0, 1.0)
-    shell = _region(texels, OVAL, 1.0, texture.shape)
+    shell = _region(texels, _SHELL, 1.0, texture.shape)
     for eye in (RIGHT_EYE, LEFT_EYE):
         shell &= ~_region(texels, eye, params.eye_hole, texture.shape)
     away = cv2.distanceTransform(shell.astype(np.uint8), cv2.DIST_L2, 3)
-    coverage = np.clip(away - 1.0, 0.0, 1.0)
+    coverage = np.clip((away - 2.5) / 1.5, 0.0, 1.0)
     rim = 1.0 - 0.55 * np.exp(-away / max(params.rim * apart, 0.1))
     painted = colours * (rim * coverage)[..., None]
     return np.dstack([painted, coverage]).astype(np.float32)

@@ -78,9 +78,11 @@ def _hopper() -> Portrait:
 def _astronaut() -> Portrait:
     from skimage import data
 
+    picture: Array = data.astronaut()  # type: ignore[no-untyped-call]  # scikit-image has no types
+
     return Portrait(
         "astronaut",
-        np.ascontiguousarray(data.astronaut()[..., :3]),
+        np.ascontiguousarray(picture[..., :3]),
         np.array([[200, 101], [246, 103]], np.float32),
         np.array(_ASTRONAUT_OUTLINE, np.float32),
         "Eileen M. Collins, NASA; public domain; from scikit-image",

@@ -23,6 +23,8 @@ _WINDOWS = (2, 4, 6, 9, 13, 19, 28, 48, 96)
 """Sides of the squares of samples in which triangles of like size are tested together."""
 _NEAREST = 0.05
 _STRIP = 48
+_NO_MAP = np.empty(0, np.float32)
+"""Both coordinates are in the first map of cv2.remap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def _sampled(
     shape = (-(-window.h // step), -(-window.w // step))
     samples = (places - (window.x, window.y) + 0.5) / step - 0.5
     fields, covered = rasterise(samples, depths, triangles, values, shape)
-    share = covered.astype(np.float32)
+    share: Array = covered.astype(np.float32)
     fields = _extended(fields, share)
     full = (shape[1] * step, shape[0] * step)
     enlarged = cv2.resize(fields, full, interpolation=cv2.INTER_LINEAR)
@@ -278,7 +280,9 @@ def draw(
 
 def _lit(texture: Array, where: TextureMap, light: Colour, part: tuple[slice, slice]) -> Array:
     """float32 (h, w, 4): radiance times coverage, and coverage, of a part of the window."""
-    colours = cv2.remap(texture, np.ascontiguousarray(where.texels[part]), None, cv2.INTER_LINEAR)
+    colours = cv2.remap(
+        texture, np.ascontiguousarray(where.texels[part]), _NO_MAP, cv2.INTER_LINEAR
+    )
     seen = where.seen[part]
     lit = where.shade[part] * seen
     factors = [lit * np.float32(level) for level in light]
@@ -307,7 +311,7 @@ def lay_over(behind: Array, layer: Array) -> None:
         layer: float32 (h, w, 4), premultiplied.
     """
     red, green, blue, coverage = cv2.split(layer)
-    passing = cv2.subtract(1.0, coverage)
+    passing = 1.0 - np.asarray(coverage)
     shown = cv2.multiply(behind, cv2.merge([passing, passing, passing]))
     np.copyto(behind, cv2.add(shown, cv2.merge([red, green, blue])))
 
@@ -322,8 +326,8 @@ def grid_patch(columns: int, rows: int, width: float, height: float, texture: Ar
         height: Metres.
         texture: float32 (h, w, 4), spread over all of it.
     """
-    u, v = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
-    u, v = u.ravel(), v.ravel()
+    across, down = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+    u, v = across.ravel(), down.ravel()
     points = np.column_stack([(u - 0.5) * width, (v - 0.5) * height, np.zeros_like(u)])
     th, tw = texture.shape[:2]
     texels = np.column_stack([u * tw - 0.5, v * th - 0.5])
