@@ -1,10 +1,10 @@
 """What can go wrong with a graph.
 
-    GraphError
-    ├── GraphDefinitionError   the graph as written is wrong (names node, port, expected, found)
-    ├── NodeFailed             a node raised too often, or could not be opened
-    ├── StopTimeout            a node did not return in the time allowed for stopping
-    └── WorkerLost             a worker process ended without being asked to
+GraphError
+├── GraphDefinitionError   the graph as written is wrong (names node, port, expected, found)
+├── NodeFailed             a node raised too often, or could not be opened
+├── StopTimeout            a node did not return in the time allowed for stopping
+└── WorkerLost             a worker process ended without being asked to
 """
 
 

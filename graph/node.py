@@ -24,7 +24,7 @@ class Port:
     """One input or output of a node."""
 
     type: type
-    """Class of the payloads; an edge joins ports where the output's is a subclass of the input's."""
+    """Class of the payloads: an edge joins an output with an input of the same or a base class."""
     doc: str
     optional: bool = False
     """An input that may be left unconnected."""
@@ -142,7 +142,7 @@ class Node(ABC, Generic[P]):
     def contract(cls, params: P) -> Contract:
         """What a node with these parameters takes, gives and keeps. No side effects."""
 
-    def open(self, context: NodeContext) -> None:  # noqa: B027 - optional hook
+    def open(self, context: NodeContext) -> None:
         """Make what is heavy (engines, files). Called once, before the first packet."""
 
     def new_state(self, begin: Begin) -> Any:
@@ -171,7 +171,7 @@ class Node(ABC, Generic[P]):
         """The inverse of :meth:`export_state`."""
         return exported
 
-    def close(self) -> None:  # noqa: B027 - optional hook
+    def close(self) -> None:
         """Give back what ``open`` took. Called once, also after errors."""
 
 

@@ -16,13 +16,13 @@ class Packet(NamedTuple):
     time: float
     """Capture time in seconds on the stream's own clock. Never decreases within a stream."""
     epoch: int
-    """Counts the breaks of the clock (jump, wrap, reconnect, long gap). A new epoch resets state."""
+    """Counts the breaks of the clock (jump, wrap, reconnect, long gap). A new one resets state."""
     key: int | None
     """The track within the stream, or ``None`` for the stream as a whole."""
     payload: Any
     """What the port's type says, or an :class:`End`."""
     arrival: float = 0.0
-    """``time.monotonic()`` when the source handed over what this packet derives from, in seconds."""
+    """``time.monotonic()`` in seconds when the source handed over what this derives from."""
 
     def carry(self, payload: Any, key: int | None = None) -> "Packet":
         """This packet's stream, times and epoch with another payload (and key, if given)."""

@@ -1,0 +1,213 @@
+"""Counters of a run: plain integers written by one thread each, read at any time."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Literal
+
+AGE_BOUNDS: tuple[float, ...] = tuple(1e-4 * 10 ** (i / 10) for i in range(61))
+"""Upper bounds in seconds of the frame-age buckets: 0.1 ms to 100 s, ten a decade."""
+
+StreamState = Literal["running", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgeHistogram:
+    """How old packets were (seconds since their source handed them over) when a node was done.
+
+    Counted once per batch, for its oldest packet.
+    """
+
+    counts: tuple[int, ...] = (0,) * (len(AGE_BOUNDS) + 1)
+
+    def quantile(self, share: float) -> float:
+        """Age in seconds that this share of the batches stays under; NaN where none was counted.
+
+        Exact to a bucket, that is to 26 %; the upper bound is given.
+        """
+        total = sum(self.counts)
+        if total == 0:
+            return nan
+        seen = 0
+        for bound, count in zip((*AGE_BOUNDS, AGE_BOUNDS[-1]), self.counts, strict=True):
+            seen += count
+            if seen >= share * total:
+                return bound
+        return AGE_BOUNDS[-1]
+
+    @property
+    def p50(self) -> float:
+        """Median age in seconds."""
+        return self.quantile(0.50)
+
+    @property
+    def p99(self) -> float:
+        """99th percentile of the age in seconds."""
+        return self.quantile(0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something an operator should know of."""
+
+    node: str
+    """Name of the node, or empty for the run as a whole."""
+    stream: str
+    """Name of the stream, or empty."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMetrics:
+    """What one node did, all its replicas together. Ends are not counted as packets."""
+
+    packets_in: int = 0
+    packets_out: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Packets lost in the node by reason: ``fault``, and at sources ``time_backwards``."""
+    calls: int = 0
+    busy: float = 0.0
+    """Wall seconds inside the node."""
+    cpu: float = 0.0
+    """CPU seconds of the runtime's own thread inside the node (not of threads a library keeps)."""
+    states: int = 0
+    """Keyed states alive."""
+    age: AgeHistogram = AgeHistogram()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeMetrics:
+    """What went over one edge: ``packets_in == packets_out + depth + sum(dropped)``."""
+
+    packets_in: int = 0
+    packets_out: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """By reason: ``oldest`` (lane full), ``stale``, ``stopped`` (left behind by a hard stop)."""
+    depth: int = 0
+    """Packets waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMetrics:
+    """Where one stream stands."""
+
+    packets: int = 0
+    """Packets that its sources gave."""
+    state: StreamState = "running"
+    reason: str = ""
+    """Why it ended: ``end``, ``error``, ``removed``, ``stopped``, ``worker_lost``."""
+    worker: int | None = None
+    """The worker process that has it, if one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetrics:
+    """A snapshot of a run."""
+
+    nodes: Mapping[str, NodeMetrics]
+    edges: Mapping[str, EdgeMetrics]
+    """By ``capture.frames->detect.frames``."""
+    streams: Mapping[str, StreamMetrics]
+    notices: int
+    """How many notices were given so far."""
+
+
+def merged(parts: Iterable[RunMetrics]) -> RunMetrics:
+    """Snapshots of several processes as one."""
+    nodes: dict[str, NodeMetrics] = {}
+    edges: dict[str, EdgeMetrics] = {}
+    streams: dict[str, StreamMetrics] = {}
+    notices = 0
+    for part in parts:
+        for name, node in part.nodes.items():
+            nodes[name] = _add_nodes(nodes.get(name, NodeMetrics()), node)
+        for name, edge in part.edges.items():
+            edges[name] = _add_edges(edges.get(name, EdgeMetrics()), edge)
+        streams.update(part.streams)
+        notices += part.notices
+    return RunMetrics(nodes, edges, streams, notices)
+
+
+def _add_nodes(a: NodeMetrics, b: NodeMetrics) -> NodeMetrics:
+    return NodeMetrics(
+        packets_in=a.packets_in + b.packets_in,
+        packets_out=a.packets_out + b.packets_out,
+        dropped=_add_counts(a.dropped, b.dropped),
+        calls=a.calls + b.calls,
+        busy=a.busy + b.busy,
+        cpu=a.cpu + b.cpu,
+        states=a.states + b.states,
+        age=AgeHistogram(tuple(x + y for x, y in zip(a.age.counts, b.age.counts, strict=True))),
+    )
+
+
+def _add_edges(a: EdgeMetrics, b: EdgeMetrics) -> EdgeMetrics:
+    return EdgeMetrics(
+        packets_in=a.packets_in + b.packets_in,
+        packets_out=a.packets_out + b.packets_out,
+        dropped=_add_counts(a.dropped, b.dropped),
+        depth=a.depth + b.depth,
+    )
+
+
+def _add_counts(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
+    return {reason: a.get(reason, 0) + b.get(reason, 0) for reason in {**a, **b}}
+
+
+class NodeCounters:
+    """What one replica of a node counts. One thread writes, any thread reads."""
+
+    __slots__ = ("ages", "busy", "calls", "cpu", "dropped", "packets_in", "packets_out")
+
+    def __init__(self) -> None:
+        self.packets_in = 0
+        self.packets_out = 0
+        self.calls = 0
+        self.busy = 0.0
+        self.cpu = 0.0
+        self.dropped: dict[str, int] = {}
+        self.ages = [0] * (len(AGE_BOUNDS) + 1)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count packets that this node lost."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def seen_age(self, age: float) -> None:
+        """Count one batch whose oldest packet has this age in seconds."""
+        self.ages[bisect_right(AGE_BOUNDS, age)] += 1
+
+    def snapshot(self, states: int = 0) -> NodeMetrics:
+        """The counters as they stand."""
+        return NodeMetrics(
+            packets_in=self.packets_in,
+            packets_out=self.packets_out,
+            dropped=dict(self.dropped),
+            calls=self.calls,
+            busy=self.busy,
+            cpu=self.cpu,
+            states=states,
+            age=AgeHistogram(tuple(self.ages)),
+        )
+
+
+class EdgeCounters:
+    """What went over one edge or link, counted at both of its ends."""
+
+    __slots__ = ("dropped", "packets_in", "packets_out")
+
+    def __init__(self) -> None:
+        self.packets_in = 0
+        self.packets_out = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count packets that were dropped on the way."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def snapshot(self) -> EdgeMetrics:
+        """The counters as they stand; what is neither out nor dropped waits."""
+        dropped = dict(self.dropped)
+        out = self.packets_out
+        entered = max(self.packets_in, out + sum(dropped.values()))
+        return EdgeMetrics(entered, out, dropped, entered - out - sum(dropped.values()))
