@@ -37,15 +37,15 @@ class CameraParams:
     """Gains of R, G, B: the camera's guess at the lamps' colour, seldom quite right."""
     defocus: NotNegative = 0.6
     """Standard deviation of the lens's blur in pixels."""
-    full_well: Positive = 9000.0
+    full_well: Positive = 16000.0
     """Electrons of a white pixel: shot noise is the square root of the electrons."""
     read_noise: NotNegative = 6.0
     """Electrons."""
     shutter: Annotated[float, Interval(gt=0, le=1)] = 0.4
     """Share of the frame's time in which the shutter is open."""
-    bit_rate: Annotated[int, Gt(0)] = 3_000_000
+    bit_rate: Annotated[int, Gt(0)] = 4_000_000
     """Bits per second of the H.264 stream."""
-    keyframe_seconds: Positive = 2.0
+    keyframe_seconds: Positive = 4.0
     preset: Literal["ultrafast", "superfast", "veryfast", "faster", "medium"] = "superfast"
     """Of x264: real cameras encode simply."""
     noise_seed: Annotated[int, Ge(0)] = 0
@@ -162,6 +162,7 @@ def h264_file(path: Path, size: tuple[int, int], fps: int, params: CameraParams)
         stream.options = {
             "preset": params.preset,
             "profile": "high",
+            "tune": "zerolatency",  # cameras look neither ahead nor back
             "maxrate": str(params.bit_rate * 3 // 2),
             "bufsize": str(params.bit_rate),
         }

@@ -25,7 +25,7 @@ class MotionParams:
     """Standard deviation of the body's place in metres, along each axis."""
     sway_cutoff: Positive = 0.35
     """Hz above which sway fades."""
-    head_turn: tuple[NotNegative, NotNegative, NotNegative] = (5.0, 3.0, 2.0)
+    head_turn: tuple[NotNegative, NotNegative, NotNegative] = (3.5, 2.5, 1.5)
     """Standard deviation of yaw, pitch and roll in degrees."""
     head_cutoff: Positive = 0.4
     """Hz above which turning fades."""

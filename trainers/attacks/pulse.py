@@ -1,8 +1,7 @@
 """The heart's colour on skin: the wave, its irregularity, and what it does to a texture.
 
-Blood under the skin takes light away, most in green. Relative change of the reflected linear
-light along R, G, B: (0.33, 0.77, 0.53) (METHODS 17), here scaled so that ``amplitude`` is the
-peak-to-peak change in green.
+Blood under the skin takes light away, most in green: the relative change of the reflected linear
+light along R, G, B is an amplitude times (0.33, 0.77, 0.53) (METHODS 17).
 """
 
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ class PulseParams:
 
     heart_rate: Annotated[float, Interval(ge=40, le=180)] = 72.0
     """Mean beats per minute."""
-    amplitude: Annotated[float, Interval(ge=0, le=0.03)] = 0.009
-    """Peak-to-peak relative change of linear green light where the skin shows the most. Faces
-    under cameras have some 0.003 to 0.01."""
+    amplitude: Annotated[float, Interval(ge=0, le=0.03)] = 0.010
+    """Half the peak-to-peak relative change of linear light, times the colour: a face under a
+    camera has some 0.003 to 0.01."""
     variability: Share = 0.012
     """Standard deviation of the slow wandering of the rate, as a share of it."""
     breathing_rate: Annotated[float, Interval(ge=6, le=30)] = 15.0
@@ -104,7 +103,6 @@ def perfuse(
     perfusion = identity.perfusion
     # To first order a late wave is the wave less its delay times its slope.
     volume = perfusion.strength * (wave.value[index] - perfusion.delay * wave.slope[index])
-    loss = volume * np.float32(params.amplitude)
-    colour = COLOUR / COLOUR[1]
+    loss = volume * np.float32(2.0 * params.amplitude)
     rest = identity.figure.texture[y : y + h, x : x + w, :3]
-    texture[y : y + h, x : x + w, :3] = rest * (1.0 - loss[..., None] * colour)
+    texture[y : y + h, x : x + w, :3] = rest * (1.0 - loss[..., None] * COLOUR)
