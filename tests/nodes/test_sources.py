@@ -1,0 +1,144 @@
+"""Addresses of sources: what they mean, what is refused, and that nothing gives secrets away."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padflow.nodes.sources import SourceError, name_source, parse_source, redact
+
+SECRETS = ("hunter2", "s3cr3t", "Adm1n")
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        ("rtsp://10.0.0.4/stream1", "rtsp"),
+        ("RTSPS://u:p@camera:322/a?b=c", "rtsp"),
+        ("http://camera/video.mjpg", "http"),
+        ("https://camera/live.m3u8", "http"),
+        ("/dev/video0", "camera"),
+        ("/dev/v4l/by-id/usb-cam-index0", "camera"),
+    ],
+)
+def test_live_sources(uri: str, kind: str) -> None:
+    address = parse_source(uri)
+    assert (address.kind, address.live) == (kind, True)
+
+
+def test_files_stills_and_folders(tmp_path: Path) -> None:
+    for name in ("clip.mp4", "a.JPG", "frame10.png", "frame9.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert parse_source(str(tmp_path / "clip.mp4")).kind == "file"
+    assert parse_source(f"file://{tmp_path}/clip.mp4").kind == "file"
+    assert parse_source(str(tmp_path / "a.JPG")).kind == "still"
+    folder = parse_source(str(tmp_path))
+    assert folder.kind == "folder"
+    assert not folder.live
+    assert [p.name for p in folder.pictures] == ["a.JPG", "frame9.png", "frame10.png"]
+
+
+def test_numbered_and_globbed_pictures(tmp_path: Path) -> None:
+    for name in ("f1.jpg", "f2.jpg", "f11.jpg", "00003.jpg", "00012.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+
+    def names(uri: Path) -> list[str]:
+        return [p.name for p in parse_source(str(uri)).pictures]
+
+    assert names(tmp_path / "%05d.jpg") == ["00003.jpg", "00012.jpg"]
+    assert names(tmp_path / "f%d.jpg") == ["f1.jpg", "f2.jpg", "f11.jpg"]
+    assert names(tmp_path / "f1*.jpg") == ["f1.jpg", "f11.jpg"]
+
+
+def test_refusals_are_one_sentence_and_hang_on_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "no_pictures").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(str(tmp_path / "socket"))
+        cases = {
+            str(tmp_path / "empty.mp4"): "empty file",
+            str(tmp_path / "no_pictures"): "pictures",
+            str(tmp_path / "pipe.mp4"): "named pipe",
+            str(tmp_path / "socket"): "socket",
+            str(tmp_path / "dangling.mp4"): "no such file",
+            str(tmp_path / "missing.mp4"): "no such file",
+            str(tmp_path / "%04d.png"): "pictures",
+            "/dev/zero": "no camera",
+            "": "pictures",
+            "bad\0name": "null",
+            "ftp://host/clip.mp4": "ftp://",
+            "rtsp:///stream": "host",
+            "rtsp://host:notaport/x": "host",
+        }
+        for uri, found in cases.items():
+            with pytest.raises(SourceError, match=found) as caught:
+                parse_source(uri or str(tmp_path / "no_pictures"))
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://Adm1n:hunter2@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://Adm1n:hun@ter2@cam:554/s?x=1", "rtsp://***@cam:554/s?x=1"),
+        ("rtsp://Adm1n:hunt/er2@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
+        (
+            "[Errno 111] refused: 'rtsp://Adm1n:hunter2@cam/s'",
+            "[Errno 111] refused: 'rtsp://***@cam/s'",
+        ),
+        ("http://cam/x?token=s3cr3t&fps=5", "http://cam/x?token=***&fps=5"),
+        ("http://cam/x?a=1&X-Amz-Signature=s3cr3t", "http://cam/x?a=1&X-Amz-Signature=***"),
+        ("http://cam/x?api_key=s3cr3t#t", "http://cam/x?api_key=***#t"),
+        ("rtsp://cam/user=Adm1n_password=hunter2_channel=1", "rtsp://cam/user=***"),
+        (
+            "rtsp://cam/user=Adm1n&password=hunter2&channel=1",
+            "rtsp://cam/user=***&password=***&channel=1",
+        ),
+        ("Authorization: Basic s3cr3t==", "Authorization: ***"),
+        ("/data/keyframes=3/clip.mp4", "/data/keyframes=3/clip.mp4"),
+        (
+            "source clip.mp4: expected a video, found text",
+            "source clip.mp4: expected a video, found text",
+        ),
+        ("write to ops@example.org", "write to ops@example.org"),
+    ],
+)
+def test_redact(text: str, expected: str) -> None:
+    assert redact(text) == expected
+    assert not any(secret in redact(text) for secret in SECRETS)
+
+
+word = st.text(st.characters(categories=("Lu", "Ll", "Nd"), max_codepoint=127), min_size=1)
+password = st.text(st.sampled_from("abcXYZ019!$&()*+,;=:@%~._-"), min_size=3, max_size=20)
+
+
+@given(word, password, word, st.sampled_from(("token", "password", "pwd", "access_key", "auth")))
+def test_no_credential_survives(user: str, secret: str, path: str, name: str) -> None:
+    marked = f"QQ{secret}QQ"
+    shown = redact(f"cannot open 'rtsp://{user}:{marked}@cam.example/{path}': refused")
+    assert "QQ" not in shown
+    assert "cam.example" in shown
+    value = "".join(c for c in marked if c.isalnum())
+    assert value not in redact(f"http://cam/{path}?a=b&{name}={value}&c=d")
+
+
+@given(st.text())
+def test_redact_takes_any_text_and_twice_is_once(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+
+
+def test_names_are_short_unique_and_carry_no_secret(tmp_path: Path) -> None:
+    assert name_source(str(tmp_path / "door.mp4")) == "door"
+    assert name_source("/dev/video0") == "video0"
+    assert name_source(str(tmp_path / "frames")) == "frames"
+    taken: list[str] = []
+    for _ in range(3):
+        taken.append(name_source("rtsp://Adm1n:hunter2@10.0.0.4:554/ch1?token=s3cr3t", taken))
+    assert taken == ["10.0.0.4:554/ch1", "10.0.0.4:554/ch1-2", "10.0.0.4:554/ch1-3"]
