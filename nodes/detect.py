@@ -14,17 +14,19 @@ from ..graph.packet import Packet
 from .frame import Frame
 from .passes import DETECTORS, FAIR, Networks, Search, find_faces, tile_count
 from .payloads import Box, DetectedFace, Event, FrameFaces
-from .scene import SceneLimits, SceneWatch
+from .scene import SceneLimits, SceneState, SceneWatch
 
 SCENE_EVENT = "padflow.scene.v1"
 
 REMEMBER_S = 2.0
 """Capture time for which a place where a face was found is looked at closely."""
 MOST_PLACES = 8
-SEARCH_EVERY = 3
+SEARCH_EVERY = 5
 """While a face is in view, every how many detections a tile is searched for further faces."""
 SWEEP_S = 1.5
 """While no face is in view, the tiles are swept within about this time."""
+NOTHING_TO_SEE = frozenset({SceneState.TOO_DARK, SceneState.TOO_BRIGHT, SceneState.COVERED})
+"""Scenes that are not searched for small faces."""
 JITTER_S = 0.002
 """A frame this much before its due time is taken: timestamps are rounded to milliseconds."""
 
@@ -153,10 +155,10 @@ class Detect(Node[DetectParams]):
             places = tuple(place.box for place in state.places)
             faces = None
             if packet.time >= state.next_due - JITTER_S and not frame.corrupt:
-                faces = self._detect(frame, packet.time, state, places)
                 if state.scene.observe(frame, packet.time):
                     event = _scene_event(state, str(state.scene.told), "changed", packet.epoch)
                     events.append(packet.carry(event))
+                faces = self._detect(frame, packet.time, state, places)
             ask = partial(self._find, frame, places, ())
             given.append(packet.carry(FrameFaces(frame, faces, ask)))
         return {"faces": given, "events": events} if events else {"faces": given}
@@ -186,6 +188,8 @@ class Detect(Node[DetectParams]):
 
     def _tiles_due(self, frame: Frame, state: DetectState) -> range:
         if state.in_view and state.runs % SEARCH_EVERY:
+            return range(0)
+        if state.scene.last is not None and state.scene.last.state in NOTHING_TO_SEE:
             return range(0)
         count = tile_count(self._open_networks(), frame, self.params.min_face_px)
         share = 1 if state.in_view else ceil(count / (SWEEP_S * self.params.cadence_hz))

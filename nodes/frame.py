@@ -78,6 +78,11 @@ class Frame:
         y, u, v = (np.rot90(_plane(p), turns) for p in self.picture.planes)
         return y, u, v
 
+    def luma(self) -> np.ndarray:
+        """Upright view of Y alone: uint8 (height, width), no copy."""
+        y = _plane(self.picture.planes[0])
+        return np.rot90(y, -self.rotation // 90) if self.rotation else y
+
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""
         turned = self.rotation in (90, 270)

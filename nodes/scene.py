@@ -107,7 +107,7 @@ class SceneWatch:
 
 def luma_grid(frame: Frame) -> np.ndarray:
     """uint8 (rows, columns): every n-th luma value, n the same along both sides."""
-    luma = frame.planes()[0]
+    luma = frame.luma()
     step = max(1, min(luma.shape) // GRID)
     return np.ascontiguousarray(luma[step // 2 :: step, step // 2 :: step])
 

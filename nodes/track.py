@@ -182,7 +182,7 @@ class Track(Node[TrackParams]):
         payload: FrameFaces = packet.payload
         frame, time = payload.frame, packet.time
         state.frames += 1
-        luma = frame.planes()[0] if state.faces and not frame.corrupt else None
+        luma = None if frame.corrupt else frame.luma()
         _move(state, luma, time)
         faces = payload.faces
         if faces is None and not frame.corrupt and _should_ask(state):
@@ -191,8 +191,8 @@ class Track(Node[TrackParams]):
         if faces is not None:
             self._take_in(faces, packet, state, out)
         self._drop(packet, frame, state, out)
-        if state.faces and not frame.corrupt:
-            _cut_patches(state.faces, frame)
+        if luma is not None:
+            _cut_patches(state.faces, luma)
             state.seen = time
         state.time, state.media_time = time, frame.media_time
         state.only = (packet.carry(None), frame) if state.frames == 1 and state.faces else None
@@ -461,9 +461,8 @@ def _should_ask(state: TrackState) -> bool:
     )
 
 
-def _cut_patches(faces: Iterable[Face], frame: Frame) -> None:
+def _cut_patches(faces: Iterable[Face], luma: np.ndarray) -> None:
     """See to it that every face has its patch of this frame."""
-    luma = frame.planes()[0]
     for face in faces:
         if face.patch is None or not face.patch.fits(face.box):
             face.patch = cut_patch(luma, face.box)
