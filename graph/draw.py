@@ -58,7 +58,7 @@ def to_svg(plan: Plan) -> str:
 
 
 def _places(plan: Plan) -> dict[str, _Place]:
-    """Column: longest way from a source; row: one band for each stage, so that frames never meet."""
+    """Column: longest way from a source; row: as high as the stage frames leave each other room."""
     column: dict[str, int] = {}
     for spec in topological(plan.graph):
         producers = [ref.rpartition(".")[0] for refs in spec.inputs.values() for ref in refs]

@@ -66,7 +66,7 @@ class StageExecutor:
         self._inner_edges = self._connect(plan)
         self._entries = [
             [
-                (self._by_name[edge.consumer], self._by_name[edge.consumer].ports.index(edge.input))
+                (self._by_name[edge.consumer], self._by_name[edge.consumer].edges.index(edge))
                 for edge in link.edges
             ]
             for link in plan.into(stage)
@@ -81,7 +81,7 @@ class StageExecutor:
             edges = [edge for edge in incoming if edge.consumer == name]
             leaving = {port: list(exits.get((name, port), ())) for port in spec.contract().outputs}
             key_count = sum(edge in keyed for edge in edges)
-            runners.append(NodeRunner(self, spec, len(edges), key_count, leaving))
+            runners.append(NodeRunner(self, spec, edges, key_count, leaving))
         return runners
 
     def _connect(self, plan: Plan) -> dict[str, EdgeCounters]:
@@ -91,7 +91,7 @@ class StageExecutor:
             consumer = self._by_name.get(edge.consumer)
             if producer is not None and consumer is not None:
                 counted = counters[edge.name] = EdgeCounters()
-                index = consumer.ports.index(edge.input)
+                index = consumer.edges.index(edge)
                 producer.routes[edge.output].inner.append((consumer, index, counted))
         return counters
 
@@ -134,8 +134,8 @@ class StageExecutor:
         """
         self.floor = tick.time
         for link, packets, ends in tick.arrivals:
-            for runner, port in self._entries[link]:
-                runner.deliver(port, packets, ends)
+            for runner, edge in self._entries[link]:
+                runner.deliver(edge, packets, ends)
         self._run()
 
     def execute_together(self, ticks: Mapping[str, Tick]) -> None:
@@ -147,8 +147,8 @@ class StageExecutor:
         self.floors = {stream: tick.time for stream, tick in ticks.items()}
         for tick in ticks.values():
             for link, packets, ends in tick.arrivals:
-                for runner, port in self._entries[link]:
-                    runner.deliver(port, packets, ends)
+                for runner, edge in self._entries[link]:
+                    runner.deliver(edge, packets, ends)
         self._run()
 
     def _run(self) -> None:

@@ -59,14 +59,14 @@ class LinkExit:
         self._index = index
         self._inboxes = inboxes
         self._replicas = replicas
+        self._only = inboxes[0] if len(inboxes) == 1 else None
 
     def _inbox(self, stream: str) -> Inbox:
-        inboxes = self._inboxes
-        return inboxes[self._replicas.get(stream, 0)] if len(inboxes) > 1 else inboxes[0]
+        return self._only or self._inboxes[self._replicas.get(stream, 0)]
 
     def send(self, stream: str, packets: Sequence[Packet], ends: int, floor: float) -> None:
         """See :class:`Exit`."""
-        self._inbox(stream).put(self._index, stream, packets, ends, floor)
+        (self._only or self._inbox(stream)).put(self._index, stream, packets, ends, floor)
 
     def end(self, stream: str, end: Packet, floor: float) -> None:
         """See :class:`Exit`."""

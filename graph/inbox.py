@@ -106,7 +106,7 @@ class Inbox:
         policy = self._policies[link]
         total = len(packets)
         with self._lock:
-            waiting = self._waiting(stream)
+            waiting = self._streams.get(stream) or self._waiting(stream)
             self.counters[link].packets_in += total - ends
             if policy.drop_oldest or waiting.depth[link] + total <= policy.capacity:
                 if self._closed:

@@ -70,7 +70,8 @@ class NodeMetrics:
     busy: float = 0.0
     """Wall seconds inside the node."""
     cpu: float = 0.0
-    """CPU seconds of the runtime's own thread inside the node (not of threads a library keeps)."""
+    """CPU seconds of the runtime's own thread inside the node (not of threads a library keeps);
+    of a source, those of its whole thread."""
     states: int = 0
     """Keyed states alive."""
     age: AgeHistogram = AgeHistogram()

@@ -19,7 +19,7 @@ from .errors import NodeFailed
 from .metrics import EdgeCounters, NodeCounters, Notice
 from .node import Begin, Finish, Outputs
 from .packet import End, Packet
-from .spec import NodeSpec
+from .spec import Edge, NodeSpec
 from .state import KeyedStates, Slot
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class NodeRunner:
         self,
         stage: "StageExecutor",
         spec: NodeSpec,
-        edges: int,
+        edges: Sequence[Edge],
         key_edges: int,
         exits: "Mapping[str, list[Exit]]",
     ) -> None:
@@ -51,7 +51,8 @@ class NodeRunner:
         self.stage = stage
         self.name = spec.name
         self.node = spec.make()
-        self.ports = tuple(contract.inputs)
+        self.edges = tuple(edges)
+        """Incoming edges in the order in which packets of equal time are taken."""
         self.routes = {port: Route(exits[port]) for port in contract.outputs}
         self.counters = NodeCounters()
         self.states: KeyedStates | None = None
@@ -63,17 +64,17 @@ class NodeRunner:
         self._makes_keys = contract.makes_keys
         self._batch = contract.batching.size if contract.scope != "stream" else 0
         self._by_stream = contract.scope != "stream"
-        self._edges = edges
+        self._ports = tuple(edge.input for edge in edges)
         self._key_edges = max(key_edges, 1)
-        self._pending: list[Sequence[Packet] | None] = [None] * len(self.ports)
+        self._pending: list[Sequence[Packet] | None] = [None] * len(edges)
         self._pending_ends = 0
         self._ends_seen: dict[tuple[str, int | None], int] = {}
         self._faults_in_a_row = 0
 
-    def deliver(self, port: int, packets: Sequence[Packet], ends: int) -> None:
-        """Put packets before an input port; :meth:`run` handles them."""
-        before = self._pending[port]
-        self._pending[port] = packets if before is None else [*before, *packets]
+    def deliver(self, edge: int, packets: Sequence[Packet], ends: int) -> None:
+        """Put packets of an incoming edge before the node; :meth:`run` handles them."""
+        before = self._pending[edge]
+        self._pending[edge] = packets if before is None else [*before, *packets]
         self._pending_ends += ends
         self.counters.packets_in += len(packets) - ends
         self.waiting = True
@@ -87,7 +88,7 @@ class NodeRunner:
         self._pending_ends = 0
         self.counters.calls += 1
         oldest = 0.0
-        for port, packets in zip(self.ports, pending, strict=True):
+        for port, packets in zip(self._ports, pending, strict=True):
             if not packets:
                 continue
             arrival = packets[0][5]
@@ -218,10 +219,10 @@ class NodeRunner:
     def _send(self, route: Route, packets: Sequence[Packet], ends: int) -> None:
         count = len(packets) - ends
         self.counters.packets_out += count
-        for runner, port, counters in route.inner:
+        for runner, edge, counters in route.inner:
             counters.packets_in += count
             counters.packets_out += count
-            runner.deliver(port, packets, ends)
+            runner.deliver(edge, packets, ends)
         if route.exits:
             self._leave(route.exits, packets, ends)
 
@@ -287,7 +288,7 @@ class NodeRunner:
 
     def _end(self, packet: Packet) -> None:
         stream, key = packet[0], packet[3]
-        needed = self._edges if key is None else self._key_edges
+        needed = len(self.edges) if key is None else self._key_edges
         if needed > 1:
             seen = self._ends_seen.get((stream, key), 0) + 1
             if seen < needed:
@@ -321,8 +322,8 @@ class NodeRunner:
         stage = self.stage
         floor = stage.floors.get(stream, stage.floor) if self._by_stream else stage.floor
         for route in self.routes.values():
-            for runner, port, _ in route.inner:
-                runner.deliver(port, [packet], 1)
+            for runner, edge, _ in route.inner:
+                runner.deliver(edge, [packet], 1)
             for leaving in route.exits:
                 stage.outbox.append((leaving.end, (stream, packet, floor)))
         stage.node_ended(stream)

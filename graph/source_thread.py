@@ -8,11 +8,19 @@ from math import inf
 from typing import Any
 
 from .execute import Exit
-from .inbox import count_ends
 from .metrics import NodeCounters, Notice
 from .node import Outputs, Source, StreamSpec
 from .packet import End, Packet
 from .stage_thread import MarkExit
+
+CPU_READING_PERIOD = 0.1
+"""Seconds between two readings of a source thread's CPU time."""
+
+new_packet = tuple.__new__
+"""Half the price of calling the class, which matters only here: once for every packet."""
+
+_Sending = tuple[str, Sequence[Exit], list[Packet], int]
+"""Port, where it goes, packets, and how many of them are ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class SourceThread:
         self._last = -inf
         self._epoch = 0
         self._warned = False
+        self._cpu_due = -inf
         self.thread = threading.Thread(
             target=self._run, name=f"padflow {name} {self.stream}", daemon=True
         )
@@ -76,38 +85,46 @@ class SourceThread:
     def _pump(self) -> bool:
         """Send all that the source gives; True if it raised."""
         iterator: Iterator[Outputs] | None = None
+        try:
+            iterator = iter(self._node.stream(self._control.spec, self._control.cancel))
+        except Exception as error:
+            return self._raised(error)
+        cancel, counters, clock = self._control.cancel, self.counters, time.monotonic
         cancelled_at = inf
         try:
             while True:
+                asked = clock()
                 try:
-                    if iterator is None:
-                        iterator = iter(self._node.stream(self._control.spec, self._control.cancel))
-                    outputs = self._next(iterator)
-                    if outputs:
-                        outputs = self._checked(outputs)
+                    outputs = next(iterator, None)
+                    now = clock()
+                    checked = self._checked(outputs, now) if outputs else ()
                 except Exception as error:
-                    self._tell(f"raised {type(error).__name__}: {error}; the stream ends")
-                    return True
+                    return self._raised(error)
+                counters.calls += 1
+                counters.busy += now - asked
                 if outputs is None:
                     return False
-                if outputs:
-                    self._send(outputs)
-                if self._control.cancel.is_set():
-                    now = time.monotonic()
+                if checked:
+                    self._send(checked)
+                if now > self._cpu_due:
+                    self._read_cpu(now)
+                if cancel.is_set():
                     cancelled_at = min(cancelled_at, now)
                     if now - cancelled_at > self._control.grace:
                         return False
         finally:
             self._close(iterator)
+            self._read_cpu(clock())
 
-    def _next(self, iterator: Iterator[Outputs]) -> Outputs | None:
-        wall, cpu = time.monotonic(), time.thread_time()
-        try:
-            return next(iterator, None)
-        finally:
-            self.counters.calls += 1
-            self.counters.busy += time.monotonic() - wall
-            self.counters.cpu += time.thread_time() - cpu
+    def _raised(self, error: Exception) -> bool:
+        self._tell(f"raised {type(error).__name__}: {error}; the stream ends")
+        return True
+
+    def _read_cpu(self, now: float) -> None:
+        # The thread's whole time, read now and then: a reading for every packet costs as much as
+        # handing the packet on.
+        self.counters.cpu = time.thread_time()
+        self._cpu_due = now + CPU_READING_PERIOD
 
     def _close(self, iterator: Iterator[Outputs] | None) -> None:
         close = getattr(iterator, "close", None)
@@ -118,49 +135,58 @@ class SourceThread:
         except Exception as error:
             self._tell(f"raised {type(error).__name__} while it was closed: {error}")
 
-    def _send(self, outputs: Outputs) -> None:
-        for port, packets in outputs.items():
-            if packets:
-                ends = count_ends(packets)
-                self.counters.packets_out += len(packets) - ends
-                for leaving in self._exits.by_port[port]:
-                    leaving.send(self.stream, packets, ends, -inf)
-        for port, marked in self._exits.marked.items():
-            if not outputs.get(port):
-                for waiting in marked:
-                    waiting.advance(self.stream, self._last)
-
-    def _checked(self, outputs: Outputs) -> Outputs:
-        """Outputs that may be sent; raises where the source breaks its contract."""
+    def _checked(self, outputs: Outputs, now: float) -> list[_Sending]:
+        """What may be sent, arrival filled in; raises where the source breaks its contract."""
         before = self._last
-        checked = {}
+        checked = []
         for port, packets in outputs.items():
-            if port not in self._exits.by_port:
+            exits = self._exits.by_port.get(port)
+            if exits is None:
                 listed = ", ".join(self._exits.by_port)
                 raise ValueError(f"expected outputs on ports {listed}, found port '{port}'")
-            checked[port] = self._checked_port(packets, before)
+            if packets:
+                sending, ends = self._checked_port(packets, before, now)
+                checked.append((port, exits, sending, ends))
         return checked
 
-    def _checked_port(self, packets: Sequence[Packet], before: float) -> list[Packet]:
-        """The packets with arrival filled in, without those whose time goes backwards."""
-        now = time.monotonic()
-        name = self.stream
-        last = before
-        checked = []
+    def _checked_port(
+        self, packets: Sequence[Packet], before: float, now: float
+    ) -> tuple[list[Packet], int]:
+        """The packets without those whose time goes backwards, and how many ends are in them."""
+        name, last, ends = self.stream, before, 0
+        checked: list[Packet] = []
         for packet in packets:
             stream, captured, epoch, key, payload, arrival = packet
             if stream != name:
                 raise ValueError(f"expected packets of stream '{name}', found '{stream}'")
             if not last <= captured < inf:
                 self._drop(captured, last)
-            elif key is not None or not isinstance(payload, End):
-                last = captured
-                self._epoch = epoch
-                checked.append(
-                    packet if arrival else Packet(stream, captured, epoch, key, payload, now)
-                )
-        self._last = max(self._last, last)
-        return checked
+                continue
+            if isinstance(payload, End):
+                if key is None:
+                    continue  # Streams are ended by the runtime.
+                ends += 1
+            last = captured
+            self._epoch = epoch
+            if not arrival:
+                packet = new_packet(Packet, (stream, captured, epoch, key, payload, now))
+            checked.append(packet)
+        if last > self._last:
+            self._last = last
+        return checked, ends
+
+    def _send(self, checked: Sequence[_Sending]) -> None:
+        stream = self.stream
+        for _, exits, packets, ends in checked:
+            self.counters.packets_out += len(packets) - ends
+            for leaving in exits:
+                leaving.send(stream, packets, ends, -inf)
+        if self._exits.marked:
+            sent = {port for port, _, packets, _ in checked if packets}
+            for port, marked in self._exits.marked.items():
+                if port not in sent:
+                    for waiting in marked:
+                        waiting.advance(stream, self._last)
 
     def _drop(self, captured: float, last: float) -> None:
         self.counters.drop("time_backwards", 1)

@@ -32,6 +32,7 @@ from .node import (
     StreamSpec,
 )
 from .packet import End, Packet
+from .spec import Graph
 
 Sample = Sequence[tuple[str, Packet]]
 """Input port and packet, in time order per stream."""
@@ -389,10 +390,8 @@ def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> bool:
     return True
 
 
-def chain(length: int, *, source: Mapping[str, Any] | None = None) -> Any:
+def chain(length: int, *, source: Mapping[str, Any] | None = None) -> Graph:
     """A source named ``source`` and ``length`` pass-through nodes ``n0``, ``n1`` and so on."""
-    from .spec import Graph
-
     graph = Graph.build("chain").add("source", ListSource, dict(source or {}))
     before = "source"
     for index in range(length):
