@@ -31,11 +31,13 @@ class BlazeFace:
     """Side of the square input in pixels."""
     grids: tuple[tuple[int, int], ...]
     """(cells a side, anchors a cell) of each output layer, in the order of the tensor."""
+    tone: int
+    """Grey value beside the picture on which it finds cut faces best (measured)."""
 
 
-FULL_RANGE = BlazeFace("face_detection_full_range", 192, ((48, 1),))
+FULL_RANGE = BlazeFace("face_detection_full_range", 192, ((48, 1),), tone=0)
 """Faces to about 5 m; 2304 anchors."""
-SHORT_RANGE = BlazeFace("face_detection_short_range", 128, ((16, 2), (8, 6)))
+SHORT_RANGE = BlazeFace("face_detection_short_range", 128, ((16, 2), (8, 6)), tone=128)
 """Faces to about 2 m; 896 anchors."""
 
 
@@ -141,6 +143,7 @@ class BlazeFaceNetwork:
 
     def __init__(self, model: BlazeFace, engine: "Engine") -> None:
         self.width = self.height = model.side
+        self.tone = model.tone
         self._anchors = anchor_centres(model)
         self._engine = engine
 

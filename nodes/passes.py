@@ -43,16 +43,16 @@ LARGEST_IN_TILE = 0.35
 TILE_OVERLAP = 0.25
 """Least overlap of neighbouring tiles, as a share of a tile."""
 SURE = 0.8
-"""Detections with a lower score get a second look by the near-range network."""
+"""Detections with a lower score get a second look by the other network."""
 FAIR = 0.5
 """Score from which a detection counts as a face, and not as a hint of one."""
 DENIED = 0.6
-"""Factor on the score of a face that the second look does not see."""
+"""Factor on the score of a face that the second look does not see; where it sees one, the score
+is the mean of both."""
 MOST_LOOKS = 4
 """Close looks in one detection."""
 SAME_CONTAINED = 0.7
 """Two finds are one face where this share of the smaller lies in the other."""
-GREY = 128
 
 
 class FaceNetwork(Protocol):
@@ -60,6 +60,8 @@ class FaceNetwork(Protocol):
 
     width: int
     height: int
+    tone: int
+    """Grey value to put beside the picture: what it finds faces best on."""
 
     def find(self, image: np.ndarray, min_score: float) -> Candidates:
         """Faces in one uint8 RGB picture (height, width, 3), in its pixels, suppressed."""
@@ -136,17 +138,19 @@ def find_faces(
         tiles: Numbers of the tiles to search too (modulo their count), see :func:`tile_count`.
     """
     whole, thumbnail = _whole_pass(networks.whole, frame, search.min_score)
-    passes = [whole]
-    if networks.near is not None and not (whole.scores >= FAIR).any():
-        passes.append(_near_pass(networks.near, frame, thumbnail, search.min_score))
-    passes.extend(_tile_pass(networks, frame, search, list(tiles)))
-    found = merge(passes, search.nms_iou)
-    if networks.near is not None:
-        found = _second_look(networks.near, frame, found)
-        missed = [box for box in places if not _covered(box, found)][:MOST_LOOKS]
-        looks = [_look(networks.near, frame, box, search.min_score) for box in missed]
-        found = merge([found, *looks], search.nms_iou)
-    return _detected_faces(found, search)
+    found = merge([whole, *_tile_pass(networks, frame, search, list(tiles))], search.nms_iou)
+    near = networks.near
+    if near is None:
+        return _detected_faces(found, search)
+    found = _second_look(near, frame, found, SURE)
+    if not (whole.scores >= FAIR).any():
+        large = _near_pass(near, frame, thumbnail, search.min_score)
+        # Also at those that the near-range network is sure of: it likes round things.
+        large = _second_look(networks.whole, frame, large, sure=1.0)
+        found = merge([found, large], search.nms_iou)
+    missed = [box for box in places if not _covered(box, found)][:MOST_LOOKS]
+    looks = [_look(near, frame, box, search.min_score) for box in missed]
+    return _detected_faces(merge([found, *looks], search.nms_iou), search)
 
 
 def tile_count(networks: Networks, frame: Frame, min_face_px: float) -> int:
@@ -234,7 +238,7 @@ def _whole_pass(
 ) -> tuple[Candidates, np.ndarray]:
     """Finds in the whole picture, and the thumbnail of it."""
     thumbnail = frame.thumbnail(*_fit(frame, network.width, network.height))
-    canvas, x, y = _on_canvas(thumbnail, network.width, network.height, tone=0)
+    canvas, x, y = _on_canvas(thumbnail, network.width, network.height, network.tone)
     scale = max(thumbnail.shape[1] / frame.width, thumbnail.shape[0] / frame.height)
     found = network.find(canvas, min_score)
     return _in_frame(found, scale, -x / scale, -y / scale), thumbnail
@@ -246,7 +250,7 @@ def _near_pass(
     share = 1.0 + 2.0 * MARGIN
     size = _fit(frame, round(network.width / share), round(network.height / share))
     small = cv2.resize(thumbnail, size, interpolation=cv2.INTER_AREA)
-    canvas, x, y = _on_canvas(small, network.width, network.height, GREY)
+    canvas, x, y = _on_canvas(small, network.width, network.height, network.tone)
     scale = max(size[0] / frame.width, size[1] / frame.height)
     found = _in_frame(network.find(canvas, min_score), scale, -x / scale, -y / scale)
     least = NEAR_SHARE * min(frame.width, frame.height)
@@ -315,18 +319,18 @@ def _whole_in_tile(boxes: np.ndarray, x: int, y: int, grid: _TileGrid) -> np.nda
     )
 
 
-def _second_look(network: FaceNetwork, frame: Frame, found: Candidates) -> Candidates:
-    """Scores after the near-range network has looked at the faces that are not sure."""
-    unsure = np.flatnonzero(found.scores < SURE)
+def _second_look(other: FaceNetwork, frame: Frame, found: Candidates, sure: float) -> Candidates:
+    """Scores below ``sure`` after another network has looked: two seldom imagine one face."""
+    unsure = np.flatnonzero(found.scores < sure)
     if not len(unsure):
         return found
     scores = found.scores.copy()
     for number, row in enumerate(unsure):
         seen = 0.0
         if number < MOST_LOOKS:
-            look = _look(network, frame, Box(*found.boxes[row].tolist()), min_score=FAIR)
+            look = _look(other, frame, Box(*found.boxes[row].tolist()), min_score=FAIR)
             seen = float(look.scores.max(initial=0.0))
-        scores[row] = max(scores[row], seen) if seen else scores[row] * DENIED
+        scores[row] = (scores[row] + seen) / 2 if seen else scores[row] * DENIED
     return Candidates(found.boxes, found.keypoints, scores)
 
 
@@ -335,7 +339,7 @@ def _look(network: FaceNetwork, frame: Frame, box: Box, min_score: float) -> Can
     side = LOOK_SCALE * max(box.w, box.h)
     centre_x, centre_y = box.centre
     x, y = centre_x - side / 2, centre_y - side / 2
-    image = window(frame, x, y, side, network.width)
+    image = window(frame, x, y, side, network.width, network.tone)
     found = _in_frame(network.find(image, min_score), network.width / side, x, y)
     middles = found.boxes[:, :2] + found.boxes[:, 2:] / 2 - (centre_x, centre_y)
     near = np.hypot(middles[:, 0], middles[:, 1]) < 0.8 * max(box.w, box.h)
@@ -343,14 +347,14 @@ def _look(network: FaceNetwork, frame: Frame, box: Box, min_score: float) -> Can
     return _only(found, np.flatnonzero(near & alike)[:1])
 
 
-def window(frame: Frame, x: float, y: float, side: float, pixels: int) -> np.ndarray:
-    """uint8 RGB (pixels, pixels, 3) of a square window of the frame, grey beyond its border.
+def window(frame: Frame, x: float, y: float, side: float, pixels: int, tone: int) -> np.ndarray:
+    """uint8 RGB (pixels, pixels, 3) of a square window of the frame, ``tone`` beyond it.
 
     The planes are read only within the window. Colours are those of full-range BT.601, near
     enough for a detector.
     """
     scale = pixels / side
-    canvas = np.full((pixels, pixels, 3), GREY, np.uint8)
+    canvas = np.full((pixels, pixels, 3), tone, np.uint8)
     left, top = max(0, int(x)), max(0, int(y))
     right, bottom = min(frame.width, ceil(x + side)), min(frame.height, ceil(y + side))
     if right - left < 2 or bottom - top < 2:

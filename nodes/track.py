@@ -63,9 +63,9 @@ class TrackParams:
     also follows the wall behind a face that has gone."""
     keep_score: Annotated[float, Ge(0), Le(1)] = 0.5
     """Weaker detections are only given to tracks that no better one fits."""
-    start_score: Annotated[float, Ge(0), Le(1)] = 0.5
+    start_score: Annotated[float, Ge(0), Le(1)] = 0.6
     """Two detections from this score, of one face, start a track."""
-    sure_score: Annotated[float, Ge(0), Le(1)] = 0.8
+    sure_score: Annotated[float, Ge(0), Le(1)] = 0.75
     """One detection from this score starts a track at once."""
     max_tracks: Annotated[int, Ge(1)] = 64
     """At most this many faces are followed at a time; further ones wait."""

@@ -68,6 +68,9 @@ def decode(raw: Mapping[str, np.ndarray], width: int, min_score: float) -> Candi
 class YunetNetwork:
     """A YuNet network, ready to look at pictures of its own size."""
 
+    tone = 0
+    """Grey value to put beside the picture."""
+
     def __init__(self, engine: "Engine") -> None:
         shape = next(spec.shape for spec in engine.inputs if spec.name == "image")
         self.height, self.width = (side if side > 0 else ANY_SIZE for side in shape[1:3])
