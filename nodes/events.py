@@ -60,8 +60,7 @@ class Events(Node[EventsParams]):
         lossless = context.mode == "lossless"
         self._envelopes = Envelopes(lossless, self.params.private)
         if self.params.path == "-":
-            sys.stdout.flush()
-            self._file = os.dup(sys.stdout.fileno())
+            self._file = _standard_output()
             return
         keep = {"auto": not lossless, "append": True, "overwrite": False}[self.params.existing]
         try:
@@ -103,6 +102,15 @@ class Events(Node[EventsParams]):
             f"events: cannot {doing} {path}: {why}; free or repair it, or choose another file "
             "with --events"
         )
+
+
+def _standard_output() -> int:
+    """A file descriptor of its own for standard output."""
+    sys.stdout.flush()
+    try:
+        return os.dup(sys.stdout.fileno())
+    except OSError:  # replaced by an object without one, as in a notebook
+        return os.dup(1)
 
 
 def write_whole(file: int, line: bytes) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import exp, isfinite
 from typing import Annotated
 
+import numpy as np
 from annotated_types import Gt
 
 from ..graph.node import NOTHING, Begin, Contract, Finish, Node, Outputs, Port
@@ -221,29 +222,24 @@ def accumulate(looks: Sequence[Look], limits: CuePolicy) -> float:
     overlap and ``rho`` to the power of the seconds between their middles. One window, or many
     that overlap in full, count once; windows without anything in common add up.
     """
-    newest = looks[-1].end
-    weights = [exp((look.end - newest) / limits.memory) for look in looks]
-    total = sum(weights)
-    mean = sum(w * look.llr for w, look in zip(weights, looks, strict=True)) / total
-    if limits.rho >= 1:
-        effective = 1.0
-    else:
-        shared = sum(
-            a * b * (1.0 if i == j else 2.0 * correlation(looks[i], looks[j], limits.rho))
-            for i, a in enumerate(weights)
-            for j, b in enumerate(weights[: i + 1])
-        )
-        effective = min(max(total * total / shared, 1.0), limits.max_windows)
+    end, start, llr = np.array([(look.end, look.start, look.llr) for look in looks]).T
+    weight = np.exp((end - end[-1]) / limits.memory)
+    total = float(weight.sum())
+    mean = float(weight @ llr) / total
+    shared = float(weight @ correlation(start, end, limits.rho) @ weight)
+    effective = min(max(total * total / shared, 1.0), limits.max_windows)
     return min(max(limits.weight * effective * mean, limits.min_llr), limits.max_llr)
 
 
-def correlation(a: Look, b: Look, rho: float) -> float:
-    """How much two windows of one cue have in common, 0 to 1."""
-    longer = max(a.end - a.start, b.end - b.start)
-    common = min(a.end, b.end) - max(a.start, b.start)
-    overlap = max(common, 0.0) / longer if longer > 0 else float(a.end == b.end)
-    apart = abs(a.end + a.start - b.end - b.start) / 2
-    return float(max(overlap, rho**apart))
+def correlation(start: np.ndarray, end: np.ndarray, rho: float) -> np.ndarray:
+    """How much each two of n windows have in common, 0 to 1: float64 (n, n) from (n,) and (n,)."""
+    middle, length = (start + end) / 2, end - start
+    apart = np.abs(middle[:, None] - middle)
+    longer = np.maximum(length[:, None], length)
+    common = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
+    # Two windows without length have all or nothing in common.
+    overlap = np.where(longer > 0, common / np.maximum(longer, TICK), apart == 0)
+    return np.asarray(np.clip(np.maximum(overlap, rho**apart), 0.0, 1.0))
 
 
 def in_force(cue: str, memory: CueMemory, now: float, limits: CuePolicy) -> Evidence:

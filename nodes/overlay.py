@@ -216,7 +216,7 @@ class Card:
             room = x + width - left
             put_text(image, fitted(why, self.small, room), (left, y), self.small, DIM)
             return
-        value = f"{llr:+.1f}"
+        value = f"{round(llr, 1) + 0.0:+.1f}"  # no minus before zero
         numbers = text_width("-10.0", self.small)
         put_text(image, value, (x + width - text_width(value, self.small), y), self.small, TEXT)
         bar_width = width - names - numbers - 2 * self.pad

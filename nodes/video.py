@@ -163,12 +163,21 @@ class Video(Node[VideoParams]):
         return NOTHING
 
     def close(self) -> None:
-        """Close the files of streams that did not end: an interrupted video is whole."""
+        """Close the files of streams that did not end: an interrupted video is whole.
+
+        Raises:
+            VideoFileError: a file could not be finished; all others are.
+        """
         states, self._states = self._states, []
+        trouble: VideoFileError | None = None
         for state in states:
-            with suppress(VideoFileError):
-                self._drain(state)
-            self._close(state)
+            for last_step in (self._drain, self._close):
+                try:
+                    last_step(state)
+                except VideoFileError as error:
+                    trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     def export_state(self, state: VideoState) -> Any:
         """Nothing: a file being written cannot move to another process."""
