@@ -8,7 +8,7 @@ The rules, in the order in which they apply to a batch of one input port:
 * ``End`` of a key is handled once all edges that carry keys have delivered it, ``End`` of a stream
   once all edges have: ``finish``, its outputs, then the ``End`` on every output port.
 * A node that makes keys owns them. It may end a key on any one of its ports: the runner ends it on
-  all. Keys that it has not ended when its state is reset or its stream ends are ended for it.
+  all, and calls it with one packet at a time. Keys that it has not ended when its state is reset or its stream ends are ended for it.
 * An exception loses the batch of this node and resets the states that the batch touched.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import NodeFailed
+from .inbox import count_ends
 from .metrics import EdgeCounters, NodeCounters, Notice
 from .node import Begin, Finish, Outputs
 from .packet import End, Packet
@@ -63,6 +64,9 @@ class NodeRunner:
         self.waiting = False
         self._makes_keys = contract.makes_keys
         self._batch = contract.batching.size if contract.scope != "stream" else 0
+        if contract.makes_keys:
+            # One packet a call, so that an end has one place among the packets of each port.
+            self._batch = 1
         self._by_stream = contract.scope != "stream"
         self._ports = tuple(edge.input for edge in edges)
         self._key_edges = max(key_edges, 1)
@@ -209,12 +213,9 @@ class NodeRunner:
     def _emit(self, outputs: Outputs) -> None:
         for port, packets in outputs.items():
             if packets:
-                self._send(self.routes[port], packets, self._count_ends(packets))
-
-    def _count_ends(self, packets: Sequence[Packet]) -> int:
-        if not self._makes_keys:
-            return 0
-        return sum(1 for packet in packets if isinstance(packet[4], End))
+                self._send(
+                    self.routes[port], packets, count_ends(packets) if self._makes_keys else 0
+                )
 
     def _send(self, route: Route, packets: Sequence[Packet], ends: int) -> None:
         count = len(packets) - ends
@@ -237,7 +238,7 @@ class NodeRunner:
             groups.setdefault(packet[0], []).append(packet)
         for stream, group in groups.items():
             floor = stage.floors.get(stream, float("-inf"))
-            count = self._count_ends(group) if ends else 0
+            count = count_ends(group) if ends else 0
             for leaving in exits:
                 stage.outbox.append((leaving.send, (stream, group, count, floor)))
 
