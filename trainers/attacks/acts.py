@@ -240,16 +240,17 @@ def printed(
     size = tuple(side - 2 * params.border for side in params.size)
     above = 0.47 * size[1]
     crop = life_size_crop(person.portrait, person.identity, (size[0], size[1]), above)
-    skin, sleeve = face_colour(holder.identity), trunk_colour(holder.identity)
+    skin, sleeve = _hand_colour(holder.identity), trunk_colour(holder.identity)
     held = media.make_print(crop, params, skin, sleeve, stage.texels_per_metre * 1.1)
     face = person.identity.mesh * (1.0, 1.0, 0.0) + (0.0, above - size[1] / 2, 0.0)
+    path = _held_path((0.0, -0.01, 0.60), frames, visit, stage, stream)
     return Print(
         held,
         params,
-        _held_path((0.0, -0.01, 0.60), frames, visit, stage, stream),
+        path,
         face.astype(np.float32),
         person.identity.name,
-        _hidden_holder(holder, 0.78, frames, visit, stage, stream),
+        _hidden_holder(holder, 0.18, path, stage, stream),
     )
 
 
@@ -333,7 +334,7 @@ def replayed(
     """Somebody comes to the door with a tablet that plays a recording."""
     params = media.ScreenParams()
     scale = stage.texels_per_metre * 1.5
-    skin, sleeve = face_colour(holder.identity), trunk_colour(holder.identity)
+    skin, sleeve = _hand_colour(holder.identity), trunk_colour(holder.identity)
     held = media.make_screen(params, skin, sleeve, scale)
     size = (2 * round(params.display[0] * scale / 2), 2 * round(params.display[1] * scale / 2))
     # Recorded so near that the face fills the display as it would a mirror of its size.
@@ -343,14 +344,15 @@ def replayed(
         person.identity, (0.0, -0.01, 0.55), frames, lambda path: path, recording, _RECORDED
     )
     camera = CameraParams(defocus=0.4, noise_seed=stage.seed + 1)
+    path = _held_path((0.0, -0.01, 0.52), frames, visit, stage, stream)
     return Screen(
         held,
         params,
-        _held_path((0.0, -0.01, 0.52), frames, visit, stage, stream),
+        path,
         recorded,
         make_sensor(camera, *size),
         _room_wall(size),
-        _hidden_holder(holder, 0.72, frames, visit, stage, stream),
+        _hidden_holder(holder, 0.20, path, stage, stream),
     )
 
 
@@ -411,14 +413,32 @@ def _held_path(
     return replace(path, angles=np.clip(path.angles, -12.0, 12.0))
 
 
-def _hidden_holder(
-    holder: Person, distance: float, frames: int, visit: Visit, stage: Stage, stream: int
-) -> Figure:
-    """The one behind the thing: steady, and his head within its outline."""
+def _hidden_holder(holder: Person, gap: float, held: Path, stage: Stage, stream: int) -> Figure:
+    """The one behind the thing, who keeps his face behind it as the camera sees it.
+
+    Args:
+        holder: Who it is.
+        gap: Metres from the thing to his eyes.
+        held: The thing's path.
+        stage: The stage.
+        stream: Which random numbers are his.
+    """
     motion = MotionParams(sway=0.004, head_turn=(2.0, 1.5, 1.0))
-    at = (0.0, 0.0, distance)
-    figure = make_figure(holder.identity, at, frames, visit, stage, stream, motion)
+    frames = len(held.position)
+
+    def behind(own: Path) -> Path:
+        away = held.position[:, 2:]
+        in_sight = held.position * (away + gap) / away
+        return Path(in_sight + own.position, own.angles + 0.4 * held.angles, held.walking)
+
+    figure = make_figure(holder.identity, (0.0, 0.0, 0.0), frames, behind, stage, stream, motion)
     return replace(figure, coarse=6)
+
+
+def _hand_colour(identity: Identity) -> Array:
+    """float32 (3,): hands are paler than faces."""
+    face = face_colour(identity)
+    return np.asarray(0.7 * face + 0.3 * face.mean(), np.float32)
 
 
 def _room_wall(size: tuple[int, int]) -> Array:

@@ -84,12 +84,12 @@ def draw_hand_behind(
     def at(right: float, down: float) -> tuple[float, float]:
         return x + side * right * scale, y + down * scale
 
-    draw_limb(canvas, at(0.028, 0.10), at(0.055, 0.42), (0.042 * scale, 0.06 * scale), sleeve)
-    draw_limb(canvas, at(0.018, 0.02), at(0.022, 0.075), (0.030 * scale, 0.026 * scale), skin)
+    draw_limb(canvas, at(0.026, 0.09), at(0.055, 0.42), (0.034 * scale, 0.058 * scale), sleeve)
+    draw_limb(canvas, at(0.014, 0.022), at(0.026, 0.085), (0.022 * scale, 0.021 * scale), skin)
     for finger in range(4):
-        down = -0.045 + 0.021 * finger
-        draw_limb(canvas, at(-0.01, down), at(0.012, down + 0.006),
-                  (0.0095 * scale, 0.0105 * scale), skin)  # fmt: skip
+        down = -0.040 + 0.0175 * finger
+        draw_limb(canvas, at(-0.01, down), at(0.010, down + 0.006),
+                  (0.0085 * scale, 0.0090 * scale), skin, 0.0015 * scale)  # fmt: skip
 
 
 def draw_thumb(

@@ -39,6 +39,8 @@ INTEROCULAR = 0.063
 TEXELS_PER_METRE = 1270.0
 """Resolution of textures: one texel a pixel at 0.7 m before a 720p camera of 71 degrees."""
 _MARGIN = 60
+_BELOW = 120
+"""Pixels added around and below a portrait, for what its outline holds beyond its border."""
 _PRESENT = 0.9
 _SKIN_DISTANCE = 0.10
 
@@ -95,7 +97,7 @@ def fit_identity(
     Raises:
         NoFaceInPortrait: the network's presence stays below 0.9.
     """
-    image = pad_picture(portrait.image, _MARGIN)
+    image = pad_picture(portrait.image, _MARGIN, _BELOW)
     outline = portrait.outline + _MARGIN
     mesh = _read_mesh(image, portrait.eyes + _MARGIN, portrait.name, net)
     eyes = _eyes(mesh)

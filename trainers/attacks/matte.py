@@ -10,11 +10,16 @@ BAND = 7
 _SEED = 7
 
 
-def pad_picture(image: Array, margin: int) -> Array:
-    """The picture with its border pixels repeated ``margin`` times on every side."""
-    return np.asarray(
-        cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    )
+def pad_picture(image: Array, margin: int, below: int) -> Array:
+    """The picture with room around it.
+
+    Args:
+        image: uint8 (h, w, 3).
+        margin: Pixels at the top and the sides: border pixels repeated.
+        below: Pixels at the bottom: the picture mirrored, which continues cloth without streaks.
+    """
+    longer = cv2.copyMakeBorder(image, 0, below, 0, 0, cv2.BORDER_REFLECT)
+    return np.asarray(cv2.copyMakeBorder(longer, margin, 0, margin, margin, cv2.BORDER_REPLICATE))
 
 
 def person_coverage(image: Array, outline: Array) -> Array:
