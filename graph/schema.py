@@ -55,7 +55,7 @@ def unknown_name(name: str, known: Sequence[str]) -> str:
     listed = ", ".join(sorted(known)) or "nothing (there is none)"
     guess = nearest(name, known)
     hint = f"; did you mean '{guess}'?" if guess else ""
-    return f"expected one of {listed}, found '{name}'{hint}"
+    return f"expected one of {listed}, found '{_on_one_line(name)}'{hint}"
 
 
 @lru_cache(maxsize=256)
@@ -97,7 +97,9 @@ def _expectation(error: Any) -> str:
 def _path(location: tuple[Any, ...], owner: type | None, kind: str) -> str:
     if kind == "unexpected_keyword_argument":
         location = location[:-1]
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    parts = [
+        f"[{part}]" if isinstance(part, int) else f".{_on_one_line(part)}" for part in location
+    ]
     return "".join(parts)
 
 
@@ -135,6 +137,11 @@ def _members(annotation: Any) -> list[Any]:
     for inner in get_args(annotation):
         members.extend(_members(inner))
     return members
+
+
+def _on_one_line(name: Any) -> str:
+    text = str(name)
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _shown(value: Any) -> str:
