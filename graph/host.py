@@ -209,10 +209,11 @@ class Host:
         with self._lock:
             replica = self._least_loaded()
             stream = _Stream(control, replica, len(self._stages) + len(self._sources), [])
-            self._streams[spec.name] = stream
-            self._replicas[spec.name] = replica
         if states:
             self._restore(replica, states)
+        with self._lock:
+            self._streams[spec.name] = stream
+            self._replicas[spec.name] = replica
         for name, node in self._sources.items():
             stream.sources.append(self._source_thread(name, node, control))
         for source in stream.sources:

@@ -188,9 +188,16 @@ class LocalRun:
             mine = {ref: data for ref, data in self._restored.items() if ref.stream == spec.name}
             for ref in mine:
                 del self._restored[ref]
-        if self._sinks is not None:
-            self._sinks.add_stream(spec, mine)
-        self._crew.add_stream(spec, mine)
+        try:
+            if self._sinks is not None:
+                self._sinks.add_stream(spec, mine)
+            self._crew.add_stream(spec, mine)
+        except GraphError:
+            with self._changed:
+                if spec.name in self._running:
+                    self._finish_stream(spec.name, "error")
+                self._changed.notify_all()
+            raise
 
     def remove_stream(self, name: str) -> None:
         """End one stream (reason ``removed``); what it gave is still worked off.

@@ -8,7 +8,8 @@ The rules, in the order in which they apply to a batch of one input port:
 * ``End`` of a key is handled once all edges that carry keys have delivered it, ``End`` of a stream
   once all edges have: ``finish``, its outputs, then the ``End`` on every output port.
 * A node that makes keys owns them. It may end a key on any one of its ports: the runner ends it on
-  all, and calls it with one packet at a time. Keys that it has not ended when its state is reset or its stream ends are ended for it.
+  all, and calls it with one packet at a time. Keys that it has not ended when its state is reset
+  or its stream ends are ended for it.
 * An exception loses the batch of this node and resets the states that the batch touched.
 """
 

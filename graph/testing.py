@@ -151,6 +151,49 @@ class Counter(Node[NoParams]):
 
 
 @dataclass(frozen=True)
+class FaultyParams:
+    """What goes wrong in :class:`Faulty`."""
+
+    every: int = 0
+    """Raise on each packet whose number divides by this; 0: on none."""
+    in_open: bool = False
+    """Raise in ``open``."""
+    sleep: float = 0.0
+    """Seconds to spend on each call."""
+    lambdas: bool = False
+    """Give payloads that do not pickle."""
+
+
+class Faulty(Node[FaultyParams]):
+    """A pass-through node with troubles of your choice."""
+
+    Params = FaultyParams
+
+    @classmethod
+    def contract(cls, params: FaultyParams) -> Contract:
+        """Anything in, the same out."""
+        return Contract(
+            inputs={"in": Port(object, "anything")}, outputs={"out": Port(object, "the same")}
+        )
+
+    def open(self, context: NodeContext) -> None:
+        """Raise if asked to."""
+        if self.params.in_open:
+            raise RuntimeError("asked to raise in open")
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        """See :class:`Node`."""
+        if self.params.sleep:
+            time.sleep(self.params.sleep)
+        for given in packets:
+            if self.params.every and given.payload % self.params.every == 0:
+                raise RuntimeError(f"asked to raise on {given.payload}")
+        if self.params.lambdas:
+            return {"out": [given.carry(lambda: None) for given in packets]}
+        return {"out": packets}
+
+
+@dataclass(frozen=True)
 class CollectParams:
     """Settings of :class:`Collect`."""
 
@@ -404,6 +447,8 @@ __all__ = [
     "Collect",
     "CollectParams",
     "Counter",
+    "Faulty",
+    "FaultyParams",
     "ListSource",
     "ListSourceParams",
     "NoParams",
