@@ -5,8 +5,9 @@ the face; points are kept whose way forward and back ends where it began (Kalal 
 *Forward-Backward Error*, ICPR 2010), and a similarity is fitted to those that agree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
+from math import log2, sqrt
 
 import cv2
 import numpy as np
@@ -33,6 +34,14 @@ MOST_DIFFERENCE = 24.0
 """Largest mean difference of luma around a point before and after."""
 AGREE = 1.5
 """Points within this of the common motion agree, in pixels of the small picture."""
+LEAST_UNHIDDEN = 13
+"""Least number of points that lie outside the boxes of other faces."""
+LOOK_SIDE = 12
+"""Side in pixels of the picture that :func:`appearance` compares."""
+LEAST_LIKENESS = 0.6
+"""Least correlation of a face between two frames."""
+BESIDE = 0.15
+"""A face's head hides this much more beside its box, as a share of the box."""
 LEAST_AGREEING = 9
 """Of the 25 points: fewer say nothing of the face."""
 MOST_TURN = 0.3
@@ -123,12 +132,37 @@ def _cut(luma: np.ndarray, left: int, top: int, step: int, shape: tuple[int, ...
         # Linear at a whole even ratio is the mean of the middle 2x2: all of them at 4 to 2, enough
         # above, and several times faster than the area mean of everything.
         region = cv2.resize(region, (2 * columns, 2 * rows), interpolation=cv2.INTER_LINEAR)
-    return Patch(
-        cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA), left, top, step
-    )
+    return Patch(cv2.resize(region, (columns, rows), interpolation=cv2.INTER_AREA), left, top, step)
 
 
-def find_motion(before: Patch, after: Patch, box: Box, guess: complex = 0j) -> Motion | None:
+def appearance(luma: np.ndarray, box: Box) -> np.ndarray | None:
+    """What a face looks like, coarsely: tells two people apart, not one from a thousand.
+
+    Args:
+        luma: uint8 (height, width), upright.
+        box: The detected face, in pixels of ``luma``.
+
+    Returns:
+        float32 (LOOK_SIDE ** 2,) of zero mean and unit length, so that the product of two is their
+        correlation; None where too little of the box is in the picture or it is all one tone.
+    """
+    height, width = luma.shape
+    left, right = max(0, int(box.x)), min(width, int(box.x + box.w))
+    top, bottom = max(0, int(box.y)), min(height, int(box.y + box.h))
+    if right - left < 0.8 * box.w or bottom - top < 0.8 * box.h:
+        return None
+    thin = max(1, int(min(box.w, box.h)) // (4 * LOOK_SIDE))
+    region = luma[top:bottom:thin, left:right:thin]
+    small = cv2.resize(region, (LOOK_SIDE, LOOK_SIDE), interpolation=cv2.INTER_AREA)
+    look = small.astype(np.float32).ravel()
+    look -= look.mean()
+    length = float(np.sqrt(look @ look))
+    return None if length < LOOK_SIDE else look / length
+
+
+def find_motion(
+    before: Patch, after: Patch, box: Box, guess: complex = 0j, others: Sequence[Box] = ()
+) -> Motion | None:
     """How the face in ``box`` moved between two patches cut at the same place.
 
     Args:
@@ -136,11 +170,17 @@ def find_motion(before: Patch, after: Patch, box: Box, guess: complex = 0j) -> M
         after: ``before.cut_again`` of the later frame.
         box: The face in the earlier frame, in pixels of the frame.
         guess: Expected shift in pixels of the frame, x + iy.
+        others: Boxes of other faces: points in them may be theirs and are not used.
 
     Returns:
         The motion, or None where too few points can be followed or agree.
     """
     start = _grid(before, box)
+    for other in others:
+        start = _outside(start, other, before)
+    whole = len(start) == POINTS**2
+    if len(start) < (LEAST_AGREEING if whole else LEAST_UNHIDDEN):
+        return None
     hint = np.array([guess.real, guess.imag], dtype=np.float32) / before.step
     end, found, difference = _follow(before.pixels, after.pixels, start, start + hint)
     back, found_back, _ = _follow(after.pixels, before.pixels, end, end - hint)
@@ -155,7 +195,32 @@ def find_motion(before: Patch, after: Patch, box: Box, guess: complex = 0j) -> M
     agree = np.abs(shifts - _median(shifts)) < AGREE
     if np.count_nonzero(agree) < max(LEAST_AGREEING, len(a) // 2):
         return None
-    return _similarity(a[agree], b[agree], before)
+    motion = _similarity(a[agree], b[agree], before, turns=whole)
+    return motion if _still_alike(before, after, box, motion.shift) else None
+
+
+def _still_alike(before: Patch, after: Patch, box: Box, shift: complex) -> bool:
+    """Whether the box shows the same thing after the shift, and not what a face uncovered."""
+    step = before.step
+    x, y = int((box.x - before.left) / step), int((box.y - before.top) / step)
+    to_x, to_y = x + round(shift.real / step), y + round(shift.imag / step)
+    rows, columns = before.pixels.shape
+    top, left = max(0, -y, -to_y), max(0, -x, -to_x)
+    bottom = min(int(box.h / step), rows - y, rows - to_y)
+    right = min(int(box.w / step), columns - x, columns - to_x)
+    if bottom - top < LOOK_SIDE or right - left < LOOK_SIDE:
+        return False
+    a = before.pixels[y + top : y + bottom : 2, x + left : x + right : 2].astype(np.float32)
+    b = after.pixels[to_y + top : to_y + bottom : 2, to_x + left : to_x + right : 2]
+    return _correlation(a.ravel(), b.astype(np.float32).ravel()) > LEAST_LIKENESS
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of two float32 vectors, 0 where one is constant."""
+    a = a - a.sum() / len(a)
+    b = b - b.sum() / len(b)
+    length = float((a @ a) * (b @ b))
+    return float(a @ b) / sqrt(length) if length > 0 else 0.0
 
 
 def _median(values: np.ndarray) -> complex:
@@ -180,12 +245,13 @@ def _follow(
     )
 
 
-def _similarity(a: np.ndarray, b: np.ndarray, patch: Patch) -> Motion:
+def _similarity(a: np.ndarray, b: np.ndarray, patch: Patch, turns: bool) -> Motion:
     """Least-squares similarity that takes points a to b (complex, small-picture pixels)."""
     middle_a, middle_b = complex(a.sum()) / len(a), complex(b.sum()) / len(b)
     spread = a - middle_a
     turn = complex(np.vdot(spread, b - middle_b)) / max(float(np.vdot(spread, spread).real), 1e-6)
-    if abs(turn - 1) > MOST_TURN:
+    # Points on one side of the face say little about its scale and turn.
+    if not turns or abs(turn - 1) > MOST_TURN:
         turn = 1 + 0j
     corner = complex(patch.left, patch.top)
     return Motion(middle_a * patch.step + corner, (middle_b - middle_a) * patch.step, turn)
@@ -198,6 +264,15 @@ def _grid(patch: Patch, box: Box) -> np.ndarray:
     points[:, :, 0] = (_ALONG * box.w + (centre_x - patch.left)) / patch.step
     points[:, :, 1] = ((_ALONG * box.h + (centre_y - patch.top)) / patch.step)[:, np.newaxis]
     return points.reshape(-1, 1, 2)
+
+
+def _outside(points: np.ndarray, box: Box, patch: Patch) -> np.ndarray:
+    """The points that do not lie in a box of the frame, or a little beside it."""
+    centre_x, centre_y = box.centre
+    x = points[:, 0, 0] * patch.step + (patch.left - centre_x)
+    y = points[:, 0, 1] * patch.step + (patch.top - centre_y)
+    reach = 0.5 + BESIDE
+    return points[(np.abs(x) > reach * box.w) | (np.abs(y) > reach * box.h)]
 
 
 def _complex(points: np.ndarray) -> np.ndarray:

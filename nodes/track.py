@@ -8,7 +8,7 @@ method, sure ones first, and correct it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import hypot, log, sqrt
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..graph.node import Begin, Contract, Finish, Node, Outputs, Port
 from ..graph.packet import End, Packet
-from .flow import Motion, Patch, cut_patch, find_motion
+from .flow import Motion, Patch, appearance, cut_patch, find_motion
 from .frame import Frame
 from .kalman import BoxFilter
 from .payloads import Box, DetectedFace, Event, FrameFaces, TrackedFace
@@ -29,17 +29,30 @@ FLOW_NOISE = 0.03
 """Standard deviation of a speed measured by flow, in face sizes per second."""
 COAST_S = 0.25
 """Time constant with which a face that nothing shows is believed to slow down."""
+BEHIND_COAST_S = 2.0
+"""The same beside another face: who walks behind somebody walks on."""
 REACH = 0.9
 """A detection may lie this many face sizes from where its track is believed to be,"""
-REACH_GROWTH = 1.0
-"""and this much more for each second without any sign of it."""
+REACH_GROWTH = 3.0
+"""and this much more for each second since the last detection."""
 MOST_REACH = 1.8
+UNLIKE = 1.0
+"""Weight of how unlike its track a detection looks, against distance in face sizes."""
+MOST_UNLIKE = 0.7
+"""A detection that correlates less than 1 minus this with the track's looks fits it only from
+nearby. (Measured on seven clips: 99 % of one person's detections within 0.8 s correlate by 0.55 or
+more, those of two people by 0.50 in the median.)"""
+CLOSE = 0.35
+"""Nearby, in face sizes."""
 MOST_GROWTH = 2.2
 """Largest ratio between the sizes of a detection and its track."""
 NO_MATCH = 1e6
-BEHIND_IOU = 0.3
-"""Of two tracks that overlap this much, the one detected less lately is behind the other: the
-pixels in its box are not its own."""
+LEAST_LIKENESS = 0.4
+"""Least correlation of an undetected face's box with the face's looks."""
+LOOK_RATE = 0.25
+"""Share of the newest detection in a face's looks."""
+BEHIND_IOU = 0.2
+"""Of two tracks that overlap this much, the one detected less lately is behind the other."""
 DUPLICATE_IOU = 0.5
 DUPLICATE_S = 1.0
 """A track that lay on another one for this long, and was not detected, is the same face."""
@@ -73,6 +86,13 @@ class TrackParams:
     """After a longer gap between two frames all tracks end and new ones start."""
 
 
+class Sighting(NamedTuple):
+    """A detection and what it looks like."""
+
+    face: DetectedFace
+    look: np.ndarray | None
+
+
 @dataclass(slots=True, eq=False)
 class Face:
     """A face that is followed."""
@@ -91,8 +111,13 @@ class Face:
     """None until the face has been confirmed."""
     started: float = 0.0
     detections: int = 1
+    look: np.ndarray | None = None
+    """What the face looks like, see :func:`~.flow.appearance`; a running mean."""
     patch: Patch | None = None
     lost_frames: int = 0
+    adrift: bool = False
+    """It was not detected, and its box does not show what the face looks like: flow would only
+    follow whatever covers it."""
     behind_since: float | None = None
     """Since when it lies on another track without being detected itself."""
 
@@ -185,11 +210,11 @@ class Track(Node[TrackParams]):
         luma = None if frame.corrupt else frame.luma()
         _move(state, luma, time)
         faces = payload.faces
-        if faces is None and not frame.corrupt and _should_ask(state):
+        if faces is None and luma is not None and _should_ask(state):
             state.last_ask = state.frames
             faces = payload.detect_now()
-        if faces is not None:
-            self._take_in(faces, packet, state, out)
+        if faces is not None and luma is not None:
+            self._take_in(faces, luma, packet, state, out)
         self._drop(packet, frame, state, out)
         if luma is not None:
             _cut_patches(state.faces, luma)
@@ -201,28 +226,35 @@ class Track(Node[TrackParams]):
                 out.give(face, packet, frame)
 
     def _take_in(
-        self, found: Sequence[DetectedFace], packet: Packet, state: TrackState, out: "_Output"
+        self,
+        faces: Sequence[DetectedFace],
+        luma: np.ndarray,
+        packet: Packet,
+        state: TrackState,
+        out: "_Output",
     ) -> None:
         """Correct the tracks by the detections of this frame; start what is new."""
-        sure = [f for f in found if f.score >= self.params.keep_score]
-        weak = [f for f in found if f.score < self.params.keep_score]
-        matched, new = assign(state.faces, sure, packet.time)
+        found = [Sighting(face, appearance(luma, face.box)) for face in faces]
+        good = [s for s in found if s.face.score >= self.params.keep_score]
+        weak = [s for s in found if s.face.score < self.params.keep_score]
+        matched, new = assign(state.faces, good, packet.time)
         rest = [face for face in state.faces if face not in matched]
-        matched_weakly, _ = assign(rest, weak, packet.time)
-        for face, detection in (matched | matched_weakly).items():
-            _correct(face, detection, packet.time)
+        matched_weakly, _ = assign(rest, weak, packet.time, weak=True)
+        for face, sighting in (matched | matched_weakly).items():
+            _correct(face, sighting, packet.time)
+        for face in rest:
+            if face not in matched_weakly and face.look is not None:
+                look = appearance(luma, face.box)
+                face.adrift = look is None or float(face.look @ look) < LEAST_LIKENESS
+        for sighting in new:
+            if len(state.faces) >= self.params.max_tracks:
+                break
+            starts = sighting.face.score >= self.params.start_score
+            if starts and not any(_is_same(f, sighting.face, packet.time) for f in state.faces):
+                state.faces.append(_new_face(sighting, packet.time))
         for face in state.faces:
             if face.track is None and self._is_confirmed(face):
                 self._start(face, packet, state, out)
-        for detection in new:
-            room = len(state.faces) < self.params.max_tracks
-            if room and detection.score >= self.params.start_score:
-                if any(_is_same(face, detection, packet.time) for face in state.faces):
-                    continue
-                face = _new_face(detection, packet.time)
-                state.faces.append(face)
-                if self._is_confirmed(face):
-                    self._start(face, packet, state, out)
 
     def _is_confirmed(self, face: Face) -> bool:
         return face.score >= self.params.sure_score or face.detections >= 2
@@ -308,37 +340,48 @@ class _Output:
 
 
 def assign(
-    faces: Sequence[Face], found: Sequence[DetectedFace], time: float
-) -> tuple[dict[Face, DetectedFace], list[DetectedFace]]:
+    faces: Sequence[Face], found: Sequence[Sighting], time: float, weak: bool = False
+) -> tuple[dict[Face, Sighting], list[Sighting]]:
     """Give detections to faces, at most one each, at the least total cost (Hungarian method).
+
+    Args:
+        faces: What is followed.
+        found: What was detected.
+        time: Capture time.
+        weak: The detections prove little: only those near a face are given to it.
 
     Returns:
         What each face was given, and the detections that fit none.
     """
     if not faces or not found:
         return {}, list(found)
-    costs = np.array([[_cost(face, detection, time) for detection in found] for face in faces])
-    matched = {}
+    costs = np.array([[_cost(f, sighting, time, weak) for sighting in found] for f in faces])
     rows, columns = linear_sum_assignment(costs)
+    matched, taken = {}, set()
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         if costs[row, column] < NO_MATCH:
             matched[faces[row]] = found[column]
-    taken = {id(detection) for detection in matched.values()}
-    return matched, [detection for detection in found if id(detection) not in taken]
+            taken.add(column)
+    return matched, [sighting for i, sighting in enumerate(found) if i not in taken]
 
 
-def _cost(face: Face, detection: DetectedFace, time: float) -> float:
-    """Distance in face sizes plus change of size plus lack of overlap; NO_MATCH where too far."""
-    a, b = face.box, detection.box
+def _cost(face: Face, sighting: Sighting, time: float, weak: bool = False) -> float:
+    """Distance in face sizes, change of size, lack of overlap and of likeness; or NO_MATCH."""
+    a, b = face.box, sighting.face.box
     size_a, size_b = sqrt(a.w * a.h), sqrt(b.w * b.h)
     (ax, ay), (bx, by) = a.centre, b.centre
     distance = hypot(ax - bx, ay - by) / max(size_a, size_b)
     growth = abs(log(size_b / size_a))
-    reach = min(MOST_REACH, REACH + REACH_GROWTH * (time - face.shown))
+    reach = CLOSE if weak else min(MOST_REACH, REACH + REACH_GROWTH * (time - face.detected))
     if distance > reach or growth > log(MOST_GROWTH):
         return NO_MATCH
-    doubt = 0.3 * (face.track is None) + 0.3 * (face.behind_since is not None)
-    return distance + growth + 0.5 * (1 - overlap(a, b)) + doubt
+    unlike = 0.0
+    if face.look is not None and sighting.look is not None:
+        unlike = 1.0 - float(face.look @ sighting.look)
+    if unlike > MOST_UNLIKE and distance > CLOSE:
+        return NO_MATCH
+    tentative = 0.3 if face.track is None else 0.0
+    return distance + growth + 0.5 * (1 - overlap(a, b)) + UNLIKE * unlike + tentative
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -359,7 +402,8 @@ def _is_same(face: Face, detection: DetectedFace, time: float) -> bool:
     return face.shown == time and (inside or overlap(box, detection.box) > DUPLICATE_IOU)
 
 
-def _new_face(detection: DetectedFace, time: float) -> Face:
+def _new_face(sighting: Sighting, time: float) -> Face:
+    detection = sighting.face
     return Face(
         BoxFilter(detection.box, DETECTION_NOISE),
         _complex_points(detection.keypoints),
@@ -368,18 +412,28 @@ def _new_face(detection: DetectedFace, time: float) -> Face:
         time,
         time,
         detection.box,
+        look=sighting.look,
     )
 
 
-def _correct(face: Face, detection: DetectedFace, time: float) -> None:
+def _correct(face: Face, sighting: Sighting, time: float) -> None:
+    detection = sighting.face
     face.filter.correct_place(detection.box, DETECTION_NOISE)
     face.box = face.filter.box
     face.keypoints = _complex_points(detection.keypoints)
     face.score = detection.score
     face.detected = face.shown = time
     face.detections += 1
+    if sighting.look is not None:
+        face.look = sighting.look if face.look is None else _blend(face.look, sighting.look)
     face.lost_frames = 0
+    face.adrift = False
     face.behind_since = None
+
+
+def _blend(look: np.ndarray, newer: np.ndarray) -> np.ndarray:
+    mixed = look + LOOK_RATE * (newer - look)
+    return np.asarray(mixed / np.sqrt(mixed @ mixed))
 
 
 def _complex_points(points: np.ndarray) -> np.ndarray:
@@ -393,18 +447,16 @@ def _move(state: TrackState, luma: np.ndarray | None, time: float) -> None:
     passed = time - state.time
     since_seen = time - (state.time if state.seen is None else state.seen)
     behind = _behind(state.faces)
+    boxes = [face.box for face in state.faces]
     for face in state.faces:
-        hidden = face in behind
-        if not hidden:
+        if face not in behind:
             face.behind_since = None
         elif face.behind_since is None:
             face.behind_since = time
-        motion = None
-        if luma is not None:
-            motion = None if hidden else _motion(face, luma, since_seen)
-            face.patch = None if hidden else face.patch
+        others = [box for box in boxes if box is not face.box and _near(box, face.box)]
+        motion = None if luma is None else _motion(face, luma, since_seen, others)
         if motion is None or since_seen <= 0:
-            _coast(face, passed, None if hidden else COAST_S)
+            _coast(face, passed, BEHIND_COAST_S if others else COAST_S)
         else:
             _move_with_picture(face, motion, passed, since_seen)
             face.shown = time
@@ -420,13 +472,19 @@ def _behind(faces: Sequence[Face]) -> set[Face]:
     return behind
 
 
-def _motion(face: Face, luma: np.ndarray, seconds: float) -> Motion | None:
+def _motion(face: Face, luma: np.ndarray, seconds: float, others: Sequence[Box]) -> Motion | None:
     before = face.patch
     after = None if before is None else before.cut_again(luma)
     face.patch = after
-    if before is None or after is None:
+    if before is None or after is None or face.adrift:
         return None
-    return find_motion(before, after, face.box, face.filter.velocity * seconds)
+    return find_motion(before, after, face.box, face.filter.velocity * seconds, others)
+
+
+def _near(a: Box, b: Box) -> bool:
+    """Whether two boxes are less than half a box from touching."""
+    (ax, ay), (bx, by) = a.centre, b.centre
+    return abs(ax - bx) < 0.75 * (a.w + b.w) and abs(ay - by) < 0.75 * (a.h + b.h)
 
 
 def _move_with_picture(face: Face, motion: Motion, passed: float, since_seen: float) -> None:
@@ -440,7 +498,7 @@ def _move_with_picture(face: Face, motion: Motion, passed: float, since_seen: fl
     face.lost_frames = 0
 
 
-def _coast(face: Face, passed: float, damping_s: float | None) -> None:
+def _coast(face: Face, passed: float, damping_s: float) -> None:
     before = face.filter.centre
     face.filter.predict(passed, damping_s)
     face.box = face.filter.box
