@@ -219,12 +219,14 @@ def _read_file(stream: _Stream, options: MediaOptions, context: NodeContext) -> 
         yield stream.event("error", f"cannot be read: {explain(error)}")
         return
     try:
-        yield from _read_media(stream, media, context)
+        yield from _read_media(stream, media, options, context)
     finally:
         media.close()
 
 
-def _read_media(stream: _Stream, media: Media, context: NodeContext) -> Iterator[Outputs]:
+def _read_media(
+    stream: _Stream, media: Media, options: MediaOptions, context: NodeContext
+) -> Iterator[Outputs]:
     if media.declared_interval:
         stream.clock.declared_interval = media.declared_interval
     stream.info = media.describe()
@@ -238,14 +240,17 @@ def _read_media(stream: _Stream, media: Media, context: NodeContext) -> Iterator
                 break
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         failure = explain(error)
-    yield _last_word(stream, media, failure)
+    yield _last_word(stream, media, failure, options.max_pixels)
 
 
-def _last_word(stream: _Stream, media: Media, failure: str) -> Outputs:
+def _last_word(stream: _Stream, media: Media, failure: str, most: int) -> Outputs:
     details = {"decode_errors": media.errors}
     if stream.frames == 0:
-        why = failure or media.last_error or "it holds no picture"
-        return stream.event("error", f"no picture could be decoded: {why}", **details)
+        why = failure or media.last_error or "it holds none"
+        reason = f"no picture could be decoded: {why}"
+        if not media.stream.codec_context.width:
+            reason += f" (damaged, or larger than {most / 1e6:g} megapixels)"
+        return stream.event("error", reason, **details)
     if failure:
         return stream.event("error", f"broken after {stream.time:.1f} s: {failure}", **details)
     claimed = media.duration

@@ -33,7 +33,6 @@ _NETWORK_PROTOCOLS = {
 _UNTIMED_FORMATS = ("mpjpeg", "mjpeg", "image2pipe")
 """Live formats without timestamps: FFmpeg makes them up from a made-up rate."""
 _PLANAR_420 = ("yuv420p", "yuvj420p")
-_FLAGS_DAMAGE_ITSELF = ("h264", "mpeg4", "h263", "mpeg1video", "mpeg2video")
 _NTP_TOLERANCE = 3600.0
 _DEMUX_RETRIES = 8
 
@@ -283,11 +282,7 @@ def _prepare_decoder(media: Media, options: MediaOptions) -> None:
         )
     context.thread_count = options.decoder_threads
     context.thread_type = "SLICE" if options.low_delay else "AUTO"
-    decoder_options = {"max_pixels": str(options.max_pixels)}
-    if context.name not in _FLAGS_DAMAGE_ITSELF:
-        # These decoders flag no picture: at least let them say that a packet is broken.
-        decoder_options["err_detect"] = "explode"
-    context.options = decoder_options
+    context.options = {"max_pixels": str(options.max_pixels)}
 
 
 def _ffmpeg_name(address: SourceAddress) -> str:
@@ -305,7 +300,8 @@ def _ffmpeg_options(address: SourceAddress, options: MediaOptions) -> Mapping[st
         asked = {"video_size": options.camera_size, "framerate": f"{options.camera_rate:g}"}
         return {**common, **{key: value for key, value in asked.items() if value not in ("", "0")}}
     common["protocol_whitelist"] = _NETWORK_PROTOCOLS[address.kind]
-    common["analyzeduration"] = "1000000"
+    # Pictures that FFmpeg looks at before it gives the first are old when they come.
+    common |= {"analyzeduration": "1000000", "fpsprobesize": "0"}
     if address.kind == "rtsp":
         common |= {"rtsp_transport": options.transport, "allowed_media_types": "video"}
     return common

@@ -98,7 +98,9 @@ class StreamClock:
         if pts is None or self._repeats > _REPEATS_BEFORE_STUCK:
             return self._guessed(arrival)
         if self._pts is None or self._anchor is None:
-            return self._guessed(arrival)
+            # First presentation time after frames without: those came in a burst, if at all.
+            time, reason = self._guessed(arrival)
+            return max(time, self._time + self.interval), reason
         back = self._pts - pts
         if back >= self.interval:
             for modulus in WRAPS:
