@@ -216,7 +216,10 @@ def _read_file(stream: _Stream, options: MediaOptions, context: NodeContext) -> 
     try:
         media = open_media(stream.address, options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        yield stream.event("error", f"cannot be read: {explain(error)}")
+        yield stream.event(
+            "error",
+            f"expected a video or picture, found what cannot be read: {explain(error)}; check it",
+        )
         return
     try:
         yield from _read_media(stream, media, options, context)

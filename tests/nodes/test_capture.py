@@ -233,9 +233,9 @@ def test_a_damaged_stream_marks_what_is_wrong_and_heals_at_a_keyframe(
         wrong = set()
         good = {round(f.media_time or 0, 2): f.planes()[0].astype(int) for f in whole.frames}
         for frame in result.frames:
-            at = round(frame.media_time or 0, 2)
-            if np.abs(good[at] - frame.planes()[0]).max() > 40:
-                wrong.add(at)
+            shown = round(frame.media_time or 0, 2)
+            if np.abs(good[shown] - frame.planes()[0]).max() > 40:
+                wrong.add(shown)
         wrong_in_all += len(wrong)
         marked_in_all += len(marked)
         assert result.events[-1]["corrupt_frames"] == len(marked)
@@ -306,7 +306,7 @@ def test_a_cut_off_file_says_so(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: len(data) // 2])  # the index was at the end
     lost = capture_all(path)
     assert lost.states == ["error"]
-    assert "cannot be read" in lost.events[0]["reason"]
+    assert "found what cannot be read" in lost.events[0]["reason"]
 
 
 def _bad_inputs(folder: Path) -> dict[str, Path]:
