@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,13 +12,21 @@ from typing import Any
 import yaml
 
 from ..graph.errors import GraphDefinitionError
-from ..graph.local import LocalRun, RunOptions
+from ..graph.local import LocalRun
+from ..graph.metrics import Notice
 from ..graph.node import Mode, StreamSpec
+from ..graph.options import RunOptions
 from ..graph.packet import Packet
 from ..graph.spec import Graph
+from ..nodes.cloudevents import Envelopes
 from ..nodes.frame import Frame
 from ..nodes.payloads import Event, FaceObservation, PulseTrace
+from ..nodes.sources import name_source, parse_source
 from .exits import UsageError
+
+QUEUED_EVENTS = 1000
+"""Events that wait for the program before the run waits for it too (lossless)."""
+POLL_SECONDS = 0.2
 
 Override = tuple[str, str, Any]
 """Node, parameter, value."""
@@ -50,7 +58,7 @@ def build_graph(request: RunRequest) -> Graph:
         params = {"path": request.events, "private": request.private}
         graph = graph.add("events_file", "events", params, {"events": event_ports(graph)})
     if request.video is not None:
-        graph = _add_video(graph, request.video, request.private)
+        graph = _add_video(graph, _one_per_stream(request), request.private)
     graph.validate()
     return graph
 
@@ -120,3 +128,121 @@ def parse_override(text: str) -> Override:
             f"--set {text}: expected NODE.PARAM=VALUE, e.g. detect.cadence_hz=10; write it so"
         )
     return node, param, yaml.safe_load(value)
+
+
+def _one_per_stream(request: RunRequest) -> Path:
+    """The video's path, with the stream's name in it where there are several streams."""
+    assert request.video is not None
+    if len(request.sources) < 2 or "{stream}" in request.video.name:
+        return request.video
+    return request.video.with_name(f"{request.video.stem}-{{stream}}{request.video.suffix}")
+
+
+def streams_of(sources: Sequence[str]) -> tuple[StreamSpec, ...]:
+    """A named stream for every source.
+
+    Raises:
+        SourceError: a source is not what its address says; nothing was opened.
+    """
+    names: list[str] = []
+    for uri in sources:
+        parse_source(uri)
+        names.append(name_source(uri, names))
+    return tuple(StreamSpec(name, uri) for name, uri in zip(names, sources, strict=True))
+
+
+def mode_of(request: RunRequest) -> Mode:
+    """The mode asked for, or lossless where every source is a file."""
+    if request.mode is not None:
+        return request.mode
+    live = any(parse_source(uri).live for uri in request.sources)
+    return "realtime" if live else "lossless"
+
+
+@contextmanager
+def running(
+    request: RunRequest,
+    on_event: Callable[[Packet], None],
+    on_notice: Callable[[Notice], None] | None = None,
+) -> Iterator[LocalRun]:
+    """A started run of a request, whose events go to ``on_event`` on the run's threads.
+
+    Leaving the block lets the run work off what its sources gave; leaving it by an exception
+    stops at once.
+
+    Raises:
+        SourceError, GraphDefinitionError: before anything is opened.
+        GraphError, EngineError: a node could not be opened or the run failed.
+    """
+    streams = streams_of(request.sources)
+    graph = build_graph(request)
+    taps = dict.fromkeys(event_ports(graph), on_event)
+    run = LocalRun(graph, mode_of(request), request.options, taps, on_notice)
+    for stream in streams:
+        run.add_stream(stream)
+    with run:
+        yield run
+
+
+def run(
+    sources: Sequence[str],
+    *,
+    graph: str = "default",
+    mode: Mode | None = None,
+    policy: Path | None = None,
+    private: bool = False,
+    overrides: Sequence[Override] = (),
+    options: RunOptions | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Run a graph over sources and iterate over its events, as CloudEvents 1.0 dictionaries.
+
+    The run starts with the first event asked for and is stopped when the iterator is closed.
+
+    Args:
+        sources: Files, folders of pictures, ``rtsp://``, ``http://`` or ``/dev/video*``.
+        graph: Name of a graph that ships with padflow, or a YAML file.
+        mode: ``lossless`` or ``realtime``; None: lossless where every source is a file.
+        policy: A policy file in place of the default one.
+        private: Health and biometric details too.
+        overrides: ``(node, parameter, value)`` triples.
+        options: Threads, worker processes and limits.
+
+    Raises:
+        SourceError: a source is not what its address says.
+        GraphDefinitionError: the graph, a parameter or the policy is wrong.
+        GraphError, EngineError: a node could not be opened, or the run failed.
+    """
+    if isinstance(sources, str):
+        raise UsageError(f"run: expected a list of sources, found the text '{sources}'; use [...]")
+    request = RunRequest(
+        sources=tuple(sources),
+        graph=graph,
+        mode=mode,
+        policy=policy,
+        private=private,
+        overrides=tuple(overrides),
+        options=options or RunOptions(),
+    )
+    envelopes = Envelopes(mode_of(request) == "lossless", private)
+    waiting: queue.Queue[Packet] = queue.Queue(QUEUED_EVENTS)
+    closed = threading.Event()
+
+    def offer(packet: Packet) -> None:
+        # The program may have stopped listening: the run must still be able to end.
+        while not closed.is_set():
+            try:
+                waiting.put(packet, timeout=POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    with running(request, offer) as graph_run:
+        try:
+            while not graph_run.wait(0) or not waiting.empty():
+                try:
+                    packet = waiting.get(timeout=POLL_SECONDS)
+                except queue.Empty:
+                    continue
+                yield envelopes.wrap(packet)
+        finally:
+            closed.set()

@@ -1,0 +1,73 @@
+"""``padflow run``: watch sources and tell, for every face, LIVE, SPOOF or UNDECIDED."""
+
+import argparse
+from pathlib import Path
+
+from ..exits import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sources, graph, mode, sinks."""
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="video file, folder of ordered pictures, rtsp:// or http:// URL, /dev/video*",
+    )
+    add_graph_arguments(parser)
+    parser.add_argument(
+        "--mode",
+        choices=("lossless", "realtime"),
+        help="lossless: every frame counts; realtime: the newest does "
+        "(default: lossless where every source is a file)",
+    )
+    parser.add_argument("--runtime", choices=("local",), default="local")
+    parser.add_argument("--events", metavar="FILE", help="event file, - for standard output")
+    parser.add_argument("--video", type=Path, metavar="FILE", help="annotated H.264 video")
+    parser.add_argument(
+        "--private", action="store_true", help="write health data (heart rate) to events and video"
+    )
+    parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+
+
+def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``run`` and ``score`` share: which graph, policy and how much of the machine."""
+    parser.add_argument("--graph", default="default", metavar="NAME|FILE")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy YAML (docs/POLICY.md)")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="NODE.PARAM=VALUE",
+        help="override one parameter, e.g. capture.transport=udp or detect.detector=short_range",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of the fused stages")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="worker processes; 0 runs in threads (default: by the number of streams)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until the sources end, ``--duration`` has passed or Ctrl-C."""
+    from ...graph.local import RunOptions
+    from ..session import RunRequest, parse_override
+    from ..watch import watch
+
+    if args.duration is not None and args.duration <= 0:
+        raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
+    request = RunRequest(
+        sources=tuple(args.sources),
+        graph=args.graph,
+        mode=args.mode,
+        policy=args.policy,
+        events=args.events,
+        video=args.video,
+        private=args.private,
+        overrides=tuple(parse_override(text) for text in args.overrides),
+        options=RunOptions(threads=args.threads, workers=args.workers),
+    )
+    return watch(request, duration=args.duration, quiet=args.quiet)

@@ -1,0 +1,163 @@
+"""``padflow run`` as a person sees it: progress while it runs, a table at its end, an exit code."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from ..graph.local import LocalRun
+from ..graph.metrics import Notice, RunMetrics
+from ..graph.packet import Packet
+from ..nodes.payloads import Event
+from ..nodes.sources import redact
+from ..nodes.summary import RunSummary, StreamCounters
+from .exits import Exit
+from .session import RunRequest, mode_of, running
+
+log = logging.getLogger("padflow")
+
+REFRESH_SECONDS = 0.5
+SOURCE_EVENT = "padflow.source.v1"
+
+
+class RunWatch:
+    """Takes the events of a run on its threads and knows at the end how each source fared."""
+
+    def __init__(self) -> None:
+        self.summary = RunSummary()
+        self._lock = threading.Lock()
+        self._last: dict[str, Event] = {}
+
+    def take(self, packet: Packet) -> None:
+        """Note one event; called on threads of the run."""
+        with self._lock:
+            self.summary.take(packet)
+            if packet.payload.type == SOURCE_EVENT:
+                self._last[packet.stream] = packet.payload
+
+    def failures(self) -> dict[str, str]:
+        """Why each stream failed that did, without credentials."""
+        with self._lock:
+            return {
+                stream: redact(f"{event.data.get('uri', stream)}: {event.data.get('reason', '')}")
+                for stream, event in self._last.items()
+                if event.data.get("state") in ("error", "lost", "stalled")
+            }
+
+    def frames(self) -> dict[str, int]:
+        """Frames that each stream's source told of last."""
+        with self._lock:
+            return {name: int(e.data.get("frames", 0)) for name, e in self._last.items()}
+
+
+def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = False) -> Exit:
+    """Run a request to its end, to ``duration`` seconds or to Ctrl-C; returns the exit code."""
+    console = Console(stderr=True)
+    seen = RunWatch()
+
+    def tell(notice: Notice) -> None:
+        where = " ".join(part for part in (notice.node, notice.stream) if part)
+        log.warning("%s", redact(f"{where}: {notice.message}" if where else notice.message))
+
+    began = time.monotonic()
+    interrupted = False
+    view = nullcontext() if quiet else _progress(console, request)
+    with terminated_like_interrupted(), running(request, seen.take, tell) as run, view as progress:
+        try:
+            _wait(run, began, duration, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        at_end = run.metrics()
+    metrics = run.metrics()
+    if not quiet:
+        console.print(seen.summary.table(_counters(metrics, seen, time.monotonic() - began)))
+    if interrupted:
+        console.print("interrupted: everything written so far is whole", style="yellow")
+        return Exit.INTERRUPTED
+    return _verdict(seen, metrics, at_end, console)
+
+
+def _wait(
+    run: LocalRun, began: float, duration: float | None, progress: Progress | None
+) -> None:
+    task = None if progress is None else progress.add_task("starting", total=None)
+    while not run.wait(REFRESH_SECONDS):
+        if progress is not None and task is not None:
+            progress.update(task, description=_status(run.metrics()))
+        if duration is not None and time.monotonic() - began >= duration:
+            return
+
+
+def _status(metrics: RunMetrics) -> str:
+    alive = sum(stream.state == "running" for stream in metrics.streams.values())
+    frames = sum(node.packets_in for name, node in metrics.nodes.items() if name == "detect")
+    dropped = sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
+    return f"{alive} of {len(metrics.streams)} streams running, {frames} frames, {dropped} dropped"
+
+
+def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, StreamCounters]:
+    frames = seen.frames()
+    alone = len(metrics.streams) == 1
+    dropped = sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
+    return {
+        name: StreamCounters(
+            frames=frames.get(name, 0),
+            seconds=seconds,
+            # Edges count for all streams together.
+            dropped=dropped if alone else 0,
+        )
+        for name in metrics.streams
+    }
+
+
+def _verdict(seen: RunWatch, metrics: RunMetrics, at_end: RunMetrics, console: Console) -> Exit:
+    failures = seen.failures()
+    for stream, metric in metrics.streams.items():
+        if metric.reason in ("error", "worker_lost"):
+            failures.setdefault(stream, f"{stream}: ended with {metric.reason}")
+    for reason in failures.values():
+        console.print(Text(f"padflow run: {reason}"), soft_wrap=True)
+    if not failures:
+        return Exit.DONE
+    frames = seen.frames()
+    nothing = all(frames.get(stream, 0) == 0 for stream in metrics.streams)
+    return Exit.WRONG_USE if nothing else Exit.FAILED
+
+
+@contextmanager
+def _progress(console: Console, request: RunRequest) -> Iterator[Progress]:
+    mode = mode_of(request)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn(f"[bold]padflow[/] {mode}"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield progress
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM (a service being stopped) drains like Ctrl-C, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
