@@ -26,6 +26,9 @@ from .plan import Plan, make_plan
 from .spec import Graph
 from .state import ExportedStates, StateRef
 
+LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables by which numerical libraries size their thread pools."""
+
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has to answer a command before its last answer is used."""
 
@@ -83,6 +86,10 @@ def work(job: WorkerJob, control: Connection, data: Connection) -> None:
     """Main function of a worker process."""
     # Ctrl-C reaches the whole process group; the starting process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a worker for each processor already: libraries that start a pool of spinning threads
+    # in each of them only take processors from one another. Read when they are imported.
+    for name in LIBRARY_THREADS:
+        os.environ.setdefault(name, "1")
     send = _Sender(data)
     try:
         host = _make_host(job, send)
