@@ -38,9 +38,12 @@ LEAST_UNHIDDEN = 13
 """Least number of points that lie outside the boxes of other faces."""
 LOOK_SIDE = 12
 """Side in pixels of the picture that :func:`appearance` compares."""
+MOST_JERK = 0.05
+"""Beside another face a motion must be what was expected within this, in face sizes: the rest of
+the other person also moves."""
 LEAST_LIKENESS = 0.6
 """Least correlation of a face between two frames."""
-BESIDE = 0.15
+BESIDE = 0.25
 """A face's head hides this much more beside its box, as a share of the box."""
 LEAST_AGREEING = 9
 """Of the 25 points: fewer say nothing of the face."""
@@ -196,6 +199,8 @@ def find_motion(
     if np.count_nonzero(agree) < max(LEAST_AGREEING, len(a) // 2):
         return None
     motion = _similarity(a[agree], b[agree], before, turns=whole)
+    if not whole and abs(motion.shift - guess) > MOST_JERK * max(box.w, box.h):
+        return None
     return motion if _still_alike(before, after, box, motion.shift) else None
 
 

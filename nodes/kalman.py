@@ -18,8 +18,9 @@ ASPECT_ACCELERATION = 0.5
 DRIFT = 0.12
 """Growth of the doubt about all four numbers that comes with any motion, measured or not, in face
 sizes per root second: without it a filter fed by flow would believe no detection."""
-FIRST_SPEED = 1.0
-"""Standard deviation of the speed of a face seen for the first time, in face sizes per second."""
+FIRST_SPEED = 5.0
+"""Standard deviation of the speed of a face seen for the first time, in face sizes per second: who
+walks past a camera makes nine."""
 
 
 class Axis:

@@ -56,6 +56,8 @@ BEHIND_IOU = 0.2
 DUPLICATE_IOU = 0.5
 DUPLICATE_S = 1.0
 """A track that lay on another one for this long, and was not detected, is the same face."""
+CONTESTED_DETECTIONS = 4
+"""A new face near a lost one needs this many detections: it may be the lost one, half hidden."""
 TENTATIVE_S = 0.7
 """A face that was found once is forgotten after this time."""
 OUTSIDE_S = 0.3
@@ -253,10 +255,13 @@ class Track(Node[TrackParams]):
             if starts and not any(_is_same(f, sighting.face, packet.time) for f in state.faces):
                 state.faces.append(_new_face(sighting, packet.time))
         for face in state.faces:
-            if face.track is None and self._is_confirmed(face):
+            if face.track is None and self._is_confirmed(face, state.faces):
                 self._start(face, packet, state, out)
 
-    def _is_confirmed(self, face: Face) -> bool:
+    def _is_confirmed(self, face: Face, faces: Sequence[Face]) -> bool:
+        """Whether a new face has been detected often enough to be believed."""
+        if any(other.lost_frames > 0 and _may_be(other, face) for other in faces):
+            return face.detections >= CONTESTED_DETECTIONS
         return face.score >= self.params.sure_score or face.detections >= 2
 
     def _start(self, face: Face, packet: Packet, state: TrackState, out: "_Output") -> None:
@@ -382,6 +387,14 @@ def _cost(face: Face, sighting: Sighting, time: float, weak: bool = False) -> fl
         return NO_MATCH
     tentative = 0.3 if face.track is None else 0.0
     return distance + growth + 0.5 * (1 - overlap(a, b)) + UNLIKE * unlike + tentative
+
+
+def _may_be(lost: Face, new: Face) -> bool:
+    """Whether a new face lies where a lost one could have come to."""
+    if lost.track is None or lost is new:
+        return False
+    (ax, ay), (bx, by) = lost.box.centre, new.box.centre
+    return hypot(ax - bx, ay - by) < 2 * MOST_REACH * max(lost.box.w, new.box.w)
 
 
 def overlap(a: Box, b: Box) -> float:
