@@ -8,12 +8,13 @@ from .plan import Plan, Stage, topological
 from .spec import Edge, NodeSpec
 
 NODE_WIDTH = 170
-NODE_HEIGHT = 46
+NODE_HEIGHT = 64
 COLUMN_GAP = 150
 ROW_GAP = 40
 MARGIN = 40
 FRAME_PADDING = 14
 TITLE_HEIGHT = 16
+LANE_HEIGHT = 12
 
 _STYLE = """
 text { font: 12px sans-serif; fill: #1b1f24 }
@@ -36,7 +37,10 @@ class _Place:
 def to_svg(plan: Plan) -> str:
     """Draw a plan, left to right in the order in which packets pass."""
     places = _places(plan)
-    height = max(place.y for place in places.values()) + NODE_HEIGHT + MARGIN + FRAME_PADDING
+    edges = plan.graph.edges()
+    bottom = max(place.y for place in places.values()) + NODE_HEIGHT + MARGIN
+    lanes = _lanes(edges, places, bottom)
+    height = max([bottom, *lanes.values()]) + MARGIN
     width = max(place.x for place in places.values()) + NODE_WIDTH + MARGIN + FRAME_PADDING
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
@@ -48,11 +52,11 @@ def to_svg(plan: Plan) -> str:
         f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>',
     ]
     parts += [_frame(stage, places) for stage in plan.stages]
-    # Edges come before nodes, so that one that passes behind a node stays behind it.
-    edges = plan.graph.edges()
-    parts += [_edge(edge, places, _shift(edge, edges)) for edge in edges]
+    parts += [_edge(edge, places, _shift(edge, edges), lanes) for edge in edges]
     parts += [_node(spec, plan, places[spec.name]) for spec in plan.graph.nodes]
-    parts += [_label(edge, places, _shift(edge, edges)) for edge in edges]
+    # Edges that share a port share its label.
+    labels = (_label(edge, places, _shift(edge, edges)) for edge in edges)
+    parts += dict.fromkeys(text for pair in labels for text in pair)
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
 
@@ -122,22 +126,25 @@ def _node(spec: NodeSpec, plan: Plan, place: _Place) -> str:
     return (
         f'<rect class="node {kind}" x="{place.x:g}" y="{place.y:g}" width="{NODE_WIDTH}" '
         f'height="{NODE_HEIGHT}" rx="5"/>'
-        f'<text class="name" text-anchor="middle" x="{middle:g}" y="{place.y + 20:g}">'
+        f'<text class="name" text-anchor="middle" x="{middle:g}" y="{place.y + 28:g}">'
         f"{escape(spec.name)}</text>"
-        f'<text class="small" text-anchor="middle" x="{middle:g}" y="{place.y + 36:g}">'
+        f'<text class="small" text-anchor="middle" x="{middle:g}" y="{place.y + 45:g}">'
         f"{escape(kept)}</text>"
     )
 
 
 def _shift(edge: Edge, edges: Sequence[Edge]) -> tuple[float, float]:
-    """Heights above the node's middle at which an edge leaves and arrives."""
-    leaving = [e for e in edges if e.producer == edge.producer]
-    arriving = [e for e in edges if e.consumer == edge.consumer]
-    return _spread(leaving.index(edge), len(leaving)), _spread(arriving.index(edge), len(arriving))
+    """Heights from the node's middle at which an edge leaves and arrives: one for each port."""
+    leaving = list(dict.fromkeys(e.output for e in edges if e.producer == edge.producer))
+    arriving = list(dict.fromkeys(e.input for e in edges if e.consumer == edge.consumer))
+    return (
+        _spread(leaving.index(edge.output), len(leaving)),
+        _spread(arriving.index(edge.input), len(arriving)),
+    )
 
 
 def _spread(index: int, count: int) -> float:
-    step = min(14.0, (NODE_HEIGHT - 10) / max(count - 1, 1))
+    step = min(14.0, (NODE_HEIGHT - 4) / max(count - 1, 1))
     return (index - (count - 1) / 2) * step
 
 
@@ -149,21 +156,45 @@ def _ends(
     return start.x + NODE_WIDTH, start.y + middle + shift[0], end.x, end.y + middle + shift[1]
 
 
-def _edge(edge: Edge, places: dict[str, _Place], shift: tuple[float, float]) -> str:
+def _is_long(edge: Edge, places: dict[str, _Place]) -> bool:
+    """True where the straight way would pass other nodes."""
+    return places[edge.consumer].x - places[edge.producer].x > NODE_WIDTH + COLUMN_GAP
+
+
+def _lanes(
+    edges: Sequence[Edge], places: dict[str, _Place], bottom: float
+) -> dict[tuple[str, str], float]:
+    """A height below all nodes for each output port that has a long edge."""
+    ports = dict.fromkeys((e.producer, e.output) for e in edges if _is_long(e, places))
+    return {port: bottom + LANE_HEIGHT * index for index, port in enumerate(ports)}
+
+
+def _edge(
+    edge: Edge,
+    places: dict[str, _Place],
+    shift: tuple[float, float],
+    lanes: dict[tuple[str, str], float],
+) -> str:
     x1, y1, x2, y2 = _ends(edge, places, shift)
-    bend = max((x2 - x1) / 2, COLUMN_GAP / 3)
-    return (
-        f'<path class="edge" d="M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} '
-        f'{x2 - bend:g} {y2:g} {x2:g} {y2:g}"/>'
-    )
+    if not _is_long(edge, places):
+        bend = max((x2 - x1) / 2, COLUMN_GAP / 3)
+        way = f"C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
+        return f'<path class="edge" d="M{x1:g} {y1:g}{way}"/>'
+    # Each port goes down and comes up at a place of its own in the gap between two columns.
+    lane = lanes[edge.producer, edge.output]
+    step = 5.0 * list(lanes).index((edge.producer, edge.output))
+    down = x1 + 45 + step % (COLUMN_GAP / 3)
+    up = x2 - 45 - step % (COLUMN_GAP / 3)
+    return f'<path class="edge" d="M{x1:g} {y1:g}H{down:g}V{lane:g}H{up:g}V{y2:g}H{x2:g}"/>'
 
 
-def _label(edge: Edge, places: dict[str, _Place], shift: tuple[float, float]) -> str:
+def _label(edge: Edge, places: dict[str, _Place], shift: tuple[float, float]) -> list[str]:
     x1, y1, x2, y2 = _ends(edge, places, shift)
     out = f'<text class="small" x="{x1 + 5:g}" y="{y1 - 3:g}">{escape(edge.output)}</text>'
-    if edge.input == edge.output and abs(y1 - y2) < 1 and x2 - x1 <= COLUMN_GAP:
-        return out
-    return (
-        out + f'<text class="small" text-anchor="end" x="{x2 - 8:g}" y="{y2 - 3:g}">'
+    if edge.input == edge.output and abs(y1 - y2) < 1 and not _is_long(edge, places):
+        return [out]
+    arriving = (
+        f'<text class="small" text-anchor="end" x="{x2 - 8:g}" y="{y2 - 3:g}">'
         f"{escape(edge.input)}</text>"
     )
+    return [out, arriving]

@@ -27,7 +27,7 @@ from .options import RunOptions
 from .packet import Packet
 from .plan import Link, Plan, Stage
 from .source_thread import SourceExits, SourceReport, SourceThread, StreamControl
-from .stage_thread import MarkExit, StageThread
+from .stage_thread import SINK_MARK_PERIOD, MarkExit, MarkPace, StageThread
 from .state import ExportedStates, StateRef
 
 
@@ -55,8 +55,15 @@ class BridgeExit(Exit, MarkExit, Protocol):
 class LinkExit:
     """An exit into the inboxes of the stage that a link leads to."""
 
-    def __init__(self, index: int, inboxes: Sequence[Inbox], replicas: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        index: int,
+        inboxes: Sequence[Inbox],
+        replicas: Mapping[str, int],
+        mark_period: float = 0.0,
+    ) -> None:
         self._index = index
+        self._pace = MarkPace(mark_period)
         self._inboxes = inboxes
         self._replicas = replicas
         self._only = inboxes[0] if len(inboxes) == 1 else None
@@ -70,11 +77,13 @@ class LinkExit:
 
     def end(self, stream: str, end: Packet, floor: float) -> None:
         """See :class:`Exit`."""
+        self._pace.forget(stream)
         self._inbox(stream).put(self._index, stream, [end], 1, floor, inf)
 
     def advance(self, stream: str, mark: float) -> None:
         """See :class:`MarkExit`."""
-        self._inbox(stream).advance(self._index, stream, mark)
+        if self._pace.is_due(stream, mark):
+            self._inbox(stream).advance(self._index, stream, mark)
 
 
 @dataclass(slots=True)
@@ -142,7 +151,8 @@ class Host:
     def _add_exit(self, link: Link) -> None:
         target = next(stage for stage in self._plan.stages if stage.name == link.stage)
         if link.stage in self._inboxes:
-            leaving: BridgeExit = self.link_exit(link)
+            period = SINK_MARK_PERIOD if target.scope == "single" else 0.0
+            leaving: BridgeExit = self.link_exit(link, period)
         elif self._setting.bridge is not None:
             leaving = self._setting.bridge(link)
         else:
@@ -152,11 +162,11 @@ class Host:
         if self._setting.mode == "lossless" and (target.joins or target.feeds_joins):
             self._marked.setdefault(place, []).append(leaving)
 
-    def link_exit(self, link: Link) -> LinkExit:
+    def link_exit(self, link: Link, mark_period: float = 0.0) -> LinkExit:
         """The exit into a stage of this host."""
         target = next(stage for stage in self._stages if stage.name == link.stage)
         index = self._plan.into(target).index(link)
-        return LinkExit(index, self._inboxes[link.stage], self._replicas)
+        return LinkExit(index, self._inboxes[link.stage], self._replicas, mark_period)
 
     def _stage_thread(self, stage: Stage, replica: int, inbox: Inbox) -> StageThread:
         setting = self._setting

@@ -59,7 +59,9 @@ class Contract:
     """Longest gap in seconds of capture time between two packets of one key; past it the state
     is reset with the reason ``gap``."""
     makes_keys: bool = False
-    """True for a node that gives packets keys of its own and ends them with ``End``."""
+    """True for a node that gives packets keys of its own and ends them with ``End``. It is called
+    with one packet at a time; an ``End`` on one of its ports is given on all; keys that it has not
+    ended when its state is reset or its stream ends are ended for it."""
     scope: Scope = "stream"
     """``stream``: sees whole streams, in order; replicas share the streams among them.
     ``shared``: batches across streams (engines). ``single``: one instance a run, in the process

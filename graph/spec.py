@@ -196,8 +196,21 @@ class Graph:
     def from_yaml(cls, source: "Path | str") -> "Graph":
         """Read a graph from a YAML file (a path) or from YAML text.
 
+        ::
+
+            version: 1
+            name: door
+            nodes:
+              camera: {type: capture}
+              detect:
+                type: detect                     # name of a registered node type
+                inputs: {frames: camera.frames}  # or a list of several producers
+                params: {cadence_hz: 10}         # optional, as are the two below
+                stage: detection                 # run with the nodes that name the same stage
+                fuse: true                       # false: a stage of its own
+
         Raises:
-            GraphDefinitionError: The text is no YAML or not of the schema in ``docs``.
+            GraphDefinitionError: The text is no YAML or says something else.
         """
         if isinstance(source, str) and ("\n" in source or ":" in source):
             return _from_text(source, "graph")

@@ -19,6 +19,33 @@ class MarkExit(Protocol):
         """Nothing earlier than ``mark`` will be sent for the stream."""
 
 
+class MarkPace:
+    """Thins out marks on their way to a sink, which would else wake for every frame.
+
+    What is told later is no less true; the end of the stream tells all that was held back.
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        """Seconds of capture time between two marks."""
+        self._told: dict[str, float] = {}
+
+    def is_due(self, stream: str, mark: float) -> bool:
+        """True if this mark should be sent; the next is due a period later."""
+        if mark < self._told.get(stream, -inf) + self._period:
+            return False
+        self._told[stream] = mark
+        return True
+
+    def forget(self, stream: str) -> None:
+        """The stream has ended."""
+        self._told.pop(stream, None)
+
+
+SINK_MARK_PERIOD = 0.2
+"""Seconds of capture time between two marks to a sink (a stage of scope ``single``)."""
+
+
 class StageThread:
     """Runs one replica of a stage until its inbox is closed."""
 

@@ -24,6 +24,7 @@ from .options import RunOptions
 from .packet import End, Packet
 from .plan import Plan, make_plan
 from .spec import Graph
+from .stage_thread import SINK_MARK_PERIOD, MarkPace
 from .state import ExportedStates, StateRef
 
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -50,15 +51,18 @@ class _PipeExit:
     def __init__(self, target: Any, send: Callable[..., None]) -> None:
         self._target = target
         self._send = send
+        self._pace = MarkPace(SINK_MARK_PERIOD)
 
     def send(self, stream: str, packets: Sequence[Packet], ends: int, floor: float) -> None:
         self._send("send", self._target, stream, packets, ends, floor)
 
     def end(self, stream: str, end: Packet, floor: float) -> None:
+        self._pace.forget(stream)
         self._send("end", self._target, stream, end, floor)
 
     def advance(self, stream: str, mark: float) -> None:
-        self._send("advance", self._target, stream, mark)
+        if self._pace.is_due(stream, mark):
+            self._send("advance", self._target, stream, mark)
 
 
 class _Sender:
