@@ -84,9 +84,7 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
     return _verdict(seen, metrics, at_end, console)
 
 
-def _wait(
-    run: LocalRun, began: float, duration: float | None, progress: Progress | None
-) -> None:
+def _wait(run: LocalRun, began: float, duration: float | None, progress: Progress | None) -> None:
     task = None if progress is None else progress.add_task("starting", total=None)
     while not run.wait(REFRESH_SECONDS):
         if progress is not None and task is not None:

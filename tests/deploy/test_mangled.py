@@ -1,0 +1,93 @@
+"""Two hundred broken inputs end in a clear line or a verdict: no traceback, no hang."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from padflow.deploy.cli import main
+from padflow.engines import load_engine
+from padflow.engines.network import Precision
+
+from .mangled import make_mangled
+
+DOCUMENTED = (0, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_mangled(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def compiled(models: Path) -> Iterator[None]:
+    """Keeps the networks compiled between the runs, as one long process would."""
+    names = ("face_mesh", "face_detection_full_range", "face_detection_short_range")
+    with ExitStack() as engines:
+        for name in names:
+            precision: Precision = "f32" if name == "face_mesh" else "auto"
+            engines.enter_context(load_engine(name, precision=precision))
+        yield
+
+
+@pytest.mark.usefixtures("models")
+def test_score_gives_every_input_a_row_or_a_reason(
+    inputs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.csv"
+
+    code = main(["score", *map(str, inputs), "--out", str(out), "--quiet"])
+
+    told = capfd.readouterr().err
+    assert code == 3  # some could be read
+    assert "Traceback" not in told
+    assert "unexpected" not in told
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = {row["item"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(map(str, inputs))
+    assert {row["state"] for row in rows.values()} <= {"ERROR", "UNDECIDED"}
+    for item, row in rows.items():
+        if row["state"] == "ERROR":
+            reasons = [line for line in told.splitlines() if item in line]
+            assert len(reasons) == 1, f"{item}: expected one line that says why: {reasons}"
+            assert row["frames"] == "0"
+        else:
+            assert int(row["frames"]) > 0
+
+
+@pytest.mark.usefixtures("compiled")
+def test_run_ends_every_input_with_a_documented_code(
+    inputs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in inputs:
+        events = tmp_path / "events.jsonl"
+        code = main(["run", str(path), "--events", str(events), "--quiet"])
+        told = capfd.readouterr().err
+        assert code in DOCUMENTED, f"{path.name}: {code} {told}"
+        assert "Traceback" not in told, f"{path.name}: {told}"
+        assert "unexpected" not in told, f"{path.name}: {told}"
+        if code:
+            assert "padflow run: " in told, f"{path.name}: a failure without a word"
+        if events.exists():
+            assert events.read_bytes()[-1:] in (b"", b"\n")
+            events.unlink()
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("name", ["fifo.mp4", "text.mp4", "missing.mp4", "empty_directory"])
+def test_a_fresh_process_says_one_line_and_exits_with_two(inputs: list[Path], name: str) -> None:
+    (path,) = (path for path in inputs if path.name == name)
+    done = subprocess.run(
+        [sys.executable, "-m", "padflow.deploy.cli", "run", str(path), "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("padflow run: ")
