@@ -103,7 +103,11 @@ class StageExecutor:
         """
         for runner in self._runners:
             context = NodeContext(
-                runner.name, self.setting.mode, self.setting.replica, runner.told_by_node
+                runner.name,
+                self.setting.mode,
+                self.setting.replica,
+                runner.told_by_node,
+                runner.connected_ports(),
             )
             # Before the call: a node that fails half-way in open may hold things to give back.
             self._opened.append(runner)

@@ -203,9 +203,10 @@ class Host:
         def notice(message: str) -> None:
             self._setting.notice(Notice(name, "", message))
 
+        connected = frozenset(port for node, port in self._exits if node == name)
         self._opened_sources.append(name)
         try:
-            source.open(NodeContext(name, self._setting.mode, 0, notice))
+            source.open(NodeContext(name, self._setting.mode, 0, notice, connected))
         except Exception as error:
             raise NodeFailed(
                 f"node '{name}' could not be opened: {type(error).__name__}: {error}"

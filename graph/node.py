@@ -112,6 +112,13 @@ class NodeContext:
     replica: int = 0
     notice: Callable[[str], None] = lambda message: None
     """Tell the operator something in one sentence; kept with the node's name and counted."""
+    connected: frozenset[str] | None = None
+    """Output ports that an edge or a tap takes packets from; None where that is not known. What a
+    node would make for no other port it may leave out."""
+
+    def wants(self, port: str) -> bool:
+        """Whether packets of an output port may go anywhere."""
+        return self.connected is None or port in self.connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class NodeRunner:
         self._ends_seen: dict[tuple[str, int | None], int] = {}
         self._faults_in_a_row = 0
 
+    def connected_ports(self) -> frozenset[str]:
+        """Output ports from which packets go somewhere: along an edge or into a tap."""
+        return frozenset(port for port, route in self.routes.items() if route.inner or route.exits)
+
     def deliver(self, edge: int, packets: Sequence[Packet], ends: int) -> None:
         """Put packets of an incoming edge before the node; :meth:`run` handles them."""
         before = self._pending[edge]

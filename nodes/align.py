@@ -74,7 +74,7 @@ class Align(Node[AlignParams]):
 
     A track's observation and skin sample are given for every frame. Where no face is in the crop
     they are not ``usable``, the box is the track's, and the rest is what the network made of it.
-    Face crops are given for usable frames only.
+    Face crops are given for usable frames only, and made only where something takes them.
     """
 
     Params = AlignParams
@@ -105,6 +105,7 @@ class Align(Node[AlignParams]):
         self._pose = PoseSolver()
         self._skin = SkinMapper()
         self._occlusion = OcclusionHint()
+        self._makes_crops = self.params.cadence_hz > 0 and context.wants("crops")
 
     def close(self) -> None:
         """Give the network back."""
@@ -156,7 +157,7 @@ class Align(Node[AlignParams]):
         )
         outputs["observations"].append(packet.carry(observation))
         outputs["skin"].append(packet.carry(sample))
-        if usable and self._crop_is_due(packet.time, state):
+        if usable and self._makes_crops and self._crop_is_due(packet.time, state):
             outputs["crops"].append(packet.carry(self._crop(face, reading, quality)))
 
     def _present(self, reading: MeshReading, state: AlignState) -> bool:
@@ -165,8 +166,6 @@ class Align(Node[AlignParams]):
         return state.present
 
     def _crop_is_due(self, time: float, state: AlignState) -> bool:
-        if self.params.cadence_hz <= 0:
-            return False
         period = 1.0 / self.params.cadence_hz
         due = time if state.crop_due is None else state.crop_due
         if time < due - 1e-3 * period:  # forgives a rounding error of the clock

@@ -167,6 +167,20 @@ def test_no_crops_where_the_cadence_is_zero(
     assert not run.crops
 
 
+def test_no_crops_where_nothing_takes_them(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    node = Align(AlignParams())
+    node.open(NodeContext("align", "lossless", connected=frozenset({"observations", "skin"})))
+    try:
+        run = Run(node)
+        run.feed(face_in(frame_of(astronaut), astronaut_box), 0.0)
+    finally:
+        node.close()
+    assert run.observations[0].usable
+    assert not run.crops
+
+
 def test_corrupt_dark_and_lost_are_not_usable(
     align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
 ) -> None:
