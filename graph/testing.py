@@ -423,7 +423,7 @@ def _flat(outputs: Outputs) -> list[tuple[str, Packet]]:
     return [(port, given) for port, packets in outputs.items() for given in packets]
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> bool:
+def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> bool:
     """Poll a condition until it holds; false if ``timeout`` seconds passed first."""
     deadline = time.monotonic() + timeout
     while not condition():
