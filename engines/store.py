@@ -194,8 +194,7 @@ def _network(model: ThirdPartyModel, path: Path, digest: str) -> Network:
         outputs=model.outputs,
         native=dict(model.native),
         preprocessing=model.preprocessing,
-        # Coordinates need more than bf16's eight bits: landmarks would move by half a pixel.
-        precision="f32",
+        precision=model.precision,
     )
 
 
