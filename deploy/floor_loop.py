@@ -7,15 +7,15 @@ more than this is what its guarantees cost.
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import av
 import cv2
 import numpy as np
-import openvino
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from ..engines.openvino_library import ov
 from ..engines.store import model_folder
 
 DETECTIONS_PER_SECOND = 5.0
@@ -78,8 +78,8 @@ def _spend(spent: dict[str, float], name: str, since: float) -> float:
     return now
 
 
-def _compile(file_name: str) -> openvino.InferRequest:
-    core = openvino.Core()
+def _compile(file_name: str) -> ov.InferRequest:
+    core = ov.Core()
     model = core.read_model(model_folder() / file_name)
     config = {
         "INFERENCE_NUM_THREADS": 1,
@@ -91,7 +91,7 @@ def _compile(file_name: str) -> openvino.InferRequest:
 
 
 def _detect(
-    request: openvino.InferRequest, reformatter: VideoReformatter, picture: av.VideoFrame
+    request: ov.InferRequest, reformatter: VideoReformatter, picture: av.VideoFrame
 ) -> NDArray[np.float64] | None:
     side = 192
     scale = side / max(picture.width, picture.height)
@@ -117,7 +117,7 @@ def _detect(
 
 
 def _mesh(
-    request: openvino.InferRequest, picture: av.VideoFrame, box: NDArray[np.float64]
+    request: ov.InferRequest, picture: av.VideoFrame, box: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
     side = 192
     extent = 1.5 * max(box[2] - box[0], box[3] - box[1])
@@ -145,7 +145,7 @@ def _skin_means(
     y: NDArray[np.uint8],
     u: NDArray[np.uint8],
     v: NDArray[np.uint8],
-) -> list[tuple[float, ...]]:
+) -> list[tuple[float, float, float]]:
     half = SKIN_PATCH // 2
     means = []
     for index in SKIN_POINTS.values():
@@ -157,5 +157,6 @@ def _skin_means(
 
 
 def _plane(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    buffer = cast(memoryview, plane)  # it is a buffer, which its type stub forgets to say
+    rows = np.frombuffer(buffer, np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width]

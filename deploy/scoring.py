@@ -25,8 +25,10 @@ POLL_SECONDS = 0.02
 ERROR = "ERROR"
 """State of an item that could not be read at all."""
 VIDEOS = frozenset(
-    (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".ts", ".mts", ".mpg", ".mpeg", ".wmv")
-    + (".flv", ".3gp", ".mjpeg", ".mjpg", ".h264", ".hevc")
+    (
+        *(".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".ts", ".mts", ".mpg", ".mpeg"),
+        *(".wmv", ".flv", ".3gp", ".mjpeg", ".mjpg", ".h264", ".hevc"),
+    )
 )
 
 

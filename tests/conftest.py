@@ -7,8 +7,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
+OPENCV = cv2.__version__
+"""OpenCV changes the environment when it is imported: here, before any test is watched."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -98,7 +98,7 @@ def _codecs() -> Iterator[Finding]:
     ):
         if name in av.codecs_available:
             try:
-                av.Codec(name, mode)
+                av.Codec(name, "r" if mode == "r" else "w")
                 yield Finding(f"codec {name}", "ok", use)
                 continue
             except (ValueError, av.error.FFmpegError):

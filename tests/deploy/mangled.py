@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.stream import VideoStream
 
 SEED = 20261124
 CONTAINERS = ("mp4", "mkv", "ts", "avi")
@@ -16,7 +17,7 @@ FRAMES = 30
 
 
 def make_mangled(folder: Path, count: int = 200) -> list[Path]:
-    """Write ``count`` mangled inputs below ``folder``; seeded, so that a failure can be repeated."""
+    """Write ``count`` mangled inputs below ``folder``; seeded, so that failures repeat."""
     rng = np.random.default_rng(SEED)
     whole = _whole_inputs(folder / "whole")
     made: list[Path] = []
@@ -66,6 +67,7 @@ def _clip(path: Path) -> Path:
     codec = "mpeg4" if path.suffix == ".avi" else "libx264"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=15)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         base = picture(400, 300)
         for index in range(FRAMES):

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from padflow.deploy.cli import main
 from padflow.engines import load_engine
 from padflow.engines.network import Precision
-
-from .mangled import make_mangled
+from tests.deploy.mangled import make_mangled
 
 DOCUMENTED = (0, 2, 3)
 
