@@ -1,7 +1,7 @@
 """The passes of one face detection: small pictures of a frame, and what networks see in them.
 
 * the whole picture, fitted into the network's input: finds faces from about 1/12 of its width;
-* where that finds nothing, the whole picture on a wide grey margin, seen by the near-range
+* where that is not sure of a face, the whole picture on a wide grey margin, seen by the near-range
   network: finds a picture that is nothing but a face;
 * one tile of a finer picture, another one each time: finds small faces within some detections;
 * a close look where a face was found lately and is not found now, and at faces that the first
@@ -49,6 +49,9 @@ FAIR = 0.5
 DENIED = 0.6
 """Factor on the score of a face that the second look does not see; where it sees one, the score
 is the mean of both."""
+AGREE_IOU = 0.3
+"""Two networks mean the same face where their boxes overlap at least this much: on the picture of
+half a face they tend to differ in size."""
 MOST_LOOKS = 4
 """Close looks in one detection."""
 SAME_CONTAINED = 0.7
@@ -143,7 +146,7 @@ def find_faces(
     if near is None:
         return _detected_faces(found, search)
     found = _second_look(near, frame, found, SURE)
-    if not (whole.scores >= FAIR).any():
+    if not (found.scores >= SURE).any():
         large = _near_pass(near, frame, thumbnail, search.min_score)
         # Also at those that the near-range network is sure of: it likes round things.
         large = _second_look(networks.whole, frame, large, sure=1.0)
@@ -329,7 +332,8 @@ def _second_look(other: FaceNetwork, frame: Frame, found: Candidates, sure: floa
         seen = 0.0
         if number < MOST_LOOKS:
             look = _look(other, frame, Box(*found.boxes[row].tolist()), min_score=FAIR)
-            seen = float(look.scores.max(initial=0.0))
+            same = intersection_over_union(found.boxes[row], look.boxes) > AGREE_IOU
+            seen = float(look.scores[same].max(initial=0.0))
         scores[row] = (scores[row] + seen) / 2 if seen else scores[row] * DENIED
     return Candidates(found.boxes, found.keypoints, scores)
 
