@@ -24,6 +24,8 @@ from .session import RunRequest, mode_of, running
 log = logging.getLogger("padflow")
 
 REFRESH_SECONDS = 0.5
+LOG_WIDTH = 120
+"""Columns of the summary where nobody's terminal says."""
 SOURCE_EVENT = "padflow.source.v1"
 
 
@@ -60,6 +62,8 @@ class RunWatch:
 def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = False) -> Exit:
     """Run a request to its end, to ``duration`` seconds or to Ctrl-C; returns the exit code."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=LOG_WIDTH)
     seen = RunWatch()
 
     def tell(notice: Notice) -> None:

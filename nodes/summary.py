@@ -112,13 +112,13 @@ class RunSummary:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("stream", overflow="fold")
         for name in ("frames", "fps", "faces"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for state in State:
-            table.add_column(state.value, justify="right", style=COLOURS[state.value])
-        table.add_column("why undecided, trouble", overflow="fold")
-        table.add_column("age p50/p99 ms", justify="right")
-        table.add_column("drops", justify="right")
-        table.add_column("reconnects", justify="right")
+            table.add_column(state.value, justify="right", style=COLOURS[state.value], no_wrap=True)
+        table.add_column("why undecided, trouble")
+        table.add_column("age p50/p99", justify="right", no_wrap=True)
+        table.add_column("drops", justify="right", no_wrap=True)
+        table.add_column("reconnects", justify="right", no_wrap=True)
         for name in sorted({*self.streams, *counters}):
             stream = self.streams.get(name, StreamSummary())
             table.add_row(Text(name), *_cells(stream, counters.get(name)))
