@@ -1,0 +1,37 @@
+"""``padflow bench``: tables of what this machine does. Prints, and writes nothing."""
+
+import argparse
+from pathlib import Path
+
+from ..exits import Exit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which table, and how long to measure."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default="all",
+        choices=("all", "hops", "frame", "streams"),
+        help="hops: a packet from node to node; frame: CPU of each part beside a hand-written "
+        "loop; streams: how many run in real time",
+    )
+    parser.add_argument("--clip", type=Path, help="measure on this clip (default: rendered ones)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of rendered clips")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of so many is told")
+    parser.add_argument("--least", type=int, default=12, help="streams to begin with")
+    parser.add_argument("--most", type=int, default=24, help="streams to end with")
+    parser.add_argument("--workers", type=int, help="worker processes for the streams")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables asked for."""
+    if args.what in ("all", "hops"):
+        from ..bench_hops import main as hops
+
+        hops([])
+    if args.what in ("all", "frame", "streams"):
+        from ..bench_pipeline import bench_pipeline
+
+        bench_pipeline(args)
+    return Exit.DONE
