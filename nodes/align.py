@@ -5,6 +5,7 @@ Everything comes from one 192x192 crop a frame, made straight from the decoder's
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import hypot, inf
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from annotated_types import Ge, Gt, Interval, MultipleOf
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
-from .mesh import MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
+from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
 from .payloads import FaceCrop, FaceObservation, Quality, SkinSample, TrackedFace
 from .pose import PoseSolver
-from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, speed
+from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
 from .skin import SkinMapper, background_mean
+
+_SHARPNESS_PERIOD = 0.2 - 1e-3
 
 _FIVE_POINTS = np.array(
     [
@@ -65,6 +68,9 @@ class AlignState:
     """The last frame held the face, with hysteresis."""
     seen: tuple[float, float, float] | None = None
     """Capture time and centre of the last frame that held the face."""
+    sharpness: float = 0.0
+    sharpness_seen: float = -inf
+    """Capture time at which the sharpness was measured."""
     crop_due: float | None = None
     """Capture time from which the next face crop is wanted."""
 
@@ -137,7 +143,8 @@ class Align(Node[AlignParams]):
         motion = _motion(state, packet.time, box.centre, pose.scale) if present else 0.0
         skin = self._skin.sample(reading, pose.rotation, size)
         occlusion = self._occlusion.hint(state.looks, skin, packet.time, learn=usable)
-        quality = assess(reading, pose, skin, occlusion.share, motion)
+        sharp = _sharpness(state, packet.time, reading)
+        quality = assess(reading, pose, skin, occlusion.share, motion, sharp)
         observation = FaceObservation(
             box=box,
             frame_size=size,
@@ -190,6 +197,14 @@ def five_landmarks(mesh: np.ndarray) -> np.ndarray:
     """Right eye, left eye, nose tip, right and left mouth corner, float32 (5, 2)."""
     landmarks: np.ndarray = _FIVE_WEIGHTS @ mesh[_FIVE_POINTS, :2]
     return landmarks
+
+
+def _sharpness(state: AlignState, time: float, reading: MeshReading) -> float:
+    """Sharpness of the face, measured five times a second: it costs as much as all skin colours."""
+    if not 0 <= time - state.sharpness_seen < _SHARPNESS_PERIOD:
+        side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
+        state.sharpness, state.sharpness_seen = sharpness(reading.crop, side), time
+    return state.sharpness
 
 
 def _motion(

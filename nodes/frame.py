@@ -1,7 +1,7 @@
 """One decoded picture, kept as its 4:2:0 planes."""
 
 from dataclasses import dataclass, field
-from math import floor, log2, sqrt
+from math import floor, isfinite, log2, sqrt
 from typing import Literal, NamedTuple, cast
 
 import av
@@ -116,17 +116,19 @@ class Frame:
         """As :meth:`crop`, but as 4:2:0 planes: half the bytes (98,304 for a size of 256)."""
         if size % 2 or size <= 0:
             raise ValueError(f"crop: the size must be even and positive, found {size}")
-        turn = _stored_from_upright(self.rotation, self.picture.width, self.picture.height)
-        luma = turn @ np.vstack((np.asarray(matrix, np.float64), (0.0, 0.0, 1.0)))
-        if not np.isfinite(luma).all():
+        picture = self.picture
+        luma = _stored_from_upright(matrix, self.rotation, picture.width, picture.height)
+        if not all(map(isfinite, luma)):
             raise ValueError("crop: the matrix must be finite, found NaN or infinity in it")
-        y, u, v = (_plane(p) for p in self.picture.planes)
-        # A chroma sample of the crop lies in the middle of its 2x2 luma samples.
-        halves = np.array(((2.0, 0.0, 0.5), (0.0, 2.0, 0.5), (0.0, 0.0, 1.0)))
-        # Of the picture too (JPEG, MPEG-1) or, by default in H.264 and H.265, on the left ones.
-        left = 0.0 if self.picture.format.name == "yuvj420p" else 0.25
-        chroma = luma @ halves / 2.0
-        chroma[:, 2] += (left - 0.25, -0.25)
+        y, u, v = (_plane(p) for p in picture.planes)
+        # A chroma sample of the crop lies in the middle of its 2x2 luma samples; of the picture
+        # too (JPEG, MPEG-1) or, by default in H.264 and H.265, on the left ones.
+        left = 0.0 if picture.format.name == "yuvj420p" else 0.25
+        xx, xy, x, yx, yy, y_ = luma
+        chroma = Affine(
+            *(xx, xy, (x + (xx + xy) / 2) / 2 + left - 0.25),
+            *(yx, yy, (y_ + (yx + yy) / 2) / 2 - 0.25),
+        )
         return CropPlanes(
             _resample(y, luma, size, smooth=True),
             # Chroma is smooth by nature: smoothing it again is not worth its time.
@@ -185,65 +187,83 @@ def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
     return rows[:, : plane.width]
 
 
-def _stored_from_upright(rotation: int, width: int, height: int) -> np.ndarray:
-    """float64 (2, 3): upright pixels to pixels of a stored picture of width x height."""
+class Affine(NamedTuple):
+    """An affine map of pixels in plain numbers: for six of them NumPy takes ten times as long."""
+
+    xx: float
+    xy: float
+    x: float
+    """The map's x is ``xx`` times x plus ``xy`` times y plus this."""
+    yx: float
+    yy: float
+    y: float
+
+
+def _stored_from_upright(matrix: np.ndarray, rotation: int, width: int, height: int) -> Affine:
+    """A map (2, 3) to upright pixels as one to those of a stored picture of width x height."""
+    (xx, xy, x), (yx, yy, y) = np.asarray(matrix, np.float64).tolist()
     if rotation == 90:
-        return np.array(((0.0, 1.0, 0.0), (-1.0, 0.0, height - 1.0)))
+        return Affine(yx, yy, y, -xx, -xy, height - 1.0 - x)
     if rotation == 180:
-        return np.array(((-1.0, 0.0, width - 1.0), (0.0, -1.0, height - 1.0)))
+        return Affine(-xx, -xy, width - 1.0 - x, -yx, -yy, height - 1.0 - y)
     if rotation == 270:
-        return np.array(((0.0, -1.0, width - 1.0), (1.0, 0.0, 0.0)))
-    return np.array(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)))
+        return Affine(-yx, -yy, width - 1.0 - y, xx, xy, x)
+    return Affine(xx, xy, x, yx, yy, y)
 
 
 _SMOOTH_FROM = 1.2
 """Plane pixels per crop pixel from which bilinear interpolation alone would alias visibly."""
 
 
-def _resample(plane: np.ndarray, matrix: np.ndarray, size: int, smooth: bool) -> np.ndarray:
-    """A (size, size) piece of one plane; ``matrix`` (2, 3) maps its pixels to the plane's.
+def _resample(plane: np.ndarray, affine: Affine, size: int, smooth: bool) -> np.ndarray:
+    """A (size, size) piece of one plane; ``affine`` maps its pixels to the plane's.
 
     Averages whole blocks while the piece is at least twice as coarse as the plane, smooths by
     what a box of the remaining scale would, and interpolates bilinearly.
     """
-    scale = sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
+    scale = sqrt(abs(affine.xx * affine.yy - affine.xy * affine.yx))
     if scale >= (_SMOOTH_FROM if smooth else 2.0):
-        plane, matrix = _averaged(plane, matrix, size, scale, smooth)
+        plane, affine = _averaged(plane, affine, size, scale, smooth)
+    matrix = np.array(affine).reshape(2, 3)
     return cv2.warpAffine(plane, matrix, (size, size), flags=_WARP, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _averaged(
-    plane: np.ndarray, matrix: np.ndarray, size: int, scale: float, smooth: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a plane under a crop, averaged to about the crop's scale, and its matrix."""
+    plane: np.ndarray, affine: Affine, size: int, scale: float, smooth: bool
+) -> tuple[np.ndarray, Affine]:
+    """The part of a plane under a crop, averaged to about the crop's scale, and its map."""
     block = min(1 << floor(log2(scale)), min(plane.shape))
-    part, corner = _part_under(plane, matrix, size, block)
+    rows, columns = plane.shape
+    xx, xy, x, yx, yy, y = affine
+    left, right = _span_under((xx, xy, x), columns, size, block)
+    top, bottom = _span_under((yx, yy, y), rows, size, block)
+    part = plane[top:bottom, left:right]
     if block > 1:
-        height, width = part.shape
-        part = cv2.resize(part, (width // block, height // block), interpolation=cv2.INTER_AREA)
-    matrix = matrix / block
-    matrix[:, 2] -= (corner + (block - 1) / 2) / block
+        smaller = ((right - left) // block, (bottom - top) // block)
+        part = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
+    middle = (block - 1) / 2
+    affine = Affine(
+        *(xx / block, xy / block, (x - left - middle) / block),
+        *(yx / block, yy / block, (y - top - middle) / block),
+    )
     rest = scale / block
     if smooth and _SMOOTH_FROM < rest < 2.0:
         side = (rest * rest - 1) / 24  # gives the three taps the variance that the box adds
         taps = np.array((side, 1 - 2 * side, side), np.float32)
         # Not GaussianBlur: on part of a plane it costs three times as much.
         part = cv2.sepFilter2D(part, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
-    return part, matrix
+    return part, affine
 
 
-def _part_under(
-    plane: np.ndarray, matrix: np.ndarray, size: int, block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a crop and its interpolation read of a plane, in whole blocks, and its corner (x, y)."""
+def _span_under(
+    row: tuple[float, float, float], length: int, size: int, block: int
+) -> tuple[int, int]:
+    """What a crop and its interpolation read along one axis of a plane, in whole blocks."""
+    along, down, offset = row
     last = size - 1
-    spans = []
-    for (mx, my, offset), length in zip(matrix.tolist(), plane.shape[::-1], strict=True):
-        low = offset + min(mx, 0.0) * last + min(my, 0.0) * last - 2 * block
-        high = offset + max(mx, 0.0) * last + max(my, 0.0) * last + 2 * block
-        usable = length - length % block
-        start = floor(min(max(low, 0.0), usable - block)) // block * block
-        stop = floor(min(max(high, 0.0), usable - block)) // block * block + block
-        spans.append((start, stop))
-    (x0, x1), (y0, y1) = spans
-    return plane[y0:y1, x0:x1], np.array((x0, y0), np.float64)
+    low = offset + min(along, 0.0) * last + min(down, 0.0) * last - 2 * block
+    high = offset + max(along, 0.0) * last + max(down, 0.0) * last + 2 * block
+    usable = length - length % block
+    start = floor(min(max(low, 0.0), usable - block)) // block * block
+    stop = floor(min(max(high, 0.0), usable - block)) // block * block + block
+    return start, stop

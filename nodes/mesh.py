@@ -9,6 +9,7 @@ from math import atan2, cos, exp, hypot, isfinite, log, sin, sqrt
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import cv2
 import numpy as np
 
 from ..engines import Engine, load_engine
@@ -169,10 +170,12 @@ def square_of_box(face: TrackedFace) -> Square:
 
 def square_of_mesh(mesh: np.ndarray, scale: float = CROP_SCALE) -> Square:
     """Square around a mesh with the eyes level, ``scale`` times the longer side of its box."""
-    across = mesh[canonical.LEFT_EYE_OUTER] - mesh[canonical.RIGHT_EYE_OUTER]
-    angle = atan2(float(across[1]), float(across[0]))
+    right_x, right_y, _ = mesh[canonical.RIGHT_EYE_OUTER].tolist()
+    left_x, left_y, _ = mesh[canonical.LEFT_EYE_OUTER].tolist()
+    angle = atan2(left_y - right_y, left_x - right_x)
     c, s = cos(angle), sin(angle)
-    left, top, width, height = _extent(np.array([[c, s], [-s, c]], np.float32) @ mesh[:, :2].T)
+    level = mesh @ np.array(((c, -s), (s, c), (0.0, 0.0)), np.float32)
+    left, top, width, height = _extent(level)
     x, y = left + width / 2, top + height / 2
     side = scale * max(width, height, 1.0)
     return Square(c * x - s * y, s * x + c * y, side, angle)
@@ -180,12 +183,10 @@ def square_of_mesh(mesh: np.ndarray, scale: float = CROP_SCALE) -> Square:
 
 def to_frame(mesh: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Mesh (468, 3) from crop pixels to frame pixels."""
-    full = np.empty((3, 3), np.float32)
-    full[:2, :2] = matrix[:, :2].T
-    full[:2, 2] = full[2, :2] = 0.0
-    full[2, 2] = hypot(matrix[0, 0], matrix[1, 0])
-    moved: np.ndarray = mesh @ full
-    moved[:, :2] += matrix[:, 2]
+    (xx, xy, x), (yx, yy, y) = matrix.tolist()
+    turn = np.array(((xx, yx, 0.0), (xy, yy, 0.0), (0.0, 0.0, hypot(xx, yx))), np.float32)
+    moved: np.ndarray = mesh @ turn
+    moved += np.array((x, y, 0.0), np.float32)
     return moved
 
 
@@ -200,12 +201,13 @@ def to_crop(mesh: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def box_of(mesh: np.ndarray) -> Box:
     """Upright box around a mesh in frame pixels."""
-    return _extent(np.ascontiguousarray(mesh[:, :2].T))
+    return _extent(mesh)
 
 
 def _extent(points: np.ndarray) -> Box:
-    """Box around points (2, n): along rows, where NumPy is fast."""
-    (left, top), (right, bottom) = points.min(1).tolist(), points.max(1).tolist()
+    """Box around points (n, 2 or more); OpenCV takes a tenth of the time that NumPy takes."""
+    left, top = cv2.reduce(points, 0, cv2.REDUCE_MIN)[0, :2].tolist()
+    right, bottom = cv2.reduce(points, 0, cv2.REDUCE_MAX)[0, :2].tolist()
     return Box(left, top, right - left, bottom - top)
 
 
@@ -246,7 +248,8 @@ def _eyes_agree(mesh: np.ndarray, keypoints: np.ndarray | None) -> bool:
     if keypoints is None:
         return True
     (right_x, right_y), (left_x, left_y) = keypoints[:2].tolist()
-    x, y, _ = mesh[_EYE_CORNERS].mean(0).tolist()
+    corners = mesh[_EYE_CORNERS].tolist()
+    x, y = (sum(corner[axis] for corner in corners) / len(corners) for axis in (0, 1))
     apart = hypot(left_x - right_x, left_y - right_y)
     off = hypot(x - (left_x + right_x) / 2, y - (left_y + right_y) / 2)
     return off <= _EYES_OFF * apart

@@ -171,12 +171,12 @@ def assess(
     skin: SkinMap,
     occlusion: float,
     motion: float,
+    sharpness: float,
 ) -> Quality:
     """All of :class:`Quality` for one frame."""
-    side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
     return Quality(
         size=pose.scale * FACE_WIDTHS,
-        sharpness=sharpness(reading.crop, side),
+        sharpness=sharpness,
         exposure=skin.luma,
         clipped=skin.clipped,
         yaw=pose.yaw,

@@ -38,7 +38,7 @@ def look(
             reading = follow(mesh_net, frame, face_in(frame, box), track)
         pose = PoseSolver().solve(reading.mesh)
         skin = SkinMapper().sample(reading, pose.rotation, (frame.width, frame.height))
-        return Seen(skin, assess(reading, pose, skin, occlusion=0.0, motion=0.0))
+        return Seen(skin, assess(reading, pose, skin, 0.0, 0.0, 1.0))
 
     return see
 
