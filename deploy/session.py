@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..engines.store import listing
 from ..graph.errors import GraphDefinitionError
 from ..graph.local import LocalRun
 from ..graph.metrics import Notice
@@ -53,7 +54,7 @@ class RunRequest:
 
 def build_graph(request: RunRequest) -> Graph:
     """The graph of a request: the named one, its overrides, and the sinks asked for."""
-    graph = _apply_overrides(load_graph(request.graph), request)
+    graph = _with_engine_hashes(_apply_overrides(load_graph(request.graph), request))
     if request.events is not None:
         params = {"path": request.events, "private": request.private}
         graph = graph.add("events_file", "events", params, {"events": event_ports(graph)})
@@ -93,6 +94,21 @@ def ports_of_type(graph: Graph, payload: type) -> tuple[str, ...]:
 def event_ports(graph: Graph) -> tuple[str, ...]:
     """Every output port that carries events."""
     return ports_of_type(graph, Event)
+
+
+def _with_engine_hashes(graph: Graph) -> Graph:
+    """Lets every ``decide`` tell the SHA-256 of the engines that work before the cues."""
+    hashes = {model.name: model.sha256 for model in listing() if model.sha256}
+    used: dict[str, str] = {}
+    for node in graph.nodes:
+        names = getattr(node.node_class, "engine_names", None)
+        for name in names(node.parsed_params) if names else ():
+            used[name] = hashes.get(name, "")
+    known = {name: digest for name, digest in used.items() if digest}
+    for node in graph.nodes:
+        if node.type_name == "decide" and not node.parsed_params.engines:
+            graph = graph.with_params(node.name, {"engines": known})
+    return graph
 
 
 def _add_video(graph: Graph, path: Path, private: bool) -> Graph:

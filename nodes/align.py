@@ -101,6 +101,11 @@ class Align(Node[AlignParams]):
             max_gap=params.max_gap,
         )
 
+    @classmethod
+    def engine_names(cls, params: AlignParams) -> tuple[str, ...]:
+        """Names of the engines that a node with these parameters loads."""
+        return ("face_mesh",)
+
     def open(self, context: NodeContext) -> None:
         """Load the mesh network.
 

@@ -31,6 +31,14 @@ JITTER_S = 0.002
 """A frame this much before its due time is taken: timestamps are rounded to milliseconds."""
 
 
+ENGINES = {
+    "full_range": ("face_detection_full_range", "face_detection_short_range"),
+    "short_range": ("face_detection_short_range",),
+    "yunet": ("yunet",),
+}
+"""Engines that each detector loads."""
+
+
 @dataclass(frozen=True)
 class DetectParams:
     """How faces are looked for."""
@@ -119,6 +127,11 @@ class Detect(Node[DetectParams]):
             },
             state="stream",
         )
+
+    @classmethod
+    def engine_names(cls, params: DetectParams) -> tuple[str, ...]:
+        """Names of the engines that a node with these parameters loads."""
+        return ENGINES[params.detector]
 
     def open(self, context: NodeContext) -> None:
         """Load the networks.

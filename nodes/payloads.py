@@ -47,7 +47,7 @@ class FrameFaces:
     faces: tuple[DetectedFace, ...] | None
     """None where the detector did not run on this frame (its cadence); empty: ran, no face."""
     detect_now: Callable[[], tuple[DetectedFace, ...]]
-    """Runs the detector on this frame at once, for a tracker that lost a face. Same process only."""
+    """Runs the detector on this frame at once, for a tracker that lost a face; same process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class TrackedFace:
     score: float
     """Score of the last detection, 0 to 1."""
     keypoints: np.ndarray | None
-    """float32 (n, 2) pixels as in :class:`DetectedFace`, moved with the picture; None if unknown."""
+    """float32 (n, 2) pixels as in :class:`DetectedFace`, moved with the picture, or None."""
     lost_for: float
     """Seconds since the picture last confirmed the box (detection or flow); 0 when it did now."""
     started: float
@@ -148,7 +148,7 @@ class FaceCrop:
 
 @dataclass(frozen=True, slots=True)
 class PulseTrace:
-    """The pulse wave to draw (port type of ``pulse.trace``). Health data: never leaves by default."""
+    """The pulse wave to draw (port type of ``pulse.trace``). Health data: stays inside by default."""
 
     times: np.ndarray
     """float64 (n,), seconds of capture time."""
@@ -169,7 +169,7 @@ class Fused:
     evidence: tuple[Evidence, ...]
     """One entry for every cue that the graph has or the policy asks for. Where a cue's value is in
     force, ``llr`` is what the cue adds up to by now (weighted, discounted, capped), ``window`` its
-    newest valued window and ``reasons`` why nothing newer came; else ``llr`` is None with reasons."""
+    newest valued window, ``reasons`` why nothing newer came; else ``llr`` is None, with reasons."""
     observation: FaceObservation
     watched: float
     """Seconds since the track's first observation."""
