@@ -148,7 +148,7 @@ class FaceCrop:
 
 @dataclass(frozen=True, slots=True)
 class PulseTrace:
-    """The pulse wave to draw (port type of ``pulse.trace``). Health data: stays inside by default."""
+    """The pulse wave to draw (port type of ``pulse.trace``). Health data: stays inside."""
 
     times: np.ndarray
     """float64 (n,), seconds of capture time."""
