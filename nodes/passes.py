@@ -295,18 +295,25 @@ def _tile_pass(
     grid = _tile_grid(networks, frame, search.min_face_px) if numbers else None
     if grid is None:
         return []
-    fine = frame.thumbnail(grid.width, grid.height)
     scale = grid.width / frame.width
     finds = []
     for number in numbers:
         x, y = grid.corners[number % len(grid.corners)]
-        piece = fine[y : y + grid.side, x : x + grid.side]
-        tile = np.zeros((grid.side, grid.side, 3), np.uint8)
-        tile[: piece.shape[0], : piece.shape[1]] = piece
+        tile = _tile(frame, x, y, scale, grid)
         found = networks.whole.find(tile, max(search.min_score, FAIR))
         found = _only(found, _whole_in_tile(found.boxes, x, y, grid))
         finds.append(_in_frame(found, scale, x / scale, y / scale))
     return finds
+
+
+def _tile(frame: Frame, x: int, y: int, scale: float, grid: _TileGrid) -> np.ndarray:
+    """One tile of the finer picture, black beyond the picture; the rest of it is never made."""
+    step = 1.0 / scale
+    left, top = (x + 0.5) * step - 0.5, (y + 0.5) * step - 0.5
+    tile = frame.crop(np.array(((step, 0.0, left), (0.0, step, top))), grid.side)
+    tile[grid.height - y :] = 0
+    tile[:, grid.width - x :] = 0
+    return tile
 
 
 def _whole_in_tile(boxes: np.ndarray, x: int, y: int, grid: _TileGrid) -> np.ndarray:

@@ -6,6 +6,7 @@ amplified: a dark picture is called dark, not searched harder.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import sqrt
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +18,13 @@ GRID = 40
 """About this many luma values are looked at along either side."""
 FULL_RANGE_COLOURS = 2
 """Value of FFmpeg's AVColorRange for luma from 0 to 255; other pictures have 16 to 235."""
+
+
+_STRETCHED = {
+    True: np.arange(256.0),
+    False: np.clip((np.arange(256.0) - 16.0) * (255.0 / 219.0), 0.0, 255.0),
+}
+"""Luma 0 to 255 of every code, by whether the coding has the full range."""
 
 
 class SceneState(StrEnum):
@@ -120,14 +128,16 @@ def has_full_range(frame: Frame) -> bool:
 
 def measure(grid: np.ndarray, limits: SceneLimits, full_range: bool = True) -> Measured:
     """State, mean and contrast of a grid of luma values."""
-    low, span = (0.0, 255.0) if full_range else (16.0, 219.0)
-    values = np.clip((grid.ravel() - low) * (255.0 / span), 0.0, 255.0)
-    half, most = len(values) // 2, int(len(values) * 0.95)
-    ordered = np.partition(values, (half, most))
-    mean, contrast = float(values.mean()), float(values.std())
-    if ordered[most] < limits.dark_luma:
+    stretched = _STRETCHED[full_range]
+    counts = np.bincount(grid.ravel(), minlength=256)
+    mean = float(counts @ stretched) / grid.size
+    contrast = sqrt(max(0.0, float(counts @ stretched**2) / grid.size - mean * mean))
+    # The values at two places of the sorted picture, read off the histogram.
+    places = (grid.size // 2, int(grid.size * 0.95))
+    half, most = stretched[np.searchsorted(np.cumsum(counts), places, side="right")].tolist()
+    if most < limits.dark_luma:
         state = SceneState.TOO_DARK
-    elif ordered[half] > limits.bright_luma:
+    elif half > limits.bright_luma:
         state = SceneState.TOO_BRIGHT
     elif contrast < limits.flat_contrast:
         state = SceneState.COVERED
