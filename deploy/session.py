@@ -143,7 +143,12 @@ def parse_override(text: str) -> Override:
         raise UsageError(
             f"--set {text}: expected NODE.PARAM=VALUE, e.g. detect.cadence_hz=10; write it so"
         )
-    return node, param, yaml.safe_load(value)
+    try:
+        return node, param, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"--set {text}: expected a YAML value after =, found one that cannot be read; quote it"
+        ) from error
 
 
 def _one_per_stream(request: RunRequest) -> Path:

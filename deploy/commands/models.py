@@ -40,6 +40,8 @@ def _list(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from ...engines.bundle import bundle_folders, read_bundle
+    from ...engines.errors import BundleError
     from ...engines.store import listing, model_folder
 
     table = Table(box=None, pad_edge=False)
@@ -49,6 +51,13 @@ def _list(args: argparse.Namespace) -> int:
         table.add_row(
             model.name, model.state, model.task, model.licence, model.sha256[:12], model.source
         )
+    for name, folder in bundle_folders().items():
+        try:
+            about = read_bundle(folder).manifest.about
+        except BundleError:
+            table.add_row(name, "damaged", "", "", "", "bundle")
+        else:
+            table.add_row(name, "ok", about.task, about.licence, "", f"bundle {about.version}")
     console = Console(file=sys.stdout)
     console.print(table)
     console.print(f"model folder: {model_folder()}", soft_wrap=True)
@@ -81,14 +90,25 @@ def _add(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from ...engines.bundle import bundle_folders, read_bundle
+    from ...engines.errors import BundleError
     from ...engines.store import listing
 
+    broken = 0
+    bundles = bundle_folders()
+    for folder in bundles.values():
+        try:
+            read_bundle(folder)
+        except BundleError as error:
+            broken += 1
+            print(error)
     present = [model for model in listing() if model.state != "missing"]
     damaged = [model for model in present if model.state == "damaged"]
     for model in damaged:
         print(f"model {model.name}: {model.path} is damaged; {model.remedy}")
-    print(f"{len(present) - len(damaged)} of {len(present)} models are whole")
-    return Exit.FAILED if damaged else Exit.DONE
+    whole, count = len(present) - len(damaged), len(present)
+    print(f"whole: {whole} of {count} models, {len(bundles) - broken} of {len(bundles)} bundles")
+    return Exit.FAILED if damaged or broken else Exit.DONE
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -59,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.duration is not None and args.duration <= 0:
         raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
+    for option, path in (("--events", args.events), ("--video", args.video)):
+        if path is not None and path != "-":
+            require_folder(option, Path(path))
     request = RunRequest(
         sources=tuple(args.sources),
         graph=args.graph,
@@ -71,3 +74,16 @@ def run(args: argparse.Namespace) -> int:
         options=RunOptions(threads=args.threads, workers=args.workers),
     )
     return watch(request, duration=args.duration, quiet=args.quiet)
+
+
+def require_folder(option: str, path: Path) -> None:
+    """Refuse a file to write whose folder does not exist.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"{option} {path}: expected an existing folder, found none at {path.parent}; "
+            "make it first"
+        )

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ..exits import Exit, UsageError
-from .run import add_graph_arguments
+from ..exits import Exit
+from .run import add_graph_arguments, require_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from ..scoring import items_of, score_items
     from ..session import RunRequest, parse_override
 
-    if not args.out.parent.is_dir():
-        raise UsageError(
-            f"--out {args.out}: expected an existing folder, found none at {args.out.parent}; "
-            "make it first"
-        )
+    require_folder("--out", args.out)
     items = items_of(args.items)
     request = RunRequest(
         sources=(),
