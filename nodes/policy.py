@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
+from ..graph.errors import GraphDefinitionError
 from ..graph.schema import parse
 from .evidence import Reason
 from .payloads import FaceObservation
@@ -26,7 +27,7 @@ PositiveSeconds = Annotated[float, Gt(0)]
 Nats = Annotated[float, Ge(0)]
 
 
-class PolicyError(ValueError):
+class PolicyError(GraphDefinitionError, ValueError):
     """A policy that cannot be read or contradicts itself; its text is one sentence."""
 
 
