@@ -97,6 +97,7 @@ class OpenvinoEngine(Engine):
 
     _compiled: _Compiled | None = None
     _fixed_views: list[tuple[str, Array]] | None = None
+    _fixed_inputs: dict[str, Array] | None = None
     _request: Any = None
 
     def _open(self) -> tuple[Specs, Specs]:
@@ -120,7 +121,8 @@ class OpenvinoEngine(Engine):
         outputs = tuple(_reshaped(spec, shapes) for spec in outputs)
         self._results = [(i, s.name, shapes.get(s.name)) for i, s in enumerate(outputs)]
         fixed = not any(-1 in spec.shape for spec in (*inputs, *outputs))
-        self._fixed_views = self._output_views() if fixed else None
+        if fixed:
+            self._fix_views()
         return inputs, outputs
 
     def _infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -137,19 +139,35 @@ class OpenvinoEngine(Engine):
         assert self._compiled is not None
         self._compiled = _POOL.move(self._key, self.network, self._compiled)
         self._request = self._compiled.model.create_infer_request()
-        self._fixed_views = self._output_views() if self._fixed_views else None
+        if self._fixed_views:
+            self._fix_views()
 
     def _run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         request = self._request
         # The request does not own the arrays, so that copies must be held until it has run.
-        held = [(self._input_index[name], _contiguous(array)) for name, array in arrays.items()]
-        for index, array in held:
-            request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        fixed = self._fixed_inputs
+        held: list[Array] = []
+        for name, array in arrays.items():
+            if fixed is not None:
+                fixed[name][...] = array
+                continue
+            held.append(_contiguous(array))
+            tensor = ov.Tensor(held[-1], shared_memory=True)
+            request.set_input_tensor(self._input_index[name], tensor)
         # Synchronous, in this thread: start_async and wait would cost 60 us of switching.
         request.infer(share_outputs=True)
         views = self._fixed_views or self._output_views()
         # Copies, because the next call writes to the same memory.
         return {name: view.copy() for name, view in views}
+
+    def _fix_views(self) -> None:
+        """Where the shapes are fixed, the request keeps its own memory for inputs and outputs.
+
+        Copying a picture there takes a fifth of the time in which a request takes other memory.
+        """
+        index = self._input_index.items()
+        self._fixed_inputs = {name: self._request.get_input_tensor(i).data for name, i in index}
+        self._fixed_views = self._output_views()
 
     def _output_views(self) -> list[tuple[str, Array]]:
         """The request's output memory; it stays where it is while the shapes are fixed."""
@@ -160,7 +178,7 @@ class OpenvinoEngine(Engine):
         return views
 
     def _close(self) -> None:
-        self._request = self._fixed_views = None
+        self._request = self._fixed_views = self._fixed_inputs = None
         if self._compiled is not None:
             _POOL.release(self._key, self._compiled)
             self._compiled = None
