@@ -1,0 +1,317 @@
+"""The command line as a shell sees it: exit codes, one line for each error, whole files."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from padflow import __version__
+from padflow.deploy.cli import COMMANDS, main
+
+PADFLOW = (sys.executable, "-m", "padflow.deploy.cli")
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    """A text that calls itself a video."""
+    path = tmp_path / "notes.mp4"
+    path.write_text("no video at all\n" * 50)
+    return path
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_run_writes_events_and_video_and_sums_up(
+    live_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events, video = tmp_path / "events.jsonl", tmp_path / "video.mp4"
+    args = ["run", str(live_clip), "--events", str(events), "--video", str(video)]
+    assert main([*args, "--workers", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "", "standard output is for events"
+    assert "live" in err
+    assert "no appearance" in err
+    kinds = {event["type"] for event in lines_of(events)}
+    assert kinds == {"padflow.source.v1", "padflow.track.v1", "padflow.verdict.v1"}
+    assert frames_of(video) == 125
+
+
+def test_quiet_says_nothing(live_clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(live_clip), "--quiet", "--workers", "0"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_private_details_are_written_to_who_asks(print_clip: Path, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    common = ["run", str(print_clip), "--events", str(events), "--quiet", "--workers", "0"]
+    assert main(common) == 0
+    assert not any("private" in event["data"] for event in lines_of(events))
+    assert main([*common, "--private"]) == 0
+    assert any("private" in event["data"] for event in lines_of(events))
+
+
+def test_a_duration_ends_a_run_well(live_clip: Path, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    args = ["run", str(live_clip), "--mode", "realtime", "--duration", "1.5", "--quiet"]
+    began = time.monotonic()
+    assert main([*args, "--events", str(events), "--workers", "0"]) == 0
+    assert time.monotonic() - began < 4.5, "the clip lasts five seconds"
+    verdicts = [e["data"] for e in lines_of(events) if e["type"] == "padflow.verdict.v1"]
+    assert verdicts[-1]["final"]
+
+
+WRONG_USE = {
+    "no such file": (["run", "nothing.mp4"], "no such file"),
+    "no such scheme": (["run", "ftp://127.0.0.1/a"], "ftp://"),
+    "no such graph": (["run", "{clip}", "--graph", "defualt"], "expected one of default"),
+    "no such node": (["run", "{clip}", "--set", "detcet.cadence_hz=1"], "'detect'"),
+    "no such parameter": (["run", "{clip}", "--set", "detect.cadense_hz=1"], "'cadence_hz'"),
+    "no parameter": (["run", "{clip}", "--set", "detect"], "NODE.PARAM=VALUE"),
+    "no YAML": (["run", "{clip}", "--set", "detect.cadence_hz=[: {"], "YAML value"),
+    "no such policy": (["run", "{clip}", "--policy", "nothing.yaml"], "cannot be read"),
+    "no folder for events": (["run", "{clip}", "--events", "{tmp}/no/e.jsonl"], "existing folder"),
+    "no folder for video": (["run", "{clip}", "--video", "{tmp}/no/v.mp4"], "existing folder"),
+    "no threads": (["run", "{clip}", "--threads", "0"], "at least 1"),
+    "no time": (["run", "{clip}", "--duration", "-1"], "seconds above 0"),
+    "one of two is no file": (["run", "{clip}", "nothing.mp4"], "no such file"),
+    "nothing to score": (["score", "nothing.mp4", "--out", "{tmp}/s.csv"], "no such file"),
+    "no folder for scores": (["score", "{clip}", "--out", "{tmp}/no/s.csv"], "existing folder"),
+    "no picture format": (["graph", "show", "--out", "{tmp}/graph.bmp"], "graph.bmp"),
+    "no graph to show": (["graph", "show", "defualt"], "expected one of default"),
+}
+
+
+@pytest.mark.parametrize(("words", "told"), WRONG_USE.values(), ids=WRONG_USE)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    words: list[str],
+    told: str,
+    live_clip: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = [w.replace("{clip}", str(live_clip)).replace("{tmp}", str(tmp_path)) for w in words]
+    quiet = [] if words[0] == "graph" else ["--quiet"]
+    assert main([*args, *quiet]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"padflow {words[0]}: ")
+    assert told in line
+    assert "unexpected" not in line
+
+
+@pytest.mark.parametrize("words", [["run"], ["nope"], ["models"], ["run", "a", "--mode", "slow"]])
+def test_what_the_parser_refuses_is_told_with_the_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("usage: padflow")
+    assert "error: " in err
+
+
+def test_a_run_of_nothing_but_rubbish_is_wrong_use(
+    text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(text_file), "--quiet", "--workers", "0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("padflow run: ")
+    assert "notes.mp4" in line
+
+
+def test_a_source_that_fails_beside_one_that_does_not_is_exit_code_3(
+    text_file: Path, print_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["run", str(print_clip), str(text_file), "--quiet", "--workers", "0"]
+    assert main(args) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "notes.mp4" in line
+
+
+def test_score_gives_a_row_for_each_item(
+    live_clip: Path,
+    print_clip: Path,
+    text_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "scores.csv"
+    items = [str(live_clip), str(print_clip)]
+    assert main(["score", *items, "--out", str(out), "--quiet"]) == 0
+    rows = rows_of(out)
+    assert [row["item"] for row in rows] == items
+    assert [row["frames"] for row in rows] == ["125", "30"]
+    assert {row["state"] for row in rows} == {"UNDECIDED"}
+    assert capsys.readouterr().err == ""
+    assert main(["score", *items, str(text_file), "--out", str(out), "--quiet"]) == 3
+    rows = rows_of(out)
+    assert [row["state"] for row in rows] == ["UNDECIDED", "UNDECIDED", "ERROR"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "notes.mp4" in line
+
+
+def test_score_is_the_same_twice(live_clip: Path, print_clip: Path, tmp_path: Path) -> None:
+    items = [str(print_clip), str(live_clip), str(print_clip)]
+    contents = []
+    for threads in ("1", "3"):
+        out = tmp_path / f"{threads}.csv"
+        assert main(["score", *items, "--out", str(out), "--quiet", "--threads", threads]) == 0
+        contents.append(out.read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.usefixtures("models")
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    assert "Apache-2.0" in out
+    assert "modelfolder:" in out
+    assert main(["models", "verify"]) == 0
+    assert "whole" in capsys.readouterr().out
+
+
+def test_the_graph_is_shown_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "show"]) == 0
+    text = capsys.readouterr().out
+    for node in ("capture", "detect", "track", "align", "pulse", "fuse", "decide"):
+        assert node in text
+    assert main(["graph", "show", "--no-fuse"]) == 0
+    assert capsys.readouterr().out != text
+    out = tmp_path / "graph.svg"
+    assert main(["graph", "show", "--out", str(out)]) == 0
+    assert out.read_text().lstrip().startswith("<")
+    assert "decide" in out.read_text()
+
+
+@pytest.mark.usefixtures("models")
+def test_doctor_finds_this_machine_able(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)
+    states = {finding["what"]: finding["state"] for finding in findings}
+    assert states["backend openvino"] == "ok"
+    assert states["model face_mesh"] == "ok"
+    lacks = [finding for finding in findings if finding["state"] != "ok"]
+    assert all(finding["remedy"] for finding in lacks), "every lack comes with what to do about it"
+    assert main(["doctor"]) == 0
+    assert "openvino" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"padflow {__version__}\n"
+
+
+def shell(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=PATIENCE, check=False, **more
+    )
+
+
+def test_help_is_quick() -> None:
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        helped = shell(*PADFLOW, "--help")
+        took.append(time.perf_counter() - began)
+        assert helped.returncode == 0
+        assert all(command in helped.stdout for command in COMMANDS)
+    print(f"padflow --help: {min(took):.3f} s")
+    assert min(took) < 2.0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: padflow {command}" in capsys.readouterr().out
+
+
+def test_a_camera_s_password_is_not_told(tmp_path: Path) -> None:
+    url = "rtsp://guard:hunter2@127.0.0.1:9/door"
+    events = tmp_path / "events.jsonl"
+    args = ("run", url, "--events", str(events), "--duration", "1.5", "--debug")
+    ended = shell(*PADFLOW, *args)
+    assert ended.returncode == 2, "no frame came, and the last word of the source was that it lost"
+    assert "127.0.0.1" in ended.stderr
+    assert "padflow run: " in ended.stderr
+    for text in (ended.stdout, ended.stderr, events.read_text()):
+        assert "hunter2" not in text
+        assert "guard" not in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_whole_events_and_a_playable_video(
+    number: signal.Signals, live_clip: Path, tmp_path: Path
+) -> None:
+    events, video = tmp_path / "events.jsonl", tmp_path / "video.mp4"
+    words = (*PADFLOW, "run", str(live_clip), "--mode", "realtime", "--workers", "0")
+    process = subprocess.Popen(
+        [*words, "--events", str(events), "--video", str(video)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_verdicts(events, 2)
+        process.send_signal(number)
+        err = process.communicate(timeout=15)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted: everything written so far is whole" in err
+    assert "Traceback" not in err
+    assert events.read_bytes().endswith(b"\n")
+    verdicts = [e["data"] for e in lines_of(events) if e["type"] == "padflow.verdict.v1"]
+    assert verdicts[-1]["final"], "the track that was being watched is brought to its end"
+    assert 10 < frames_of(video) < 125
+
+
+def wait_for_verdicts(events: Path, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if events.exists() and events.read_bytes().count(b'"padflow.verdict.v1"') >= count:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"no {count} verdicts in {PATIENCE:g} s")
+
+
+def test_a_reader_that_goes_away_is_no_crash(live_clip: Path) -> None:
+    reading, writing = os.pipe()
+    words = (*PADFLOW, "run", str(live_clip), "--events", "-", "--quiet", "--workers", "0")
+    process = subprocess.Popen(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        first = json.loads(pipe.readline())
+    err = process.communicate(timeout=PATIENCE)[1]
+    assert first["type"] == "padflow.source.v1"
+    assert "Traceback" not in err
+    assert process.returncode in (0, 3)
+
+
+def test_events_alone_go_to_standard_output(print_clip: Path) -> None:
+    ended = shell(*PADFLOW, "run", str(print_clip), "--events", "-", "--workers", "0")
+    assert ended.returncode == 0
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    sources = [e["data"]["state"] for e in events if e["type"] == "padflow.source.v1"]
+    assert sources == ["connected", "ended"]
+    assert "print" in ended.stderr, "the summary stands beside"
