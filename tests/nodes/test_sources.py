@@ -114,7 +114,11 @@ def test_redact(text: str, expected: str) -> None:
     assert not any(secret in redact(text) for secret in SECRETS)
 
 
-word = st.text(st.characters(categories=("Lu", "Ll", "Nd"), max_codepoint=127), min_size=1)
+word = st.text(
+    st.characters(categories=("Lu", "Ll", "Nd"), max_codepoint=127, exclude_characters="Q"),
+    min_size=1,
+)
+"""Never holds the mark of the secret."""
 password = st.text(st.sampled_from("abcXYZ019!$&()*+,;=:@%~._-"), min_size=3, max_size=20)
 
 
