@@ -78,7 +78,7 @@ class TrackParams:
     also follows the wall behind a face that has gone."""
     keep_score: Annotated[float, Ge(0), Le(1)] = 0.5
     """Weaker detections are only given to tracks that no better one fits."""
-    start_score: Annotated[float, Ge(0), Le(1)] = 0.6
+    start_score: Annotated[float, Ge(0), Le(1)] = 0.65
     """Two detections from this score, of one face, start a track."""
     sure_score: Annotated[float, Ge(0), Le(1)] = 0.75
     """One detection from this score starts a track at once."""
