@@ -46,6 +46,10 @@ class AlignParams:
     """Side of the face crops in pixels."""
     cadence_hz: Annotated[float, Ge(0)] = 5.0
     """Face crops a second of capture time, at most; 0 makes none."""
+    mesh_hz: Annotated[float, Ge(0)] = 10.0
+    """Looks of the mesh network a second of capture time on a face that moves little; between them
+    optical flow carries the mesh. A face that was just detected, moves or was lost is looked at in
+    every frame; 0 looks at all in every frame."""
     presence_on: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.8
     """An unusable track becomes usable at this presence of the mesh network."""
     presence_off: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.5
@@ -140,7 +144,8 @@ class Align(Node[AlignParams]):
         frame = face.frame
         size = (frame.width, frame.height)
         assert self._net is not None, "open() comes before process()"
-        reading = follow(self._net, frame, face, state.mesh)
+        period = 1.0 / self.params.mesh_hz if self.params.mesh_hz else 0.0
+        reading = follow(self._net, frame, face, state.mesh, packet.time, period)
         present = self._present(reading, state)
         usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
         pose = self._pose.solve(reading.mesh)

@@ -37,6 +37,14 @@ _JUMP = 0.05
 """The crop moves along with the track's box where that moved by more than this share of its side;
 below, the box's own unsteadiness is larger than what it could tell."""
 
+_CARRY_SHIFT = 0.1
+"""A face that has moved by more than this since the network's last look, in distances between the
+eyes, is looked at again: a head that moves may turn too, which flow does not see."""
+_CARRY_TURN = 0.02
+"""The same for growth (as a share) and turn (in radians)."""
+_CLOCK_SLACK = 0.002
+"""Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
+
 
 class Square(NamedTuple):
     """A turned square in upright pixels of the frame."""
@@ -130,6 +138,20 @@ class MeshReading(NamedTuple):
     """A face is in the crop, and it is the track's: the boxes agree, and so do the eyes."""
 
 
+class KnownMesh(NamedTuple):
+    """The network's last word on a track. Picklable."""
+
+    time: float
+    """Capture time of its frame."""
+    mesh: np.ndarray
+    crop_mesh: np.ndarray
+    presence: float
+    matrix: np.ndarray
+    """These as in :class:`MeshReading`."""
+    keypoints: np.ndarray
+    """complex64 (n,), the track's keypoints in that frame, x + iy."""
+
+
 @dataclass(slots=True)
 class MeshTrack:
     """What is kept of a track to know where to crop next. Picklable."""
@@ -138,16 +160,32 @@ class MeshTrack:
     """The next crop; None where the track's box is to be used."""
     box: Box | None = None
     """The track's box in the last frame."""
+    known: KnownMesh | None = None
+    """What the network said last; None where that was no face of the track's."""
 
 
-def follow(net: MeshNet, frame: Frame, face: TrackedFace, track: MeshTrack) -> MeshReading:
+def follow(
+    net: MeshNet,
+    frame: Frame,
+    face: TrackedFace,
+    track: MeshTrack,
+    time: float = 0.0,
+    period: float = 0.0,
+) -> MeshReading:
     """Read the mesh of a track in a frame and prepare the next crop.
+
+    The network looks when its last look is ``period`` seconds old (0: at every frame). Between two
+    looks the mesh is carried by the tracker's optical flow, as long as that confirms the face and
+    the face moves little; one that was just detected, lost or is moving is looked at at once.
 
     The crop follows the mesh of the frame before, moved along with the track's box, as long as a
     face is in it and it agrees with the box; otherwise it starts again from the box. Only the crop
     is steadied (by a filter that yields to real motion, in the manner of the 1-euro filter of
-    Casiez et al. 2012), never the mesh: it is what the network found in this very frame.
+    Casiez et al. 2012), never the mesh.
     """
+    carried = _carried(frame, face, track, time, period)
+    if carried is not None:
+        return carried
     square = _expected(track, face)
     reading = None if square is None else _read(net, frame, square, face)
     if square is None or reading is None or not reading.holds:
@@ -155,7 +193,62 @@ def follow(net: MeshNet, frame: Frame, face: TrackedFace, track: MeshTrack) -> M
         reading = _read(net, frame, square, face)
     track.box = face.box
     track.square = _steadied(square, square_of_mesh(reading.mesh)) if reading.holds else None
+    track.known = _known(reading, face, time) if reading.holds and period > 0 else None
     return reading
+
+
+def _known(reading: MeshReading, face: TrackedFace, time: float) -> KnownMesh | None:
+    if face.keypoints is None or len(face.keypoints) < 2:
+        return None
+    points = _as_complex(face.keypoints)
+    return KnownMesh(
+        time, reading.mesh, reading.crop_mesh, reading.presence, reading.matrix, points
+    )
+
+
+def _carried(
+    frame: Frame, face: TrackedFace, track: MeshTrack, time: float, period: float
+) -> MeshReading | None:
+    """The last mesh where optical flow has it now; None where the network should look."""
+    known = track.known
+    if known is None or not known.time < time < known.time + period - _CLOCK_SLACK:
+        return None
+    if face.detected or face.lost_for > 0 or face.keypoints is None:
+        return None
+    # The tracker moves keypoints by similarities, so this fit is exact.
+    now = _as_complex(face.keypoints)
+    if len(now) != len(known.keypoints):
+        return None
+    was_middle, middle = complex(known.keypoints.mean()), complex(now.mean())
+    spread = known.keypoints - was_middle
+    turn = complex(np.vdot(spread, now - middle)) / max(float(np.vdot(spread, spread).real), 1e-9)
+    shift = middle - was_middle
+    apart = abs(known.keypoints[1] - known.keypoints[0])
+    if not (abs(shift) <= _CARRY_SHIFT * apart and abs(turn - 1) <= _CARRY_TURN):
+        return None
+    rotation = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]], np.float32)
+    offset = middle - turn * was_middle
+    matrix = np.empty((2, 3), np.float32)
+    matrix[:, :2] = rotation @ known.matrix[:, :2]
+    matrix[:, 2] = rotation @ known.matrix[:, 2] + (offset.real, offset.imag)
+    mesh = to_frame(known.crop_mesh, matrix)
+    track.box = face.box
+    if track.square is not None:
+        track.square = _square_under(matrix)
+    crop = frame.crop(matrix, CROP_SIDE)
+    return MeshReading(mesh, known.crop_mesh, known.presence, crop, matrix, box_of(mesh), True)
+
+
+def _square_under(matrix: np.ndarray) -> Square:
+    """The square of a crop's matrix: where the next crop is expected."""
+    half = (CROP_SIDE - 1) / 2
+    x, y = matrix @ np.array((half, half, 1.0), np.float32)
+    c, s = float(matrix[0, 0]), float(matrix[1, 0])
+    return Square(float(x), float(y), hypot(c, s) * CROP_SIDE, atan2(s, c))
+
+
+def _as_complex(points: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(points, np.float32).view(np.complex64).ravel()
 
 
 def square_of_box(face: TrackedFace) -> Square:
