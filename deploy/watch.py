@@ -1,7 +1,9 @@
 """``padflow run`` as a person sees it: progress while it runs, a table at its end, an exit code."""
 
 import logging
+import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -75,7 +77,7 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
     view = nullcontext() if quiet else _progress(console, request)
     with terminated_like_interrupted(), running(request, seen.take, tell) as run, view as progress:
         try:
-            _wait(run, began, duration, progress)
+            _wait(run, began, duration, progress, to_stdout=request.events == "-")
         except KeyboardInterrupt:
             interrupted = True
         at_end = run.metrics()
@@ -88,12 +90,31 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
     return _verdict(seen, metrics, at_end, console)
 
 
-def _wait(run: LocalRun, began: float, duration: float | None, progress: Progress | None) -> None:
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file of the system's
+        return False
+    poller = select.poll()
+    poller.register(output, 0)
+    return any(event & select.POLLERR for _, event in poller.poll(0))
+
+
+def _wait(
+    run: LocalRun,
+    began: float,
+    duration: float | None,
+    progress: Progress | None,
+    to_stdout: bool,
+) -> None:
     task = None if progress is None else progress.add_task("starting", total=None)
     while not run.wait(REFRESH_SECONDS):
         if progress is not None and task is not None:
             progress.update(task, description=_status(run.metrics()))
         if duration is not None and time.monotonic() - began >= duration:
+            return
+        if to_stdout and _nobody_reads():
             return
 
 

@@ -45,6 +45,7 @@ class Events(Node[EventsParams]):
     def __init__(self, params: EventsParams) -> None:
         super().__init__(params)
         self._file = -1
+        self._unread = False
 
     @classmethod
     def contract(cls, params: EventsParams) -> Contract:
@@ -76,16 +77,20 @@ class Events(Node[EventsParams]):
             )
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[None]) -> Outputs:
-        """Write a line for every event.
+        """Write a line for every event, until nobody reads standard output any more.
 
         Raises:
             EventsFileError: a line could not be written; the file still ends in a whole line.
         """
+        if self._unread:
+            return NOTHING
         for packet in packets:
             line = json_line(self._envelopes.wrap(packet))
             try:
                 write_whole(self._file, line)
             except OSError as error:
+                # ``padflow run … | head``: told once; whoever runs the graph may stop it.
+                self._unread = isinstance(error, BrokenPipeError)
                 raise self._error("write to", error) from error
         return NOTHING
 
