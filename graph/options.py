@@ -19,8 +19,9 @@ class RunOptions:
     """False runs every node as a stage of its own."""
     lane_capacity: int = 16
     """Packets that wait per stream before a stage, where a full lane makes its producer wait."""
-    entry_capacity: int = 4
-    """Realtime: packets that wait per stream behind a source, where the oldest is dropped."""
+    entry_capacity: int = 10
+    """Realtime: packets that wait per stream behind a source, where the oldest is dropped: 0.4 s of
+    frames at 25 a second, so that a burst delays and does not drop."""
     max_staleness: float = 1.0
     """Realtime: seconds since its source handed it over after which a packet is not used."""
     max_faults_in_a_row: int = 10
