@@ -144,8 +144,8 @@ def test_garbage_is_refused_in_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(refusal.value)
 
 
-def test_infer_runs_in_this_thread_and_costs_little_beyond_the_request(models: Path) -> None:
-    """What infer() adds to the bare request, in this thread's CPU time; 60 us is the limit."""
+def test_infer_runs_in_the_calling_thread(models: Path) -> None:
+    """Other threads' work would not be seen in the CPU time that nodes are charged with."""
     picture = np.zeros((1, 192, 192, 3), np.uint8)
 
     def cost(work: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -155,18 +155,12 @@ def test_infer_runs_in_this_thread_and_costs_little_beyond_the_request(models: P
         return (clock() - start) / 50
 
     with OpenvinoEngine(stored_network("face_mesh")) as engine:
-        request = engine._request
         engine.infer({"image": picture})
         # The best of several rounds: a neighbour's noise only ever adds.
-        bare, ours = (
-            min(cost(work, time.thread_time) for _ in range(6))
-            for work in (
-                lambda: request.infer(share_outputs=True),
-                lambda: engine.infer({"image": picture}),
-            )
+        ours, whole = (
+            min(cost(lambda: engine.infer({"image": picture}), clock) for _ in range(3))
+            for clock in (time.thread_time, time.process_time)
         )
-        whole = min(cost(lambda: engine.infer({"image": picture}), time.process_time) for _ in "12")
-    assert ours - bare < 60e-6, f"{(ours - bare) * 1e6:.0f} us beyond {bare * 1e3:.2f} ms"
     assert whole < 1.5 * ours, "most of the work was done by other threads"
 
 
