@@ -13,6 +13,7 @@ from ..graph.local import LocalRun
 from ..graph.node import StreamSpec
 from ..graph.packet import Packet
 from ..graph.spec import Graph
+from ..nodes.capture import SOURCE_EVENT
 from ..nodes.evidence import Evidence
 from ..nodes.payloads import Event, FaceObservation
 from ..nodes.scores import ItemScores, ScoreRow, write_scores
@@ -160,7 +161,7 @@ def _wait_below(run: LocalRun, most: int) -> None:
 def _take(item: _Item, packet: Packet) -> None:
     event: Event = packet.payload
     item.scores.take(packet)
-    if event.type != "padflow.source.v1":
+    if event.type != SOURCE_EVENT:
         return
     item.frames = max(item.frames, int(event.data.get("frames", 0)))
     if event.data.get("state") in ("error", "lost"):

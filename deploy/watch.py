@@ -17,6 +17,7 @@ from rich.text import Text
 from ..graph.local import LocalRun
 from ..graph.metrics import Notice, RunMetrics
 from ..graph.packet import Packet
+from ..nodes.capture import SOURCE_EVENT
 from ..nodes.payloads import Event
 from ..nodes.sources import redact
 from ..nodes.summary import RunSummary, StreamCounters
@@ -28,7 +29,6 @@ log = logging.getLogger("padflow")
 REFRESH_SECONDS = 0.5
 LOG_WIDTH = 120
 """Columns of the summary where nobody's terminal says."""
-SOURCE_EVENT = "padflow.source.v1"
 
 
 class RunWatch:
@@ -80,14 +80,13 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
             _wait(run, began, duration, progress, to_stdout=request.events == "-")
         except KeyboardInterrupt:
             interrupted = True
-        at_end = run.metrics()
     metrics = run.metrics()
     if not quiet:
         console.print(seen.summary.table(_counters(metrics, seen, time.monotonic() - began)))
     if interrupted:
         console.print("interrupted: everything written so far is whole", style="yellow")
         return Exit.INTERRUPTED
-    return _verdict(seen, metrics, at_end, console)
+    return _verdict(seen, metrics, console)
 
 
 def _nobody_reads() -> bool:
@@ -121,14 +120,18 @@ def _wait(
 def _status(metrics: RunMetrics) -> str:
     alive = sum(stream.state == "running" for stream in metrics.streams.values())
     frames = sum(node.packets_in for name, node in metrics.nodes.items() if name == "detect")
-    dropped = sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
+    dropped = _dropped(metrics)
     return f"{alive} of {len(metrics.streams)} streams running, {frames} frames, {dropped} dropped"
+
+
+def _dropped(metrics: RunMetrics) -> int:
+    return sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
 
 
 def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, StreamCounters]:
     frames = seen.frames()
     alone = len(metrics.streams) == 1
-    dropped = sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
+    dropped = _dropped(metrics)
     return {
         name: StreamCounters(
             frames=frames.get(name, 0),
@@ -140,7 +143,7 @@ def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, 
     }
 
 
-def _verdict(seen: RunWatch, metrics: RunMetrics, at_end: RunMetrics, console: Console) -> Exit:
+def _verdict(seen: RunWatch, metrics: RunMetrics, console: Console) -> Exit:
     failures = seen.failures()
     for stream, metric in metrics.streams.items():
         if metric.reason in ("error", "worker_lost"):
