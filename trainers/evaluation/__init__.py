@@ -1,0 +1,1 @@
+"""Measures presentation-attack detection: metrics, intervals by person, report. No torch."""
