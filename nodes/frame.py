@@ -1,7 +1,7 @@
 """One decoded picture, kept as its 4:2:0 planes."""
 
 from dataclasses import dataclass, field
-from math import floor, isfinite, log2, sqrt
+from math import ceil, floor, isfinite, log2, sqrt
 from typing import Literal, NamedTuple, cast
 
 import av
@@ -112,29 +112,57 @@ class Frame:
         """
         return self.crop_planes(matrix, size).rgb()
 
+    def wide_crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
+        """As :meth:`crop`, for pieces far larger than ``size``: uint8 RGB (size, size, 3).
+
+        All planes are filtered so that a pattern finer than the crop can show fades to grey
+        instead of coming back as a coarse one (moiré is a sign of a screen: shrinking must not
+        make it). Outside the picture it is black.
+
+        Args:
+            matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
+            size: Side in pixels, even.
+
+        Raises:
+            ValueError: The matrix is not finite or the size is odd.
+        """
+        luma, chroma = self._plane_maps(matrix, size)
+        y, u, v = (_plane(p) for p in self.picture.planes)
+        rgb = CropPlanes(
+            _shrunk(y, luma, size),
+            _shrunk(u, chroma, size // 2),
+            _shrunk(v, chroma, size // 2),
+            to_rgb_matrix(self.picture),
+        ).rgb()
+        return _blackened(rgb, luma, self.picture.width, self.picture.height)
+
     def crop_planes(self, matrix: np.ndarray, size: int) -> CropPlanes:
         """As :meth:`crop`, but as 4:2:0 planes: half the bytes (98,304 for a size of 256)."""
-        if size % 2 or size <= 0:
-            raise ValueError(f"crop: the size must be even and positive, found {size}")
-        picture = self.picture
-        luma = _stored_from_upright(matrix, self.rotation, picture.width, picture.height)
-        if not all(map(isfinite, luma)):
-            raise ValueError("crop: the matrix must be finite, found NaN or infinity in it")
-        y, u, v = (_plane(p) for p in picture.planes)
-        # A chroma sample of the crop lies in the middle of its 2x2 luma samples; of the picture
-        # too (JPEG, MPEG-1) or, by default in H.264 and H.265, on the left ones.
-        left = 0.0 if picture.format.name == "yuvj420p" else 0.25
-        xx, xy, x, yx, yy, y_ = luma
-        chroma = Affine(
-            *(xx, xy, (x + (xx + xy) / 2) / 2 + left - 0.25),
-            *(yx, yy, (y_ + (yx + yy) / 2) / 2 - 0.25),
-        )
+        luma, chroma = self._plane_maps(matrix, size)
+        y, u, v = (_plane(p) for p in self.picture.planes)
         return CropPlanes(
             _resample(y, luma, size, smooth=True),
             # Chroma is smooth by nature: smoothing it again is not worth its time.
             _resample(u, chroma, size // 2, smooth=False),
             _resample(v, chroma, size // 2, smooth=False),
             to_rgb_matrix(self.picture),
+        )
+
+    def _plane_maps(self, matrix: np.ndarray, size: int) -> "tuple[Affine, Affine]":
+        """Maps of a crop's luma and chroma pixels to those of the stored planes."""
+        if size % 2 or size <= 0:
+            raise ValueError(f"crop: the size must be even and positive, found {size}")
+        picture = self.picture
+        luma = _stored_from_upright(matrix, self.rotation, picture.width, picture.height)
+        if not all(map(isfinite, luma)):
+            raise ValueError("crop: the matrix must be finite, found NaN or infinity in it")
+        # A chroma sample of the crop lies in the middle of its 2x2 luma samples; of the picture
+        # too (JPEG, MPEG-1) or, by default in H.264 and H.265, on the left ones.
+        left = 0.0 if picture.format.name == "yuvj420p" else 0.25
+        xx, xy, x, yx, yy, y_ = luma
+        return luma, Affine(
+            *(xx, xy, (x + (xx + xy) / 2) / 2 + left - 0.25),
+            *(yx, yy, (y_ + (yx + yy) / 2) / 2 - 0.25),
         )
 
 
@@ -187,6 +215,12 @@ def _plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
     return rows[:, : plane.width]
 
 
+def writable_plane(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    """View of a plane of a picture that is being made: uint8 (height, width)."""
+    rows = np.asarray(memoryview(cast(memoryview, plane))).view(np.uint8)
+    return rows.reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
 class Affine(NamedTuple):
     """An affine map of pixels in plain numbers: for six of them NumPy takes ten times as long."""
 
@@ -233,19 +267,7 @@ def _averaged(
 ) -> tuple[np.ndarray, Affine]:
     """The part of a plane under a crop, averaged to about the crop's scale, and its map."""
     block = min(1 << floor(log2(scale)), min(plane.shape))
-    rows, columns = plane.shape
-    xx, xy, x, yx, yy, y = affine
-    left, right = _span_under((xx, xy, x), columns, size, block)
-    top, bottom = _span_under((yx, yy, y), rows, size, block)
-    part = plane[top:bottom, left:right]
-    if block > 1:
-        smaller = ((right - left) // block, (bottom - top) // block)
-        part = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
-    middle = (block - 1) / 2
-    affine = Affine(
-        *(xx / block, xy / block, (x - left - middle) / block),
-        *(yx / block, yy / block, (y - top - middle) / block),
-    )
+    part, affine = _part_under(plane, affine, size, block, margin=2)
     rest = scale / block
     if smooth and _SMOOTH_FROM < rest < 2.0:
         side = (rest * rest - 1) / 24  # gives the three taps the variance that the box adds
@@ -255,14 +277,73 @@ def _averaged(
     return part, affine
 
 
+_SIGMA = 0.45
+"""Width of the low-pass of :func:`_shrunk` in pixels of the crop: of a pattern as fine as two
+crop pixels a third is left, of one as fine as a single crop pixel less than 2 %."""
+
+
+def _shrunk(plane: np.ndarray, affine: Affine, size: int) -> np.ndarray:
+    """As :func:`_resample`, with a low-pass that leaves nothing to alias.
+
+    Averages whole blocks down to two to three times the crop's resolution (an average alone passes
+    a fifth of what is beyond it), then a Gaussian and bilinear interpolation.
+    """
+    scale = sqrt(abs(affine.xx * affine.yy - affine.xy * affine.yx))
+    block = max(1, min(int(scale / 2), min(plane.shape)))
+    part, affine = _part_under(plane, affine, size, block, margin=ceil(4 * scale / block))
+    if scale > _SMOOTH_FROM:
+        sigma = _SIGMA * scale / block
+        taps = cv2.getGaussianKernel(2 * ceil(3 * sigma) + 1, sigma, cv2.CV_32F)
+        part = cv2.sepFilter2D(part, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
+    matrix = np.array(affine).reshape(2, 3)
+    return cv2.warpAffine(part, matrix, (size, size), flags=_WARP, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _blackened(rgb: np.ndarray, affine: Affine, width: int, height: int) -> np.ndarray:
+    """The crop with every pixel black whose middle lies outside the stored picture."""
+    last = len(rgb) - 1
+    xx, xy, x, yx, yy, y = affine
+    ends = [(0, 0), (last, 0), (0, last), (last, last)]
+    if all(
+        -0.5 <= xx * i + xy * j + x < width - 0.5 and -0.5 <= yx * i + yy * j + y < height - 0.5
+        for i, j in ends
+    ):
+        return rgb
+    along = np.arange(len(rgb), dtype=np.float32)
+    across, down = along * xx + x, along * yx + y
+    at_x = across[None, :] + (along * xy)[:, None]
+    at_y = down[None, :] + (along * yy)[:, None]
+    inside = (at_x >= -0.5) & (at_x < width - 0.5) & (at_y >= -0.5) & (at_y < height - 0.5)
+    return cv2.bitwise_and(rgb, rgb, mask=inside.astype(np.uint8))
+
+
+def _part_under(
+    plane: np.ndarray, affine: Affine, size: int, block: int, margin: int
+) -> tuple[np.ndarray, Affine]:
+    """The part of a plane under a crop and ``margin`` blocks around, by blocks, and its map."""
+    rows, columns = plane.shape
+    xx, xy, x, yx, yy, y = affine
+    left, right = _span_under((xx, xy, x), columns, size, block, margin)
+    top, bottom = _span_under((yx, yy, y), rows, size, block, margin)
+    part = plane[top:bottom, left:right]
+    if block > 1:
+        smaller = ((right - left) // block, (bottom - top) // block)
+        part = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
+    middle = (block - 1) / 2
+    return part, Affine(
+        *(xx / block, xy / block, (x - left - middle) / block),
+        *(yx / block, yy / block, (y - top - middle) / block),
+    )
+
+
 def _span_under(
-    row: tuple[float, float, float], length: int, size: int, block: int
+    row: tuple[float, float, float], length: int, size: int, block: int, margin: int
 ) -> tuple[int, int]:
-    """What a crop and its interpolation read along one axis of a plane, in whole blocks."""
+    """What a crop and its filters read along one axis of a plane, in whole blocks."""
     along, down, offset = row
     last = size - 1
-    low = offset + min(along, 0.0) * last + min(down, 0.0) * last - 2 * block
-    high = offset + max(along, 0.0) * last + max(down, 0.0) * last + 2 * block
+    low = offset + min(along, 0.0) * last + min(down, 0.0) * last - margin * block
+    high = offset + max(along, 0.0) * last + max(down, 0.0) * last + margin * block
     usable = length - length % block
     start = floor(min(max(low, 0.0), usable - block)) // block * block
     stop = floor(min(max(high, 0.0), usable - block)) // block * block + block

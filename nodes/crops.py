@@ -1,0 +1,156 @@
+"""The one rule by which pictures are cut for the appearance networks, when serving and training.
+
+Nodes cut from the decoder's planes (:class:`Frame`). A trainer that holds an RGB picture gets the
+same cuts: the picture is turned into 4:2:0 planes first, so that chroma is as coarse as in video
+and every pixel takes the same way through the same code. Where the picture came out of a video,
+give its :class:`Frame`: a round trip through RGB may move its chroma by half a pixel.
+
+========  =====================================  ===============  ======================
+cut       square                                 size             outside the picture
+========  =====================================  ===============  ======================
+face      1.5 x the mesh's box, eyes level       256 (resampled)  its border repeated
+context   4.0 x the mesh's box, eyes level       160 (resampled)  black
+native    1.0 x the mesh's box, upright          96 to 384        moved inside
+patches   of the native cut, at mesh points      96               (as native)
+========  =====================================  ===============  ======================
+"""
+
+from math import ceil
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Colorspace
+
+from .frame import Frame, writable_plane
+from .mesh import box_of, square_of_mesh
+
+FACE_SCALE, FACE_SIZE = 1.5, 256
+CONTEXT_SCALE, CONTEXT_SIZE = 4.0, 160
+PATCH_SIZE = 96
+PATCH_COUNT = 4
+NATIVE_MOST = 384
+"""Longest side of the native cut in pixels: of larger faces it holds the middle."""
+
+_PATCH_POINTS = (151, 205, 425, 164, 159, 386, 199, 6)
+"""Mesh points on which patches are centred, in order: forehead, right and left cheek, between nose
+and mouth; then right eye, left eye, chin, bridge of the nose."""
+MOST_PATCHES = len(_PATCH_POINTS)
+
+
+def picture_frame(image: np.ndarray) -> Frame:
+    """An RGB picture as a frame, with 4:2:0 planes of the full range (as JPEG has them).
+
+    Args:
+        image: uint8 RGB (h, w, 3), h and w at least 2.
+    """
+    height, width = image.shape[:2]
+    picture = av.VideoFrame(width, height, "yuvj420p")
+    picture.colorspace = Colorspace.ITU601
+    # Not swscale: it rounds down, which would tint every training picture by most of a level.
+    luma, red, blue = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
+    for plane, values in zip(picture.planes, (luma, _halved(blue), _halved(red)), strict=True):
+        writable_plane(plane)[:] = values
+    return Frame(picture, 0)
+
+
+def face_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
+    """What ``align.crops`` gives at its defaults: uint8 RGB (256, 256, 3).
+
+    Args:
+        image: uint8 RGB (h, w, 3), or a frame.
+        mesh: float32 (468, 3), pixels of the picture.
+    """
+    return _frame(image).crop(square_of_mesh(mesh, FACE_SCALE).matrix(FACE_SIZE), FACE_SIZE)
+
+
+def context_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
+    """What ``align.contexts`` gives at its defaults: uint8 RGB (160, 160, 3).
+
+    Args:
+        image: uint8 RGB (h, w, 3), or a frame.
+        mesh: float32 (468, 3), pixels of the picture.
+    """
+    matrix = square_of_mesh(mesh, CONTEXT_SCALE).matrix(CONTEXT_SIZE)
+    return _frame(image).wide_crop(matrix, CONTEXT_SIZE)
+
+
+def face_patches(
+    image: np.ndarray | Frame, mesh: np.ndarray, count: int = PATCH_COUNT
+) -> np.ndarray:
+    """What the node ``patches`` gives: uint8 RGB (count, 96, 96, 3) at native resolution.
+
+    A face narrower than a patch has only one; it is repeated, so that the count is always met
+    (the node gives it once: the mean over the patches is the same).
+
+    Args:
+        image: uint8 RGB (h, w, 3), or a frame.
+        mesh: float32 (468, 3), pixels of the picture.
+        count: Wished number, 1 to 8.
+    """
+    frame = _frame(image)
+    matrix, side = native_square(mesh, frame.width, frame.height)
+    patches = patches_of(frame.crop(matrix, side), mesh[:, :2] - matrix[:, 2], count)
+    return np.resize(patches, (count, *patches.shape[1:]))
+
+
+def native_square(mesh: np.ndarray, width: int, height: int) -> tuple[np.ndarray, int]:
+    """Where the native cut of a face lies in a frame of width x height pixels.
+
+    Returns:
+        float32 (2, 3), a shift by whole, even pixels (so that luma is copied as it is), and the
+        side in pixels: even, 96 to 384.
+    """
+    box = box_of(mesh)
+    side = min(max(PATCH_SIZE, 2 * ceil(max(box.w, box.h) / 2)), NATIVE_MOST)
+    x, y = box.centre
+    left, top = _start(x, side, width), _start(y, side, height)
+    return np.array([[1, 0, left], [0, 1, top]], np.float32), side
+
+
+def patches_of(native: np.ndarray, points: np.ndarray, count: int = PATCH_COUNT) -> np.ndarray:
+    """The different patches of a native cut: uint8 RGB (n, 96, 96, 3).
+
+    Args:
+        native: uint8 RGB (side, side, 3).
+        points: float (468, 2 or more), the mesh in pixels of the cut.
+        count: Wished number, 1 to 8; n is 1 where the cut is no larger than a patch.
+
+    Raises:
+        ValueError: The count is not 1 to 8.
+    """
+    if not 1 <= count <= MOST_PATCHES:
+        raise ValueError(f"patches: expected a count of 1 to {MOST_PATCHES}, found {count}")
+    room = len(native) - PATCH_SIZE
+    if room <= 0 or narrower_than_a_patch(points):
+        middle = room // 2
+        return native[None, middle : middle + PATCH_SIZE, middle : middle + PATCH_SIZE]
+    centres = points[list(_PATCH_POINTS[:count]), :2]
+    starts = np.clip(np.rint(centres - PATCH_SIZE / 2).astype(int), 0, room)
+    return np.stack([native[y : y + PATCH_SIZE, x : x + PATCH_SIZE] for x, y in starts])
+
+
+def narrower_than_a_patch(points: np.ndarray) -> bool:
+    """Whether a face is narrower than 96 pixels of the frame: it gives one patch only."""
+    across = cv2.reduce(np.ascontiguousarray(points[:, :1]), 0, cv2.REDUCE_MAX)
+    least = cv2.reduce(np.ascontiguousarray(points[:, :1]), 0, cv2.REDUCE_MIN)
+    return float((across - least).item()) < PATCH_SIZE
+
+
+def _start(centre: float, side: int, length: int) -> int:
+    """First pixel of a span around ``centre``, moved inside where the frame is long enough."""
+    start = round(centre - (side - 1) / 2)
+    start = min(max(start, 0), length - side) if length >= side else (length - side) // 2
+    return start // 2 * 2
+
+
+def _halved(plane: np.ndarray) -> np.ndarray:
+    """Means of 2x2 pixels; an odd last row or column is repeated first."""
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = cv2.copyMakeBorder(plane, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def _frame(image: np.ndarray | Frame) -> Frame:
+    return image if isinstance(image, Frame) else picture_frame(image)

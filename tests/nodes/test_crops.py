@@ -1,0 +1,142 @@
+"""The crop rule: what trainers cut from a picture is what the nodes cut from a frame."""
+
+import av
+import numpy as np
+import pytest
+
+from padflow.nodes.crops import (
+    CONTEXT_SIZE,
+    NATIVE_MOST,
+    PATCH_SIZE,
+    context_crop,
+    face_crop,
+    face_patches,
+    narrower_than_a_patch,
+    native_square,
+    patches_of,
+    picture_frame,
+)
+from padflow.nodes.frame import Frame
+from padflow.nodes.mesh import CROP_SIDE, MeshNet, Square, square_of_mesh, to_frame
+
+SHIFT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def mesh(models: object, astronaut: np.ndarray) -> np.ndarray:
+    """The portrait's mesh, pixels of the portrait."""
+    square = Square(225.0, 125.0, 170.0, 0.0).matrix()
+    with MeshNet() as net:
+        points, presence = net.infer(picture_frame(astronaut).crop(square, CROP_SIDE))
+    assert presence > 0.9
+    return to_frame(points, square)
+
+
+def stripes(period: float, width: int = 640, height: int = 480) -> np.ndarray:
+    """Vertical sine of a period in pixels, uint8 RGB."""
+    wave = np.rint(128 + 100 * np.sin(2 * np.pi * np.arange(width) / period))
+    return np.broadcast_to(wave.astype(np.uint8)[None, :, None], (height, width, 3))
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (511, 509), (2, 3)])
+def test_a_picture_turned_into_planes_keeps_its_colours(
+    astronaut: np.ndarray, shape: tuple[int, int]
+) -> None:
+    image = np.ascontiguousarray(astronaut[: shape[0], : shape[1]])
+    frame = picture_frame(image)
+    assert (frame.height, frame.width) == shape
+    side = min(shape) // 2 * 2
+    back = frame.crop(SHIFT, side).astype(int) - image[:side, :side]
+    assert np.abs(back.mean((0, 1))).max() < (0.5 if side > 2 else 4)
+
+
+def test_planes_are_whole_numbers_nearest_to_the_colours() -> None:
+    """No tint: a rounding down would tell training pictures from served ones."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8).repeat(3, 2)
+    frame = picture_frame(image)
+    y, u, v = frame.planes()
+    np.testing.assert_array_equal(y, image[..., 0])
+    assert (u == 128).all()
+    assert (v == 128).all()
+
+
+def test_functions_cut_what_a_frame_gives(astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    """From RGB or from the decoder's limited-range planes: the same within rounding and chroma."""
+    rgb = av.VideoFrame.from_ndarray(astronaut, format="rgb24")
+    decoded = Frame(rgb.reformat(format="yuv420p"), 0)
+    for cut in (face_crop, context_crop, face_patches):
+        ours, theirs = cut(astronaut, mesh), cut(decoded, mesh)
+        assert ours.dtype == np.uint8
+        assert ours.shape == theirs.shape
+        assert np.abs(ours.astype(int) - theirs).mean() < 3.0
+        luma = [c.astype(float) @ (0.299, 0.587, 0.114) for c in (ours, theirs)]
+        assert np.abs(luma[0] - luma[1]).mean() < 1.5
+
+
+def test_patches_are_the_frames_own_pixels(astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    """Native resolution: luma is copied, not resampled, and patches lie on the face."""
+    grey = np.ascontiguousarray(astronaut[..., 1:2].repeat(3, 2))
+    wide = mesh * 2
+    image = grey.repeat(2, 0).repeat(2, 1)
+    image[::2, ::2] //= 2  # detail at the pixel grid
+    patches = face_patches(image, wide)
+    assert patches.shape == (4, PATCH_SIZE, PATCH_SIZE, 3)
+    matrix, side = native_square(wide, 1024, 1024)
+    left, top = matrix[:, 2].astype(int)
+    native = image[top : top + side, left : left + side]
+    for patch, cut in zip(patches, patches_of(native, wide[:, :2] - matrix[:, 2]), strict=True):
+        np.testing.assert_allclose(patch.astype(int), cut, atol=1)
+    assert len({patch.tobytes() for patch in patches}) == 4
+
+
+def test_a_narrow_face_gives_one_patch_with_its_surroundings(
+    astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    assert narrower_than_a_patch(mesh * np.float32(0.5))
+    assert not narrower_than_a_patch(mesh * np.float32(2))
+    small = np.ascontiguousarray(astronaut[::2, ::2])
+    patches = face_patches(small, mesh / 2)
+    assert patches.shape == (4, PATCH_SIZE, PATCH_SIZE, 3)
+    assert all((patch == patches[0]).all() for patch in patches)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(0.3, -60.0), (1.0, 330.0), (6.0, -200.0)])
+def test_faces_at_the_border_or_huge_are_cut_inside(
+    astronaut: np.ndarray, mesh: np.ndarray, factor: float, offset: float
+) -> None:
+    moved = mesh * np.float32(factor) + np.array((offset, 0, 0), np.float32)
+    matrix, side = native_square(moved, 512, 512)
+    assert PATCH_SIZE <= side <= NATIVE_MOST
+    assert side % 2 == 0
+    left, top = matrix[:, 2]
+    assert 0 <= left <= 512 - side
+    assert 0 <= top <= 512 - side
+    assert face_patches(astronaut, moved, 8).shape == (8, PATCH_SIZE, PATCH_SIZE, 3)
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_a_wrong_count_is_refused(astronaut: np.ndarray, mesh: np.ndarray, count: int) -> None:
+    with pytest.raises(ValueError, match="1 to 8"):
+        face_patches(astronaut, mesh * 2, count)
+
+
+def test_context_is_black_outside_the_picture(mesh: np.ndarray) -> None:
+    white = np.full((300, 300, 3), 255, np.uint8)
+    crop = context_crop(white, mesh)
+    matrix = square_of_mesh(mesh, 4.0).matrix(CONTEXT_SIZE)
+    at = np.stack([*np.meshgrid(np.arange(160), np.arange(160)), np.ones((160, 160))])
+    x, y = np.einsum("ij,jkl->ikl", matrix.astype(float), at)
+    clear = np.minimum.reduce([x + 0.5, y + 0.5, 299.5 - x, 299.5 - y])
+    assert (crop[clear > 0.01] >= 254).all()
+    assert (crop[clear < -0.01] == 0).all()
+    assert 0.1 < (crop == 0).mean() < 0.9
+
+
+@pytest.mark.parametrize("scale", [2.0, 2.5, 3.9, 5.0, 9.0])
+def test_shrinking_makes_no_moire(scale: float) -> None:
+    """Stripes finer than the crop can show fade; stripes that it can show stay."""
+    square = Square(320.0, 240.0, 32 * scale, 0.3).matrix(32)
+    fine = picture_frame(stripes(scale)).wide_crop(square, 32).astype(float)
+    coarse = picture_frame(stripes(scale * 5)).wide_crop(square, 32).astype(float)
+    assert fine[4:-4, 4:-4].std() < 0.06 * 70
+    assert coarse[4:-4, 4:-4].std() > 0.6 * 70
