@@ -99,7 +99,7 @@ def test_a_quarter_turn_of_the_picture_turns_the_label() -> None:
 
 
 def test_what_is_hidden_is_not_drawn() -> None:
-    """At 70 degrees the far eye's outer corner lies behind the nose."""
+    """At 70 degrees the far side of the face lies behind the nose and the cheeks."""
     mesh = in_crop(70.0)
     label = depth_label(mesh, SIZE)
     far_side = int(np.array([234, 454])[np.argmax(mesh[[234, 454], 2])])
