@@ -1,0 +1,58 @@
+"""Layers that torch does not have."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CentralDifferenceConv(nn.Conv2d):
+    """3x3 convolution minus ``theta`` of the centre's own response (Yu et al., CDCN, CVPR 2020).
+
+    y = conv(x, w) - theta * (sum of w) * x at the centre. With theta 0 it is a convolution; on
+    constant input the interior gives (1 - theta) * sum(w) * x. Both terms are one kernel.
+    """
+
+    def __init__(self, inputs: int, outputs: int, theta: float) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+        self.theta = theta
+        centre = torch.zeros(1, 1, 3, 3)
+        centre[0, 0, 1, 1] = 1
+        self.register_buffer("centre", centre, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same height and width, zero padding."""
+        total = self.weight.sum(dim=(2, 3), keepdim=True)
+        weight = self.weight - self.theta * total * self.get_buffer("centre")
+        return functional.conv2d(input, weight, padding=1)
+
+
+def conv3(inputs: int, outputs: int, theta: float = 0.0) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU; with central differences where theta > 0."""
+    conv = (
+        CentralDifferenceConv(inputs, outputs, theta)
+        if theta
+        else nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def contrastive_depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the contrasts to the 8 neighbours (Wang et al., CVPR 2020).
+
+    The kernels have -1 at the centre and +1 at one neighbour and are applied without padding, so
+    that a constant offset costs nothing.
+
+    Args:
+        predicted: float (N, h, w).
+        target: float (N, h, w).
+    """
+    error = predicted - target
+    height, width = error.shape[1:]
+    centre = error[:, 1:-1, 1:-1]
+    contrasts = [
+        error[:, dy : height - 2 + dy, dx : width - 2 + dx] - centre
+        for dy in range(3)
+        for dx in range(3)
+        if (dy, dx) != (1, 1)
+    ]
+    return torch.stack(contrasts).square().mean()
