@@ -57,11 +57,13 @@ def device(camera_id: int) -> SensorParams:
 def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> SensorParams:
     """Focus, light, exposure, white balance and motion of one picture of a device.
 
-    A fifth of the shots is in poor light: much gain, often too dark, and pale.
+    A fifth of the shots is in poor light: much gain, often too dark, and pale. Cameras smooth the
+    more the higher their gain is, over time and over the picture.
     """
     poor = rng.random() < (0.12 if kind in ("phone", "good") else 0.22)
     gain = _log(rng, 4, 30) if poor else _log(rng, 1, 5)
     exposure = rng.normal(-0.7 if poor else 0.0, 0.7 if poor else 0.45)
+    smoothing = np.log2(gain) * rng.uniform(0.2, 1.2)
     moving = rng.random() < (0.5 if poor else 0.25)
     length = rng.exponential(2.0) if moving else 0.0
     angle = rng.uniform(0, np.pi)
@@ -70,6 +72,9 @@ def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> Senso
         base,
         defocus=float(np.clip(focus, 0, 5)),
         gain=float(np.clip(gain, 1, 40)),
+        averaged=float(np.clip(base.averaged * 2 ** (0.7 * smoothing), 1, 16)),
+        bilateral=float(np.clip(base.bilateral * (0.7 + 0.3 * smoothing), 0, 60)),
+        chroma_blur=float(np.clip(base.chroma_blur + 0.4 * smoothing, 0, 4)),
         exposure=float(np.clip(exposure, -2.5, 1.8)),
         temperature=float(np.clip(base.temperature + rng.normal(0, 0.22), -1.2, 1.2)),
         tint=float(np.clip(base.tint + rng.normal(0, 0.08), -0.4, 0.4)),
@@ -127,8 +132,8 @@ def _webcam(rng: np.random.Generator) -> dict[str, Any]:
         "sampling": float(rng.choice((0.5, 0.7, 0.85, 1.0, 1.0, 1.0, 1.5, 2.0))),
         "full_well": _log(rng, 3000, 9000),
         "read_noise": float(rng.uniform(2, 7)),
-        "row_noise": _sometimes(rng, 0.3, 0.3, 2.0),
-        "column_pattern": _sometimes(rng, 0.3, 0.3, 2.0),
+        "row_noise": _sometimes(rng, 0.3, 0.1, 0.8),
+        "column_pattern": _sometimes(rng, 0.3, 0.1, 0.8),
         "pixel_pattern": float(rng.uniform(0, 0.012)),
         "shoulder": _sometimes(rng, 0.5, 0.2, 2.0),
         "local_tone": _sometimes(rng, 0.15, 0.05, 0.25),

@@ -97,6 +97,8 @@ class SensorParams:
     """Analogue gain: saturation comes at this many times fewer electrons."""
     read_noise: Annotated[float, Interval(ge=0, le=30)] = 3.0
     """Electrons, standard deviation."""
+    averaged: Annotated[float, Interval(ge=1, le=16)] = 1.0
+    """Frames that temporal noise reduction averages: read and shot noise fall with its root."""
     row_noise: Annotated[float, Interval(ge=0, le=10)] = 0.0
     """Electrons, standard deviation, of what a whole row has in common in one shot."""
     column_pattern: Annotated[float, Interval(ge=0, le=10)] = 0.0
@@ -302,7 +304,9 @@ def _noisy(light: Array, params: SensorParams, rng: np.random.Generator) -> Arra
         veil = params.flare * per_pixel.reshape(-1, per_pixel.shape[2]).mean(axis=0)
         per_pixel = per_pixel * np.float32(1 - params.flare) + veil
     well = np.float32(_electrons(params))
-    deviation = np.sqrt(np.maximum(per_pixel, 0) / well + np.float32(params.read_noise / well) ** 2)
+    still = np.float32(well * params.averaged)
+    dark = np.float32((params.read_noise / well) ** 2 / params.averaged)
+    deviation = np.sqrt(np.maximum(per_pixel, 0) / still + dark)
     raw = per_pixel + deviation * rng.standard_normal(per_pixel.shape, np.float32)
     if params.row_noise:
         offset = offset + rng.standard_normal((height, 1), np.float32) * np.float32(
