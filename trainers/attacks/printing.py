@@ -123,13 +123,12 @@ class Printer:
         ink = self._mean_colours(soft)
         _add_screens(ink, params, metres_per_pixel)
         _add_grain(ink, params, metres_per_pixel, rng)
-        layer = _ink_layer(ink.shape[:2], params, metres_per_pixel, rng)
-        if layer is not None:
-            ink = cv2.merge([1.0 - layer * (1.0 - plane) for plane in cv2.split(ink)])
+        extra = _extra_ink(ink.shape[:2], params, metres_per_pixel, rng)
         sheet = _fibre(ink.shape[:2], params, metres_per_pixel, rng)
-        for channel, tint in enumerate(params.paper):
-            ink[..., channel] *= tint * sheet
-        return np.asarray(np.clip(ink, 0.0, 1.0, out=ink))
+        planes = []
+        for plane, tint in zip(cv2.split(ink), params.paper, strict=True):
+            planes.append(_thicker(plane, extra) * (sheet * np.float32(tint)))
+        return np.asarray(np.clip(cv2.merge(planes), 0.0, 1.0))
 
     def _mean_colours(self, picture: Array) -> Array:
         """Reflectance over paper by the table: exact in blue, bilinear in red and green."""
@@ -154,7 +153,8 @@ def colour_table(params: PrinterParams) -> Array:
     """
     codes = np.minimum(np.arange(_NODES) * _CODES_APART, 255).astype(np.uint8)
     levels = to_linear(codes)
-    wanted = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    b, g, r = np.meshgrid(levels, levels, levels, indexing="ij")
+    wanted = np.stack([r, g, b], axis=-1)
     areas = _actual(_separated(_asked(wanted.reshape(-1, 3), params), params), params)
     nodes = _surface(_mixed(areas, params), params).reshape(_NODES, -1)
     blue = np.arange(256)
@@ -302,18 +302,29 @@ def _add_grain(
         plane += noise * (4.0 * strength) * plane * (1.0 - plane)
 
 
-def _ink_layer(
+def _thicker(plane: Array, extra: Array) -> Array:
+    """Reflectance under a little more or less ink: bare paper stays bare, and full ink is full.
+
+    For small changes d of the layer, Beer and Lambert's law gives R^(1 + d) = R + d R ln R; the
+    parabola here has its course without a logarithm, and lets a streak show in black, too.
+    """
+    return plane - np.float32(1.5) * extra * (1.0 - plane) * (plane + np.float32(0.08))
+
+
+def _extra_ink(
     shape: tuple[int, ...], params: PrinterParams, metres_per_pixel: float, rng: np.random.Generator
-) -> Array | None:
-    """float32 (h, w) about 1: how thick the ink lies. Bare paper stays bare under any of it."""
+) -> Array:
+    """float32 (h, w) about 0: how much thicker the ink lies than it should."""
     along, across = (0, 1) if params.feed_upright else (1, 0)
     bands = _bands(shape[along], params, metres_per_pixel, rng)
     lines = _streaks(shape[across], params, metres_per_pixel, rng)
-    layer = bands[:, None] * lines[None, :]
+    layer = np.add.outer(bands, lines)
     if not params.feed_upright:
         layer = layer.T
     if params.mottle > 0.001:
-        layer = layer + params.mottle * _cloud(shape, params.mottle_size / metres_per_pixel, rng)
+        layer += np.float32(params.mottle) * _cloud(
+            shape, params.mottle_size / metres_per_pixel, rng
+        )
     return np.ascontiguousarray(layer, np.float32)
 
 
@@ -326,18 +337,18 @@ def _bands(
     )
     slow = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, 7), rng.normal(0, 0.5, 7))
     resolved = params.band_pitch > 2.5 * metres_per_pixel
-    return np.asarray(1.0 + params.banding * (wave * resolved + slow), np.float32)
+    return np.asarray(params.banding * (wave * resolved + slow), np.float32)
 
 
 def _streaks(
     count: int, params: PrinterParams, metres_per_pixel: float, rng: np.random.Generator
 ) -> Array:
-    lines = np.ones(count, np.float32)
+    lines = np.zeros(count, np.float32)
     for _ in range(rng.poisson(params.streaks * count * metres_per_pixel)):
         middle, width = rng.uniform(0, count), rng.uniform(0.0001, 0.0008) / metres_per_pixel
         covered = np.clip(width / 2 + 0.5 - np.abs(np.arange(count) - middle), 0, min(1, width))
         lines -= np.float32(rng.uniform(0.2, 1.0) * params.streak_depth) * covered
-    return np.asarray(np.clip(lines, 0.0, 1.0), np.float32)
+    return lines
 
 
 def _fibre(
