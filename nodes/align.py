@@ -14,6 +14,8 @@ from annotated_types import Ge, Gt, Interval, MultipleOf
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
+from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, native_square
+from .frame import Frame
 from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
 from .payloads import FaceCrop, FaceObservation, Quality, SkinSample, TrackedFace
 from .pose import PoseSolver
@@ -40,12 +42,16 @@ _FIVE_WEIGHTS[[2, 3, 4], [4, 5, 6]] = 1.0
 class AlignParams:
     """Settings of :class:`Align`."""
 
-    scale: Annotated[float, Interval(ge=1.0, le=4.0)] = 1.5
+    scale: Annotated[float, Interval(ge=1.0, le=4.0)] = FACE_SCALE
     """Side of the face crops over the longer side of the face's box (the mesh's, eyes level)."""
-    size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = 256
+    size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = FACE_SIZE
     """Side of the face crops in pixels."""
+    context_scale: Annotated[float, Interval(ge=1.0, le=8.0)] = CONTEXT_SCALE
+    """Side of the context crops over the longer side of the face's box: holds what is around."""
+    context_size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = CONTEXT_SIZE
+    """Side of the context crops in pixels."""
     cadence_hz: Annotated[float, Ge(0)] = 5.0
-    """Face crops a second of capture time, at most; 0 makes none."""
+    """Crops of each kind a second of capture time, at most; 0 makes none."""
     mesh_hz: Annotated[float, Ge(0)] = 10.0
     """Looks of the mesh network a second of capture time on a face that moves little; between them
     optical flow carries the mesh. A face that was just detected, moves or was lost is looked at in
@@ -84,7 +90,7 @@ class Align(Node[AlignParams]):
 
     A track's observation and skin sample are given for every frame. Where no face is in the crop
     they are not ``usable``, the box is the track's, and the rest is what the network made of it.
-    Face crops are given for usable frames only, and made only where something takes them.
+    Crops are given for usable frames only, and made only where something takes them.
     """
 
     Params = AlignParams
@@ -100,6 +106,8 @@ class Align(Node[AlignParams]):
                 "observations": Port(FaceObservation, "box, landmarks, quality; every frame"),
                 "skin": Port(SkinSample, "registered skin colours; every frame"),
                 "crops": Port(FaceCrop, "face pictures for the networks; at the cadence"),
+                "contexts": Port(FaceCrop, "the face and what is around it; with the crops"),
+                "natives": Port(FaceCrop, "the face in the frame's own pixels; with the crops"),
             },
             state="track",
             max_gap=params.max_gap,
@@ -120,7 +128,9 @@ class Align(Node[AlignParams]):
         self._pose = PoseSolver()
         self._skin = SkinMapper()
         self._occlusion = OcclusionHint()
-        self._makes_crops = self.params.cadence_hz > 0 and context.wants("crops")
+        cuts = {"crops": self._crop, "contexts": self._context, "natives": self._native}
+        wanted = {port: cut for port, cut in cuts.items() if context.wants(port)}
+        self._cuts = wanted if self.params.cadence_hz > 0 else {}
 
     def close(self) -> None:
         """Give the network back."""
@@ -134,7 +144,9 @@ class Align(Node[AlignParams]):
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Align every face of the batch; see :class:`Node`."""
-        outputs: dict[str, list[Packet]] = {"observations": [], "skin": [], "crops": []}
+        outputs: dict[str, list[Packet]] = {
+            port: [] for port in ("observations", "skin", "crops", "contexts", "natives")
+        }
         for packet, state in zip(packets, states, strict=True):
             self._align(packet, state, outputs)
         return outputs
@@ -174,8 +186,9 @@ class Align(Node[AlignParams]):
         )
         outputs["observations"].append(packet.carry(observation))
         outputs["skin"].append(packet.carry(sample))
-        if usable and self._makes_crops and self._crop_is_due(packet.time, state):
-            outputs["crops"].append(packet.carry(self._crop(face, reading, quality)))
+        if usable and self._cuts and self._crop_is_due(packet.time, state):
+            for port, cut in self._cuts.items():
+                outputs[port].append(packet.carry(cut(face.frame, reading, quality)))
 
     def _present(self, reading: MeshReading, state: AlignState) -> bool:
         bound = self.params.presence_off if state.present else self.params.presence_on
@@ -192,15 +205,23 @@ class Align(Node[AlignParams]):
         state.crop_due = due + period if due + period > time else time + period
         return True
 
-    def _crop(self, face: TrackedFace, reading: MeshReading, quality: Quality) -> FaceCrop:
-        matrix = square_of_mesh(reading.mesh, self.params.scale).matrix(self.params.size)
-        return FaceCrop(
-            image=face.frame.crop(matrix, self.params.size),
-            matrix=matrix,
-            mesh=to_crop(reading.mesh, matrix),
-            scale=self.params.scale,
-            quality=quality,
-        )
+    def _crop(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+        scale, size = self.params.scale, self.params.size
+        matrix = square_of_mesh(reading.mesh, scale).matrix(size)
+        mesh = to_crop(reading.mesh, matrix)
+        return FaceCrop(frame.crop(matrix, size), matrix, mesh, scale, quality)
+
+    def _context(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+        scale, size = self.params.context_scale, self.params.context_size
+        matrix = square_of_mesh(reading.mesh, scale).matrix(size)
+        mesh = to_crop(reading.mesh, matrix)
+        return FaceCrop(frame.wide_crop(matrix, size), matrix, mesh, scale, quality)
+
+    def _native(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+        matrix, side = native_square(reading.mesh, frame.width, frame.height)
+        mesh = to_crop(reading.mesh, matrix)
+        scale = side / max(reading.box.w, reading.box.h, 1.0)
+        return FaceCrop(frame.crop(matrix, side), matrix, mesh, scale, quality)
 
 
 def five_landmarks(mesh: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     TOO_COMPRESSED = "too_compressed"
     ENGINE_MISSING = "engine_missing"
     NOT_A_NUMBER = "not_a_number"
+    UNLIKE_TRAINING = "unlike_training"
     NO_APPEARANCE_EVIDENCE = "no_appearance_evidence"
     MANDATORY_CUE_MISSING = "mandatory_cue_missing"
     MANDATORY_CUE_STALE = "mandatory_cue_stale"

@@ -35,7 +35,7 @@ class FuseParams:
 
     policy: Policy | str = "default"
     """The policy itself, the name of a shipped one, or the path of a YAML file."""
-    cues: tuple[str, ...] = ("pulse",)
+    cues: tuple[str, ...] = ("pulse", "depth", "patch", "context")
     """Cues whose nodes are in the graph. What the policy asks for beyond these is reported as
     ``engine_missing``."""
     period: Annotated[float, Gt(0)] = 0.2

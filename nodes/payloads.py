@@ -133,10 +133,10 @@ class SkinSample:
 
 @dataclass(frozen=True, slots=True)
 class FaceCrop:
-    """A face picture for the networks (port type of ``align.crops``)."""
+    """A face picture for the networks (port type of ``align.crops``, ``contexts``, ``natives``)."""
 
     image: np.ndarray
-    """uint8 RGB (256, 256, 3)."""
+    """uint8 RGB (side, side, 3)."""
     matrix: np.ndarray
     """float32 (2, 3): crop pixels to frame pixels."""
     mesh: np.ndarray
@@ -144,6 +144,23 @@ class FaceCrop:
     scale: float
     """Crop side over face box side."""
     quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class FacePatches:
+    """Pieces of a face at the frame's own resolution (port type of ``patches.patches``)."""
+
+    images: np.ndarray
+    """uint8 RGB (n, 96, 96, 3), n at least 1."""
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class DepthMap:
+    """The relief that the depth network sees in a face crop (port type of ``depth_net.depth``)."""
+
+    depth: np.ndarray
+    """float32 (32, 32): 1 nearest to the camera, 0 background or a plane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ class Policy:
     costs: Costs | None = None
     """If given, LIVE and SPOOF must also be the cheaper choice under these costs and the prior."""
     mandatory: tuple[MandatoryGroup, ...] = (
-        MandatoryGroup(("depth", "patch"), Reason.NO_APPEARANCE_EVIDENCE.value),
+        MandatoryGroup(("depth", "patch", "context"), Reason.NO_APPEARANCE_EVIDENCE.value),
     )
     """Groups of cues; each needs a fresh value for LIVE."""
     spoof_needs_mandatory: bool = False
@@ -213,10 +213,15 @@ class Policy:
     default_cue: CuePolicy = CuePolicy()
     """Limits of every cue that ``cues`` does not name."""
     cues: Mapping[str, CuePolicy] = field(
-        default_factory=lambda: {"pulse": PULSE_CUE, "depth": NETWORK_CUE, "patch": NETWORK_CUE}
+        default_factory=lambda: {
+            "pulse": PULSE_CUE,
+            "depth": NETWORK_CUE,
+            "patch": NETWORK_CUE,
+            "context": NETWORK_CUE,
+        }
     )
     """Limits by cue name."""
-    correlated: tuple[Correlated, ...] = (Correlated(("depth", "patch"), 0.3),)
+    correlated: tuple[Correlated, ...] = (Correlated(("depth", "patch", "context"), 0.3),)
     """Sets of cues that repeat each other; a cue may be in one set."""
     quality: QualityGates = QualityGates()
     """What makes an observation usable."""

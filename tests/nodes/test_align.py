@@ -12,7 +12,10 @@ from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes import canonical
 from padflow.nodes.align import Align, AlignParams, AlignState
+from padflow.nodes.crops import context_crop, face_crop, face_patches, picture_frame
 from padflow.nodes.frame import Frame
+from padflow.nodes.mesh import to_frame
+from padflow.nodes.patches import Patches, PatchesParams
 from padflow.nodes.payloads import (
     Box,
     FaceCrop,
@@ -167,18 +170,53 @@ def test_no_crops_where_the_cadence_is_zero(
     assert not run.crops
 
 
-def test_no_crops_where_nothing_takes_them(
-    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
-) -> None:
+@pytest.mark.parametrize("taken", [set(), {"crops"}, {"contexts", "natives"}])
+def test_only_crops_that_something_takes_are_made(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn,
+    taken: set[str],
+) -> None:  # fmt: skip
     node = Align(AlignParams())
-    node.open(NodeContext("align", "lossless", connected=frozenset({"observations", "skin"})))
+    connected = frozenset({"observations", "skin", *taken})
+    node.open(NodeContext("align", "lossless", connected=connected))
+    face = face_in(frame_of(astronaut), astronaut_box)
     try:
-        run = Run(node)
-        run.feed(face_in(frame_of(astronaut), astronaut_box), 0.0)
+        packets = [Packet("door", t, 0, 1, face) for t in (0.0, 0.1, 0.2)]
+        outputs = node.process("tracks", packets, [node.new_state(FIRST)] * 3)
     finally:
         node.close()
-    assert run.observations[0].usable
-    assert not run.crops
+    assert all(p.payload.usable for p in outputs["observations"])
+    for port in ("crops", "contexts", "natives"):
+        assert [p.time for p in outputs[port]] == ([0.0, 0.2] if port in taken else [])
+
+
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_crops_are_what_a_trainer_cuts(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, face_in: FaceIn, zoom: int
+) -> None:
+    """The nodes' pictures and those of the crop functions, from an RGB picture and a mesh."""
+    image = cv2.resize(astronaut, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    box = Box(*(side * zoom for side in astronaut_box))
+    packet = Packet("door", 0.0, 0, 1, face_in(picture_frame(image), box))
+    outputs = align.process("tracks", [packet], [align.new_state(FIRST)])
+    cuts = {port: outputs[port][0].payload for port in ("crops", "contexts", "natives")}
+    crop = cuts["crops"]
+    mesh = to_frame(crop.mesh, crop.matrix)
+    patches = Patches(PatchesParams()).process("faces", [packet.carry(cuts["natives"])], ())
+    seen = patches["patches"][0].payload
+    pairs = [
+        (crop.image, face_crop(image, mesh)),
+        (cuts["contexts"].image, context_crop(image, mesh)),
+        (seen.images, face_patches(image, mesh)[: len(seen.images)]),
+    ]
+    for ours, trainers in pairs:
+        assert ours.shape == trainers.shape
+        # The mesh went there and back in 32-bit floats: no pixel may differ by more than that.
+        assert np.abs(ours.astype(int) - trainers).max() <= 2
+    assert len(seen.images) == (1 if zoom == 1 else 4)
+    assert cuts["contexts"].scale == 4.0
+    for cut in cuts.values():
+        assert cut.quality is outputs["observations"][0].payload.quality
+        np.testing.assert_allclose(to_frame(cut.mesh, cut.matrix), mesh, atol=0.01)
 
 
 def test_corrupt_dark_and_lost_are_not_usable(
@@ -293,6 +331,8 @@ def test_contract_keeps_state_by_track() -> None:
         "observations": FaceObservation,
         "skin": SkinSample,
         "crops": FaceCrop,
+        "contexts": FaceCrop,
+        "natives": FaceCrop,
     }
     assert contract.inputs["tracks"].type is TrackedFace
 

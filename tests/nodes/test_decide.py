@@ -33,7 +33,7 @@ class Track:
 
     def __init__(self, policy: Policy = POLICY, mode: Any = "lossless", step: float = 0.04) -> None:
         self.policy = policy
-        self.fuse = Fuse(FuseParams(policy))
+        self.fuse = Fuse(FuseParams(policy, cues=("pulse",)))
         self.decide = Decide(DecideParams(policy))
         self.decide.open(NodeContext("decide", mode))
         self.step = step
@@ -114,6 +114,7 @@ def test_a_pulse_alone_is_never_live() -> None:
     assert "no_appearance_evidence" in track.last["reasons"]
     assert track.last["p_live"] == pytest.approx(1 / (1 + math.exp(-2.0)), abs=1e-6)
     assert {e["cue"]: e["reasons"] for e in track.last["evidence"]} == {
+        "context": ["engine_missing"],
         "depth": ["engine_missing"],
         "patch": ["engine_missing"],
         "pulse": [],

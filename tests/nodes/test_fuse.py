@@ -208,6 +208,7 @@ def test_missing_cues_are_listed_with_the_reason() -> None:
     state = node.new_state(begin())
     (fused,) = seen(state, node, 5.0)
     assert {cue: e.reasons for cue, e in by_cue(fused).items()} == {
+        "context": ("engine_missing",),
         "depth": ("window_too_short",),
         "patch": ("engine_missing",),
         "pulse": ("window_too_short",),
