@@ -12,6 +12,7 @@ from .exits import Exit, RunFailed, UsageError
 COMMANDS = {
     "run": "watch sources and print a verdict for every face",
     "score": "score images, videos or folders of frames into a CSV",
+    "evaluate": "measure error rates on a labelled dataset and write a report",
     "models": "list, pull, add, verify or build models",
     "graph": "show a graph and its plan",
     "demo": "render an access-control feed with attacks and run padflow on it",

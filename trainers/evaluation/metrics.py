@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...graph.errors import GraphDefinitionError
+from ...engines.errors import EngineError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,7 +26,7 @@ PAPER_GROUPS = {"screen": "replay"}
 APCER_TARGETS = (0.01, 0.05, 0.10)
 
 
-class EvaluationError(GraphDefinitionError, ValueError):
+class EvaluationError(EngineError, ValueError):
     """Data that cannot be evaluated; its text is one sentence for a person."""
 
 
