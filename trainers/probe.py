@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..engines.errors import PadflowError
+from ..engines.errors import EngineError
 
 Picture = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -27,6 +27,10 @@ _SMALLEST = 48
 _PERIODS = (2, 3, 4, 8)
 _BINS = 6
 """Bands of the resampling spectrum whose highest peak is taken."""
+
+
+class ProbeError(EngineError):
+    """What the probe was given cannot be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,14 @@ def probe_accuracy(
         Balanced accuracy over all held-out samples: 0.5 is chance.
 
     Raises:
-        PadflowError: There are not two classes, or a class has only one group.
+        ProbeError: There are not two classes, or a class has only one group.
     """
     classes = np.unique(labels)
     if len(classes) != 2:
-        raise PadflowError(f"probe: two classes were expected, found {classes.tolist()}")
+        raise ProbeError(f"probe: two classes were expected, found {classes.tolist()}")
     fewest = min(len(np.unique(groups[labels == one])) for one in classes)
     if fewest < 2:
-        raise PadflowError("probe: each class needs samples of two groups; one has a single group")
+        raise ProbeError("probe: each class needs samples of two groups; one has a single group")
     guesses = np.empty_like(labels)
     folds = StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed)
     for known, held_out in folds.split(features, labels, groups):
@@ -95,7 +99,7 @@ def probe_accuracy(
 def _traces(crop: Picture) -> list[Trace]:
     height, width = crop.shape[:2]
     if min(height, width) < _SMALLEST:
-        raise PadflowError(
+        raise ProbeError(
             f"probe: a crop of at least {_SMALLEST}x{_SMALLEST} pixels was expected, "
             f"found {width}x{height}"
         )

@@ -30,7 +30,7 @@ _JPEG_SAMPLING = {
 class CodecParams:
     """How pictures are encoded.
 
-    Where both JPEG and H.264 are set, JPEG comes first: a recorder takes an MJPEG camera's pictures.
+    Where both JPEG and H.264 are set, JPEG comes first: a recorder has an MJPEG camera.
     """
 
     jpeg_quality: Annotated[int, Interval(ge=10, le=100)] | None = None
@@ -93,6 +93,8 @@ def encoded(frames: Sequence[Array], params: CodecParams, fps: int = 25) -> list
     if any(frame.shape != frames[0].shape for frame in frames):
         sizes = sorted({frame.shape for frame in frames})
         raise ValueError(f"frames to encode: one size was expected, found {sizes}")
+    if not frames:
+        return []
     pictures = list(frames)
     if params.jpeg_quality is not None:
         pictures = [_jpeg(picture, params.jpeg_quality, params) for picture in pictures]

@@ -61,9 +61,10 @@ def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> Senso
     more the higher their gain is, over time and over the picture.
     """
     poor = rng.random() < (0.12 if kind in ("phone", "good") else 0.22)
-    gain = _log(rng, 4, 30) if poor else _log(rng, 1, 5)
+    gain = _log(rng, 4, 24) if poor else _log(rng, 1, 5)
     exposure = rng.normal(-0.7 if poor else 0.0, 0.7 if poor else 0.45)
-    smoothing = np.log2(gain) * rng.uniform(0.2, 1.2)
+    smoothing = np.log2(gain) * rng.uniform(0.4, 1.2)
+    flattening = base.bilateral or (5.0 if gain > 6 and rng.random() < 0.7 else 0.0)
     moving = rng.random() < (0.5 if poor else 0.25)
     length = rng.exponential(2.0) if moving else 0.0
     angle = rng.uniform(0, np.pi)
@@ -73,7 +74,7 @@ def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> Senso
         defocus=float(np.clip(focus, 0, 5)),
         gain=float(np.clip(gain, 1, 40)),
         averaged=float(np.clip(base.averaged * 2 ** (0.7 * smoothing), 1, 16)),
-        bilateral=float(np.clip(base.bilateral * (0.7 + 0.3 * smoothing), 0, 60)),
+        bilateral=float(np.clip(flattening * (0.7 + 0.4 * smoothing), 0, 60)),
         chroma_blur=float(np.clip(base.chroma_blur + 0.4 * smoothing, 0, 4)),
         exposure=float(np.clip(exposure, -2.5, 1.8)),
         temperature=float(np.clip(base.temperature + rng.normal(0, 0.22), -1.2, 1.2)),

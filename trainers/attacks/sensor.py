@@ -23,6 +23,7 @@ from .parameters import Array, generator
 
 Kind = Literal["webcam", "phone", "door_cctv", "laptop", "good"]
 Mosaic = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
+Wrong = Annotated[float, Interval(ge=-0.3, le=0.3)]
 
 BINNED = 1.5
 """From this sampling on, each output pixel averages several of the sensor's, of every colour."""
@@ -33,6 +34,8 @@ _BLACK = 3072.0
 """Pedestal of the 16-bit raw picture: noise goes below black there, and averages out."""
 _SPAN = 65535.0 - _BLACK
 _CODES = 1 << 14
+_TONE_CELLS = 40
+"""Width of the small picture that local tone goes by."""
 _PATTERN = 1536
 """Side of the noise picture that fixed patterns are cut from."""
 _PLACES: dict[Mosaic, tuple[int, int, int, int]] = {
@@ -115,9 +118,9 @@ class SensorParams:
     """White balance error: stops that red gains on blue (warm is above 0)."""
     tint: Annotated[float, Interval(ge=-0.6, le=0.6)] = 0.0
     """White balance error: stops that red and blue gain on green (magenta is above 0)."""
-    colour_error: tuple[float, float, float, float, float, float] = (0.0,) * 6
-    """What is wrong in the colour matrix, off its diagonal (RG, RB, GR, GB, BR, BG), each within
-    -0.3..0.3; grey stays grey."""
+    colour_error: tuple[Wrong, Wrong, Wrong, Wrong, Wrong, Wrong] = (0.0,) * 6
+    """What is wrong in the colour matrix, off its diagonal (RG, RB, GR, GB, BR, BG); grey stays
+    grey."""
     saturation: Annotated[float, Interval(ge=0, le=2)] = 1.0
     # Tone
     shoulder: Annotated[float, Interval(ge=0, le=6)] = 0.0
@@ -379,9 +382,10 @@ def _encoded(light: Array, params: SensorParams) -> Array:
 
 def _locally_lifted(light: Array, strength: float) -> Array:
     height, width = light.shape[:2]
-    small = cv2.resize(light, (max(width // 16, 2), max(height // 16, 2)), None, 0, 0, 3)
+    coarse = (_TONE_CELLS, max(round(_TONE_CELLS * height / width), 2))
+    small = cv2.resize(light, coarse, interpolation=cv2.INTER_AREA)
     luminance = (small.astype(np.float32) / 65535) @ LUMINANCE + np.float32(0.01)
-    around = cv2.GaussianBlur(luminance, (0, 0), 3.0, borderType=cv2.BORDER_REPLICATE)
+    around = cv2.GaussianBlur(luminance, (0, 0), 2.5, borderType=cv2.BORDER_REPLICATE)
     lift = np.clip((np.float32(0.2) / around) ** np.float32(strength), 0.3, 5.0)
     lift = cv2.resize(lift, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.minimum(light * lift[..., None], 65535).astype(np.uint16))
