@@ -81,9 +81,9 @@ class Protocol:
     """What it shows, in a few words."""
     source: str
     """Where it was published."""
-    train: tuple[Rule, ...]
-    test: tuple[Rule, ...]
-    dev: tuple[Rule, ...] = ()
+    train: Sequence[Rule]
+    test: Sequence[Rule]
+    dev: Sequence[Rule] = ()
     """Where it takes no sample, ``dev_share`` of the persons of train choose instead."""
     datasets: Values = ()
     """Layouts that must be among the data; empty: any."""

@@ -1,8 +1,9 @@
 """The synthetic protocols S1 to S4, in OULU-NPU's likeness, over the rows of a crop store.
 
-Persons never stand in two parts, whatever the protocol; S2 to S4 keep media, cameras or both apart
-as well. Parts are drawn by the hash of the names, so that the same names always fall the same way.
-A row whose person, medium and camera fell into different parts is left out, as in OULU-NPU.
+Persons never stand in two parts, whatever the protocol; under S2 to S4 the media, the cameras or
+both of test stand in no other part. Parts are drawn by the hash of the names, so that the same
+names always fall the same way. A row whose person, medium and camera fell into different parts is
+left out, as in OULU-NPU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ SYNTHETIC: Mapping[str, tuple[str, ...]] = {
 DEV_SHARE = 0.2
 TEST_SHARE = 0.3
 """Shares of the names of every factor (media: of every species)."""
+_OWN_DEV = 5
+"""Media or cameras from which on dev gets its own; with fewer, train needs all that are seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ def split_rows(
 ) -> RowSplit:
     """Put rows into the parts of S1 to S4.
 
-    Live rows take part by person and camera. Of a factor with only two names (two cameras, two
-    printers) train and dev share one; of one with a single name nothing can be unseen: an attack
-    species with a single medium is not tested under S2 and S4, and a note says so.
+    Live rows take part by person and camera. With fewer than five cameras, or media of a species,
+    dev shares those of train, as in OULU-NPU; with five it has its own. Of a single name nothing
+    can be unseen: an attack species with one medium is not tested under S2 and S4, and a note
+    says so.
 
     Args:
         rows: Rows of a crop store's table.
@@ -139,7 +143,8 @@ def _homes(
     homes: dict[str, tuple[str, ...]] = {}
     for group in sorted(groups):
         ours = {n for n in names if factor != "medium" or n.partition("/")[0] == group}
-        drawn = draw_parts(ours, dev_share, test_share)
+        enough = factor == "person" or len(ours) >= _OWN_DEV
+        drawn = draw_parts(ours, dev_share if enough else 0.0, test_share)
         lacks_dev = "dev" not in drawn.values()
         for name, part in drawn.items():
             homes[name] = ("train", "dev") if lacks_dev and part == "train" else (part,)

@@ -1,0 +1,84 @@
+"""The pictures of a sample, one at a time: video, picture, folder of frames or 3DMAD's HDF5."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...nodes.sources import PICTURES, natural_order
+from .sample import DataError, Sample
+
+Picture = npt.NDArray[np.uint8]
+_HDF5 = frozenset((".hdf5", ".h5"))
+
+
+def read_frames(sample: Sample, step: int = 1) -> Iterator[Picture]:
+    """Pictures of a sample in order, uint8 RGB (h, w, 3); opened as they are asked for.
+
+    Args:
+        sample: What to read.
+        step: Take every so many frames, from the first on.
+
+    Raises:
+        DataError: a file cannot be decoded, or what reading it needs is not installed.
+    """
+    path = sample.path
+    if path.is_dir():
+        for picture in _pictures(path)[::step]:
+            yield _read_picture(picture)
+    elif path.suffix.lower() in PICTURES:
+        yield _read_picture(path)
+    elif path.suffix.lower() in _HDF5:
+        yield from _read_hdf5(path, step)
+    else:
+        yield from _read_video(path, step)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.stat().st_size]
+    return sorted((p for p in found if not p.name.startswith(".")), key=natural_order)
+
+
+def _read_picture(path: Path) -> Picture:
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    if picture is None:
+        raise _undecodable(path, "a picture", "bytes that are none")
+    return np.asarray(picture, np.uint8)
+
+
+def _read_video(path: Path, step: int) -> Iterator[Picture]:
+    try:
+        with av.open(str(path)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index % step == 0:
+                    yield frame.to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, IndexError) as error:
+        raise _undecodable(path, "a video", str(error)) from error
+
+
+def _read_hdf5(path: Path, step: int) -> Iterator[Picture]:
+    """Frames of 3DMAD: ``Color_Data``, uint8 (frames, 3, height, width) in planes of R, G, B."""
+    try:
+        h5py: Any = importlib.import_module("h5py")
+    except ImportError as error:
+        raise DataError(
+            f"3DMAD file {path}: expected the package h5py to read it, found none; "
+            "run pip install h5py"
+        ) from error
+    with h5py.File(path, "r") as file:
+        if "Color_Data" not in file:
+            raise _undecodable(path, "Color_Data of 3DMAD", ", ".join(file) or "nothing")
+        colour = file["Color_Data"]
+        for index in range(0, colour.shape[0], step):
+            planes = np.asarray(colour[index], np.uint8)
+            yield np.ascontiguousarray(planes.transpose(1, 2, 0) if len(planes) == 3 else planes)
+
+
+def _undecodable(path: Path, expected: str, found: str) -> DataError:
+    return DataError(f"sample {path}: expected {expected}, found {found}; copy the file again")
