@@ -137,6 +137,33 @@ _MODELS = (
         preprocessing=Preprocessing(mean=0.0, scale=255.0),
     ),
     ThirdPartyModel(
+        name="person_matte",
+        task="who is person and what is room, for the attack synthesis (BlazePose, full)",
+        file="pose_landmark_full.tflite",
+        digests=("e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",),
+        bytes=6_440_512,
+        origin=_wheel_origin("mediapipe/modules/pose_landmark/pose_landmark_full.tflite"),
+        image=_image(256, 256),
+        outputs=(
+            TensorSpec("pose", "float32", (-1, 195), "NC", "px", "39 body points, not used"),
+            TensorSpec("presence", "float32", (-1, 1), "NC", "", "probability of a person"),
+            TensorSpec(
+                "person", "float32", (-1, 256, 256, 1), "NHWC", "logit", "the pixel is the person"
+            ),
+            TensorSpec("heatmap", "float32", (-1, 64, 64, 39), "NHWC", "", "not used"),
+            TensorSpec("world", "float32", (-1, 117), "NC", "m", "not used"),
+        ),
+        native=(
+            ("image", "input_1"),
+            ("pose", "Identity"),
+            ("presence", "Identity_1"),
+            ("person", "Identity_2"),
+            ("heatmap", "Identity_3"),
+            ("world", "Identity_4"),
+        ),
+        preprocessing=Preprocessing(mean=0.0, scale=255.0),
+    ),
+    ThirdPartyModel(
         name="yunet",
         task="face detection (YuNet), any picture size that is a multiple of 32",
         file="yunet.onnx",
