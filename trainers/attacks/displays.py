@@ -25,8 +25,10 @@ Row = tuple[float, float, float]
 
 _FINEST = 3
 """Cycles per display pixel of the finest term of a lattice: more no camera resolves."""
-_FAINT = 0.003
+_FAINT = 0.006
 """Modulation below which a term of the lattice is left out."""
+_ROWS = 40
+"""Rows that are worked on at a time."""
 _P3 = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
 """Linear Display P3 (SMPTE EG 432-1, white D65) to linear sRGB."""
 
@@ -108,31 +110,41 @@ def displayed(
     side = float(np.clip((1.0 - cosine) / (1.0 - np.sqrt(0.5)), 0.0, 2.0))
     tint = np.maximum(1.0 + side * (np.array(params.side_tint) - 1.0), 0.05)
     white = params.peak * max(cosine, 0.0) ** params.dimming * tint * params.white_point
-    levels = ((np.arange(256) / 255.0) ** params.gamma).astype(np.float32)
-    light = np.asarray(cv2.LUT(picture, np.dstack([levels] * 3)))
+    levels = np.dstack([((np.arange(256) / 255.0) ** params.gamma).astype(np.float32)] * 3)
     dark = min(params.black + side * params.side_lift, 1.0)
     colours = np.asarray(params.primaries) * (1.0 - dark)
-    # Primaries outside sRGB are negative in it; a camera's own colours clip there too.
-    light = np.maximum(cv2.transform(light, colours.astype(np.float32)), 0.0)
-    field, leak = _backlight(picture.shape[:2], params)
-    leak += np.float32(dark)
-    planes = [
-        (plane + leak) * (field * w)
-        for plane, w in zip(cv2.split(light), white.astype(np.float32), strict=True)
-    ]
-    return np.asarray(cv2.merge(planes))
+    across, down, leaks = _backlight(picture.shape[:2], params)
+    whole = np.empty(picture.shape, np.float32)
+    # Few rows at a time stay in the processor's cache, and need no fresh memory pages.
+    for top in range(0, len(picture), _ROWS):
+        rows = slice(top, top + _ROWS)
+        light = cv2.transform(cv2.LUT(picture[rows], levels), colours.astype(np.float32))
+        field = np.maximum(np.add.outer(down[rows], across), 0.0)
+        leak = np.add.outer(leaks[0][rows] + np.float32(dark), leaks[1])
+        # Primaries outside sRGB are negative in it; a camera's own colours clip there too.
+        planes = [
+            (np.maximum(plane, 0.0) + leak) * (field * w)
+            for plane, w in zip(cv2.split(light), white.astype(np.float32), strict=True)
+        ]
+        whole[rows] = cv2.merge(planes)
+    return whole
 
 
-def _backlight(shape: tuple[int, ...], params: DisplayParams) -> tuple[Array, Array]:
-    """float32 (h, w) each: the panel's evenness, mean about 1, and what leaks in at its edges."""
+def _backlight(
+    shape: tuple[int, ...], params: DisplayParams
+) -> tuple[Array, Array, tuple[Array, Array]]:
+    """What to add up to the panel's evenness, mean 1, and to what leaks in at its edges.
+
+    Returns:
+        float32 (w,) and (h,) of the first; (h,) and (w,) of the second.
+    """
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)
     angle = np.deg2rad(params.lean_angle)
     across = params.lean * np.cos(angle) * x - 0.5 * params.falloff * (x**2 - 1 / 3)
     down = params.lean * np.sin(angle) * y - 0.5 * params.falloff * (y**2 - 1 / 3)
-    field = np.maximum(np.add.outer(1.0 + down, across), 0.0)
-    leak = np.add.outer(0.5 * params.bleed * y**8, 0.5 * params.bleed * x**8)
-    return field.astype(np.float32), leak.astype(np.float32)
+    leaks = np.float32(0.5 * params.bleed) * y**8, np.float32(0.5 * params.bleed) * x**8
+    return across.astype(np.float32), (1.0 + down).astype(np.float32), leaks
 
 
 def lattice(x: Array, y: Array, params: DisplayParams, footprint: float = 0.0) -> Array:
@@ -201,26 +213,36 @@ which they are damped."""
 
 def _summed(x: Array, y: Array, terms: list[_Term]) -> Array:
     shape = x.shape
-    sums = [np.ones(shape, np.float32) for _ in range(3)]
     if not terms:
         return np.ones((*shape, 3), np.float32)
-    x, y = (np.asarray(v, np.float32) * np.float32(2 * np.pi) for v in (x, y))
-    for fx, fy, colours, damping in terms:
-        phase = np.float32(fx) * x + np.float32(fy) * y
+    fields = [None if left is None else _spread(left, shape) for *_, left in terms]
+    whole = np.empty((*shape, 3), np.float32)
+    for top in range(0, shape[0], _ROWS):
+        rows = slice(top, top + _ROWS)
+        here = [None if field is None else field[rows] for field in fields]
+        np.maximum(_some_rows(x[rows], y[rows], terms, here), 0.0, out=whole[rows])
+    return whole
+
+
+def _some_rows(x: Array, y: Array, terms: list[_Term], damping: list[Array | None]) -> Array:
+    x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
+    sums = [np.ones(x.shape, np.float32) for _ in range(3)]
+    for (fx, fy, colours, _), left in zip(terms, damping, strict=True):
+        phase = cv2.addWeighted(x, 2 * np.pi * fx, y, 2 * np.pi * fy, 0.0)
         even, odd = np.cos(phase), np.sin(phase)
-        if damping is not None:
-            field = _spread(damping, shape)
-            even, odd = even * field, odd * field
+        if left is not None:
+            even *= left
+            odd *= left
         for total, colour in zip(sums, colours, strict=True):
             if abs(colour) > 1e-4:
-                total += np.float32(2 * colour.real) * even
-                total -= np.float32(2 * colour.imag) * odd
-    return np.asarray(np.maximum(cv2.merge(sums), 0.0), np.float32)
+                cv2.scaleAdd(even, 2 * colour.real, total, dst=total)
+                cv2.scaleAdd(odd, -2 * colour.imag, total, dst=total)
+    return np.asarray(cv2.merge(sums))
 
 
 def _spread(coarse: Array, shape: tuple[int, ...]) -> Array:
-    if np.ptp(coarse) < 0.01 * abs(coarse).max():
-        return np.asarray(coarse.mean(), np.float32)
+    if np.ptp(coarse) < 0.02 * abs(coarse).max():
+        return np.broadcast_to(np.float32(coarse.mean()), shape)
     return np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
 
 

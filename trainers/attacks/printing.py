@@ -9,19 +9,24 @@ reflection that no ink can darken. Everything is reflectance in linear light.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from annotated_types import Interval
 
 from .light import LUMINANCE, to_linear
-from .parameters import Array, NotNegative, Positive, Share
+from .parameters import Array
+from .printers import PrinterKind, PrinterParams, draw_printer
 
-PrinterKind = Literal["laser", "inkjet", "photo", "newspaper", "poster"]
-Reflectance = tuple[Share, Share, Share]
-"""Linear R, G, B that a surface gives back of white light."""
-Angle = Annotated[float, Interval(ge=0, lt=180)]
+__all__ = [
+    "Printer",
+    "PrinterKind",
+    "PrinterParams",
+    "colour_table",
+    "draw_printer",
+    "lay_gloss",
+    "printed",
+    "sheet_light",
+]
 
 _NODES = 17
 """Steps of the colour table in R and G: sixteen codes apart. Blue has all of its 256."""
@@ -32,71 +37,10 @@ _FIRST_HARMONIC = 4.0 / np.pi**2
 """Amplitude of each cosine of a half covered screen of dots."""
 _RESOLVED = 2.4
 """Texels between dots from which a texture can hold them without an alias of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrinterParams:
-    """A printer with its inks and its paper."""
-
-    kind: PrinterKind = "laser"
-    """Family; the fields below hold all that matters."""
-    cyan: Reflectance = (0.05, 0.33, 0.68)
-    """Reflectance of full ink over that of the paper."""
-    magenta: Reflectance = (0.66, 0.05, 0.21)
-    yellow: Reflectance = (0.94, 0.80, 0.06)
-    black: Reflectance = (0.03, 0.03, 0.03)
-    monochrome: bool = False
-    """Only black ink is used."""
-    yule_nielsen: Annotated[float, Interval(ge=1, le=3)] = 1.7
-    """Spread of light in the paper: 1 has none (Murray and Davies), 2 is a fine screen."""
-    dot_gain: Annotated[float, Interval(ge=-0.1, le=0.3)] = 0.05
-    """Share of area that a half-tone dot of 0.5 grows beyond what the driver reckons with."""
-    strengths: tuple[Share, Share, Share, Share] = (1.0, 1.0, 1.0, 1.0)
-    """Share of the asked area that C, M, Y, K reach: less than 1 is a faded cartridge."""
-    black_share: Share = 0.5
-    """Share of the common grey of C, M and Y that the driver prints in black."""
-    black_reflectance: Annotated[float, Interval(ge=0, le=0.2)] = 0.02
-    """Light that the surface scatters back whatever the ink: the darkest print, paper = 1."""
-    lifted_shadows: Share = 0.8
-    """Share of the loss in the blacks over which the driver compresses the tones."""
-    tone: Annotated[float, Interval(ge=0.6, le=1.6)] = 1.05
-    """Exponent of the tone curve in linear light: above 1, middle tones are darker."""
-    saturation: Annotated[float, Interval(ge=0, le=1.5)] = 0.95
-    """Colour that the driver asks for over the picture's."""
-    screen_pitch: NotNegative = 0.00018
-    """Metres between the halftone's dots, 0 for none (25.4 mm over lines an inch)."""
-    screen_angles: tuple[Angle, Angle, Angle, Angle] = (15.0, 75.0, 0.0, 45.0)
-    """Degrees by which the screens of C, M, Y, K are turned."""
-    screen_contrast: Share = 0.9
-    """Modulation of the dots over that of hard ones."""
-    grain: Share = 0.05
-    """Standard deviation of an ink's area in middle tones over one dot: an inkjet's dither."""
-    grain_size: Positive = 0.00004
-    """Metres from dot to dot of the dither."""
-    mottle: Annotated[float, Interval(ge=0, le=0.2)] = 0.02
-    """Standard deviation of the ink layer's strength over millimetres."""
-    mottle_size: Positive = 0.0012
-    """Metres over which it varies."""
-    banding: Annotated[float, Interval(ge=0, le=0.3)] = 0.02
-    """Amplitude of even bands across the feed, as a share of ink."""
-    band_pitch: Positive = 0.004
-    """Metres between bands: a gear's tooth, a print head's swath."""
-    streaks: Annotated[float, Interval(ge=0, le=200)] = 5.0
-    """Faint lines per metre along the feed: a scratched drum, a blocked nozzle."""
-    streak_depth: Share = 0.08
-    """Share of ink that such a line lacks, at most."""
-    feed_upright: bool = True
-    """The sheet was fed from its top."""
-    blur: NotNegative = 0.00008
-    """Metres, standard deviation of ink's place: resolution, toner scatter, spread of light."""
-    paper: Reflectance = (0.86, 0.86, 0.84)
-    """Reflectance of the bare sheet."""
-    fibre: Annotated[float, Interval(ge=0, le=0.1)] = 0.008
-    """Standard deviation of the bare sheet's reflectance: fibre, recycled flecks, canvas."""
-    fibre_size: Positive = 0.0006
-    """Metres over which it varies."""
-    gloss: Share = 0.1
-    """Light of a lamp's mirror image in the sheet, where white paper is about 1."""
+_FAINT = 0.01
+"""Modulation of a screen that is left out."""
+_ROWS = 40
+"""Rows that are worked on at a time."""
 
 
 class Printer:
@@ -119,16 +63,24 @@ class Printer:
             float32 (h, w, 3), 0..1: the share of light that each place gives back.
         """
         params = self.params
+        shape = picture.shape[:2]
         soft = _blurred(picture, params.blur / metres_per_pixel)
-        ink = self._mean_colours(soft)
-        _add_screens(ink, params, metres_per_pixel)
-        _add_grain(ink, params, metres_per_pixel, rng)
-        extra = _extra_ink(ink.shape[:2], params, metres_per_pixel, rng)
-        sheet = _fibre(ink.shape[:2], params, metres_per_pixel, rng)
-        planes = []
-        for plane, tint in zip(cv2.split(ink), params.paper, strict=True):
-            planes.append(_thicker(plane, extra) * (sheet * np.float32(tint)))
-        return np.asarray(np.clip(cv2.merge(planes), 0.0, 1.0))
+        screens = _screens(shape, params, metres_per_pixel)
+        grain = _grain(shape, params, metres_per_pixel, rng)
+        extra = _extra_ink(shape, params, metres_per_pixel, rng)
+        sheet = _fibre(shape, params, metres_per_pixel, rng)
+        whole = np.empty((*shape, 3), np.float32)
+        # Few rows at a time stay in the processor's cache, and need no fresh memory pages.
+        for top in range(0, shape[0], _ROWS):
+            rows = slice(top, top + _ROWS)
+            planes = list(cv2.split(self._mean_colours(soft[rows])))
+            if screens is not None:
+                _add_screens(planes, screens, rows, params)
+            for plane, noise, tint in zip(planes, grain, params.paper, strict=True):
+                _vary(plane, extra[rows], None if noise is None else noise[rows])
+                plane *= sheet[rows] * np.float32(tint)
+            np.clip(cv2.merge(planes), 0.0, 1.0, out=whole[rows])
+        return whole
 
     def _mean_colours(self, picture: Array) -> Array:
         """Reflectance over paper by the table: exact in blue, bilinear in red and green."""
@@ -240,35 +192,30 @@ def _blurred(picture: Array, deviation: float) -> Array:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation))
 
 
-def _add_screens(ink: Array, params: PrinterParams, metres_per_pixel: float) -> None:
-    """Add the halftone's dots to their mean, in place, as far as the texture resolves them."""
-    pitch = params.screen_pitch / metres_per_pixel
+@dataclass(frozen=True, slots=True)
+class _Screens:
+    """The halftones of a print, each as the product of (h, 4) and (4, w): see :func:`_dots`."""
+
+    screens: tuple[tuple[Array, Array], ...]
+    """Of C, M, Y, K."""
+    left: float
+    """Modulation that the texture's pixels and the ink's spread leave."""
+
+
+def _screens(shape: tuple[int, ...], params: PrinterParams, pixel: float) -> _Screens | None:
+    """The screens of dots as far as pixels of this size in metres resolve them, else None."""
+    pitch = params.screen_pitch / pixel
     if pitch < _RESOLVED:
-        return
-    spread = np.hypot(0.29, params.blur / metres_per_pixel) / pitch
-    left = 2 * params.screen_contrast * _FIRST_HARMONIC * np.exp(-2 * (np.pi * spread) ** 2)
-    if left < 0.02:
-        return
-    inks = np.array([params.cyan, params.magenta, params.yellow]).diagonal()
-    planes = ((0, inks[0]), (1, inks[1]), (2, inks[2]))
-    shape = ink.shape[:2]
-    black = _dots(shape, pitch, params.screen_angles[3]) if params.black_share > 0.05 else None
-    for channel, darkest in planes:
-        reflectance = ink[..., channel]
-        area = np.clip((1.0 - reflectance) / max(1.0 - darkest, 0.05), 0.0, 1.0)
-        # The amplitude of a band-limited screen, no larger than keeps the light positive.
-        bow = area * (1.0 - area)
-        own = 0.0 if params.monochrome else 1.0
-        pattern = _dots(shape, pitch, params.screen_angles[channel]) * np.float32(own)
-        if black is not None:
-            share = np.float32(1.0) if params.monochrome else 0.6 * params.black_share * area
-            pattern = pattern * (1 - share) + black * share
-        amplitude = np.minimum(2.0 * left * (1.0 - darkest) * bow, reflectance)
-        ink[..., channel] += amplitude * pattern
+        return None
+    spread = np.hypot(0.29, params.blur / pixel) / pitch
+    left = params.screen_contrast * float(np.exp(-2 * (np.pi * spread) ** 2))
+    if left < _FAINT:
+        return None
+    return _Screens(tuple(_dots(shape, pitch, angle) for angle in params.screen_angles), left)
 
 
-def _dots(shape: tuple[int, ...], pitch: float, angle: float) -> Array:
-    """float32 (h, w), mean 0, -1..1: a square screen as the sum of two cosines.
+def _dots(shape: tuple[int, ...], pitch: float, angle: float) -> tuple[Array, Array]:
+    """A square screen of mean 0 and -1..1, as the mean of two cosines across each other.
 
     A cosine of a sum is a sum of products, so the whole screen is one small matrix product.
     """
@@ -279,36 +226,53 @@ def _dots(shape: tuple[int, ...], pitch: float, angle: float) -> Array:
     for fx, fy in ((np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))):
         rows += [np.cos(fy * y), -np.sin(fy * y)]
         columns += [np.cos(fx * x), np.sin(fx * x)]
-    left = np.stack(rows, axis=1).astype(np.float32) * np.float32(0.5)
-    return np.asarray(left @ np.stack(columns).astype(np.float32))
+    down = np.stack(rows, axis=1).astype(np.float32) * np.float32(0.5)
+    return down, np.stack(columns).astype(np.float32)
 
 
-def _add_grain(
-    ink: Array, params: PrinterParams, metres_per_pixel: float, rng: np.random.Generator
+def _add_screens(
+    planes: list[Array], screens: _Screens, rows: slice, params: PrinterParams
 ) -> None:
-    """Add the dither's blue noise, in place: strongest where an ink covers half the paper.
+    """Add the dots to their mean, in place.
+
+    Each band carries the dots of its main ink, and more of black's the darker it is. A dot's first
+    harmonic grows as sin(pi a) with its area a, taken as 4 a (1 - a); no more than keeps the light
+    positive is added, so that the mean stays.
+    """
+    patterns = [down[rows] @ across for down, across in screens.screens]
+    inks = np.array([params.cyan, params.magenta, params.yellow]).diagonal()
+    for channel, plane in enumerate(planes):
+        full = 1.0 - (min(params.black) if params.monochrome else inks[channel])
+        area = np.clip((1.0 - plane) / np.float32(max(full, 0.05)), 0.0, 1.0)
+        black = 1.0 if params.monochrome else params.black_share * 0.6 * area
+        pattern = patterns[channel] * (1.0 - black) + patterns[3] * black
+        amplitude = np.float32(8.0 * _FIRST_HARMONIC * screens.left * full) * area * (1.0 - area)
+        plane += np.minimum(amplitude, plane) * pattern
+
+
+def _grain(
+    shape: tuple[int, ...], params: PrinterParams, pixel: float, rng: np.random.Generator
+) -> list[Array | None]:
+    """float32 (h, w) per channel: the dither's blue noise, or None where it is too fine to see.
 
     A pixel that is wider than the dither's dots averages many of them, and blue noise averages
-    away with the square of that number's root, faster than white noise.
+    away faster than with the root of their number.
     """
-    dots = metres_per_pixel / params.grain_size
-    strength = params.grain / max(1.0, dots) ** 1.5
+    strength = params.grain / max(1.0, pixel / params.grain_size) ** 1.5
     if strength < 0.002:
-        return
-    for channel in range(3):
-        if channel == 0 or not params.monochrome:
-            noise = _tiled(_blue_noise(), ink.shape[:2], rng)
-        plane = ink[..., channel]
-        plane += noise * (4.0 * strength) * plane * (1.0 - plane)
+        return [None, None, None]
+    tiles = [_tiled(_blue_noise(), shape, rng) for _ in range(1 if params.monochrome else 3)]
+    return [tile * np.float32(2.67 * strength) for tile in tiles * (3 // len(tiles))]
 
 
-def _thicker(plane: Array, extra: Array) -> Array:
-    """Reflectance under a little more or less ink: bare paper stays bare, and full ink is full.
+def _vary(plane: Array, extra: Array, noise: Array | None) -> None:
+    """Lay a little more or less ink, in place: bare paper stays bare, and full ink nearly full.
 
     For small changes d of the layer, Beer and Lambert's law gives R^(1 + d) = R + d R ln R; the
     parabola here has its course without a logarithm, and lets a streak show in black, too.
     """
-    return plane - np.float32(1.5) * extra * (1.0 - plane) * (plane + np.float32(0.08))
+    change = extra if noise is None else extra + noise
+    plane -= np.float32(1.5) * change * (1.0 - plane) * (plane + np.float32(0.04))
 
 
 def _extra_ink(
@@ -358,7 +322,7 @@ def _fibre(
     size = params.fibre_size / metres_per_pixel
     left = params.fibre * min(1.0, size)
     if left < 0.001:
-        return np.ones(shape[:2], np.float32)
+        return np.ones(shape, np.float32)
     return np.asarray(1.0 + np.float32(left) * _cloud(shape, size, rng), np.float32)
 
 
@@ -367,11 +331,12 @@ def _cloud(shape: tuple[int, ...], size: float, rng: np.random.Generator) -> Arr
     step = max(1.0, size)
     small = max(2, int(np.ceil(shape[0] / step))), max(2, int(np.ceil(shape[1] / step)))
     noise = _tiled(_white_noise(), small, rng)
-    if small == tuple(shape[:2]):
+    if small == tuple(shape):
         return noise
     # Cubic interpolation of unit noise keeps about 0.75 of its deviation.
+    noise = noise * np.float32(1.33)
     whole = cv2.resize(noise, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(whole * np.float32(1.33))
+    return np.asarray(whole)
 
 
 def _tiled(tile: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -380,9 +345,9 @@ def _tiled(tile: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Arr
     y, x = (int(place) for place in rng.integers(0, side, 2))
     if rng.random() < 0.5:
         tile = tile.T
-    rolled = np.roll(tile, (y, x), (0, 1))
-    times = -(-shape[0] // side), -(-shape[1] // side)
-    return np.ascontiguousarray(np.tile(rolled, times)[: shape[0], : shape[1]])
+    times = -(-(y + shape[0]) // side), -(-(x + shape[1]) // side)
+    whole = tile if times == (1, 1) else np.tile(tile, times)
+    return whole[y : y + shape[0], x : x + shape[1]]
 
 
 @cache
@@ -435,7 +400,7 @@ def sheet_light(
     for _ in range(int(rng.integers(1, 4))):
         glare += _lamp_image((x, y), axis, turn, rng) * np.float32(gloss * rng.uniform(0.2, 1.0))
     # A rough surface scatters a share of every lamp evenly: the veil that greys the blacks.
-    glare += np.float32(gloss * rng.uniform(0.02, 0.12))
+    glare += np.float32(rng.uniform(0.002, 0.02) * (1.0 + 2.0 * gloss))
     return shading, np.asarray(cv2.resize(glare, (shape[1], shape[0])), np.float32)
 
 
@@ -457,144 +422,3 @@ def lay_gloss(reflectance: Array, shading: Array, glare: Array) -> Array:
     """Light from a sheet, float32 (h, w, 3): reflectance under :func:`sheet_light`."""
     lit = cv2.merge([plane * shading for plane in cv2.split(reflectance)])
     return np.asarray(lit + glare, np.float32)
-
-
-def draw_printer(rng: np.random.Generator, kind: PrinterKind | None = None) -> PrinterParams:
-    """A printer from the whole range: bad office copies to prints of a photo laboratory.
-
-    Args:
-        rng: Random numbers.
-        kind: The family, else drawn.
-    """
-    if kind is None:
-        names: tuple[PrinterKind, ...] = ("laser", "inkjet", "photo", "newspaper", "poster")
-        kind = names[int(rng.choice(5, p=(0.34, 0.26, 0.26, 0.05, 0.09)))]
-    return _drawn(rng, kind)
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Low and high ends of what differs between the families of printers."""
-
-    ink: tuple[float, float]
-    """Thickness of the ink layers: the exponent of the base reflectances."""
-    yule_nielsen: tuple[float, float]
-    dot_gain: tuple[float, float]
-    faded: float
-    """Chance of a faded cartridge."""
-    monochrome: float
-    """Chance of black ink only."""
-    black: tuple[float, float]
-    tone: tuple[float, float]
-    saturation: tuple[float, float]
-    lines: tuple[float, float]
-    """Lines of the screen per inch; 0 for none."""
-    grain: tuple[float, float]
-    mottle: tuple[float, float]
-    banding: tuple[float, float]
-    streaks: tuple[float, float]
-    blur: tuple[float, float]
-    paper: tuple[float, float]
-    fibre: tuple[float, float]
-    gloss: tuple[float, float]
-
-
-_RANGES: dict[PrinterKind, _Range] = {
-    "laser": _Range(
-        (0.65, 1.1), (1.5, 2.2), (-0.03, 0.13), 0.3, 0.15, (0.02, 0.06), (0.85, 1.3), (0.7, 1.1),
-        (85, 200), (0, 0.05), (0.01, 0.06), (0, 0.05), (0, 25), (4e-5, 1.6e-4), (0.74, 0.92),
-        (0.004, 0.018), (0.02, 0.25),
-    ),
-    "inkjet": _Range(
-        (0.5, 0.95), (1.5, 2.5), (-0.03, 0.12), 0.35, 0.05, (0.02, 0.08), (0.85, 1.25), (0.65, 1.1),
-        (0, 0), (0.05, 0.25), (0.005, 0.03), (0, 0.06), (0, 15), (5e-5, 2e-4), (0.76, 0.93),
-        (0.004, 0.016), (0.0, 0.08),
-    ),
-    "photo": _Range(
-        (1.0, 1.35), (1.0, 1.5), (-0.03, 0.05), 0.06, 0.02, (0.004, 0.02), (0.9, 1.15), (0.9, 1.2),
-        (0, 0), (0, 0.04), (0, 0.008), (0, 0.01), (0, 2), (3e-5, 1.2e-4), (0.84, 0.95),
-        (0.0, 0.006), (0.15, 1.0),
-    ),
-    "newspaper": _Range(
-        (0.45, 0.75), (1.6, 2.4), (0.0, 0.2), 0.3, 0.3, (0.05, 0.12), (0.85, 1.25), (0.6, 1.0),
-        (65, 110), (0, 0.05), (0.01, 0.05), (0, 0.03), (0, 5), (6e-5, 1.6e-4), (0.5, 0.72),
-        (0.01, 0.04), (0.0, 0.06),
-    ),
-    "poster": _Range(
-        (0.8, 1.2), (1.2, 2.0), (-0.02, 0.1), 0.15, 0.0, (0.01, 0.05), (0.85, 1.2), (0.8, 1.2),
-        (0, 100), (0.02, 0.2), (0.002, 0.02), (0, 0.05), (0, 8), (1e-4, 4e-4), (0.78, 0.93),
-        (0.003, 0.03), (0.05, 0.7),
-    ),
-}  # fmt: skip
-
-
-def _drawn(rng: np.random.Generator, kind: PrinterKind) -> PrinterParams:
-    ranges = _RANGES[kind]
-    lines = rng.uniform(*ranges.lines)
-    turn = rng.uniform(-7, 7)
-    standard = PrinterParams()
-    thick = rng.uniform(*ranges.ink) * rng.uniform(0.9, 1.1, 4)
-    cyan, magenta, yellow, black = (
-        _layer(ink, thickness, rng)
-        for ink, thickness in zip(
-            (standard.cyan, standard.magenta, standard.yellow, standard.black), thick, strict=True
-        )
-    )
-    return PrinterParams(
-        kind=kind,
-        cyan=cyan,
-        magenta=magenta,
-        yellow=yellow,
-        black=black,
-        monochrome=bool(rng.random() < ranges.monochrome),
-        yule_nielsen=rng.uniform(*ranges.yule_nielsen),
-        dot_gain=rng.uniform(*ranges.dot_gain),
-        strengths=_strengths(rng, ranges.faded),
-        black_share=0.0 if kind == "photo" else rng.uniform(0.0, 1.0),
-        black_reflectance=rng.uniform(*ranges.black),
-        lifted_shadows=rng.uniform(0.4, 1.0),
-        tone=rng.uniform(*ranges.tone),
-        saturation=rng.uniform(*ranges.saturation),
-        screen_pitch=0.0254 / lines if lines > 30 else 0.0,
-        screen_angles=tuple(float((a + turn) % 180) for a in (15, 75, 0, 45)),
-        screen_contrast=rng.uniform(0.5, 1.0),
-        grain=rng.uniform(*ranges.grain),
-        grain_size=10 ** rng.uniform(-4.6, -4.0),
-        mottle=rng.uniform(*ranges.mottle),
-        mottle_size=10 ** rng.uniform(-3.4, -2.5),
-        banding=rng.uniform(*ranges.banding) * (rng.random() < 0.6),
-        band_pitch=10 ** rng.uniform(-3.0, -2.0),
-        streaks=rng.uniform(*ranges.streaks) * (rng.random() < 0.6),
-        streak_depth=rng.uniform(0.02, 0.2),
-        feed_upright=bool(rng.random() < 0.6),
-        blur=float(np.exp(rng.uniform(*np.log(ranges.blur)))),
-        paper=_sheet(rng, ranges.paper),
-        fibre=rng.uniform(*ranges.fibre),
-        fibre_size=10 ** rng.uniform(-3.6, -2.8),
-        gloss=rng.uniform(*ranges.gloss),
-    )
-
-
-def _layer(ink: Reflectance, thickness: float, rng: np.random.Generator) -> Reflectance:
-    """A layer of an ink of another thickness (Beer and Lambert) and a little other hue."""
-    r, g, b = np.clip(np.array(ink) ** (thickness * rng.uniform(0.92, 1.08, 3)), 0.002, 0.99)
-    return float(r), float(g), float(b)
-
-
-def _strengths(rng: np.random.Generator, chance: float) -> tuple[Share, Share, Share, Share]:
-    c, m, y, k = 1.0 - rng.uniform(0.0, 0.05, 4)
-    if rng.random() < chance:
-        faded = rng.uniform(0.55, 0.95)
-        ink = int(rng.integers(0, 4))
-        c, m, y, k = (
-            value * (faded if place == ink else 1) for place, value in enumerate((c, m, y, k))
-        )
-    return float(c), float(m), float(y), float(k)
-
-
-def _sheet(rng: np.random.Generator, ends: tuple[float, float]) -> Reflectance:
-    """Paper: from brightened bluish to yellowed, of one brightness."""
-    white = rng.uniform(*ends)
-    yellowed = rng.normal(0.02, 0.02) + (0.12 if ends[1] < 0.75 else 0.0) * rng.random()
-    r, g, b = np.clip(white * np.array([1 + 0.4 * yellowed, 1.0, 1 - 1.6 * yellowed]), 0.2, 0.98)
-    return float(r), float(g), float(b)
