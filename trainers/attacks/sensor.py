@@ -309,18 +309,25 @@ def _noisy(light: Array, params: SensorParams, rng: np.random.Generator) -> Arra
     well = np.float32(_electrons(params))
     still = np.float32(well * params.averaged)
     dark = np.float32((params.read_noise / well) ** 2 / params.averaged)
-    deviation = np.sqrt(np.maximum(per_pixel, 0) / still + dark)
-    raw = per_pixel + deviation * rng.standard_normal(per_pixel.shape, np.float32)
+    raw = np.maximum(per_pixel, 0)
+    raw *= 1 / still
+    raw += dark
+    np.sqrt(raw, out=raw)
+    raw *= rng.standard_normal(per_pixel.shape, np.float32)
+    raw += per_pixel
     if params.row_noise:
         offset = offset + rng.standard_normal((height, 1), np.float32) * np.float32(
             params.row_noise / well
         )
-    raw += np.asarray(offset, np.float32)[..., None]
-    codes = raw * np.float32(_SPAN) + np.float32(_BLACK)
+    if offset.size > 1:
+        raw += np.asarray(offset, np.float32)[..., None]
+    raw *= np.float32(_SPAN)
+    raw += np.float32(_BLACK)
     step = 16 - params.raw_bits
-    digital = np.clip(codes, 0, 65535).astype(np.uint16)
+    digital = np.clip(raw, 0, 65535, out=raw).astype(np.uint16)
     # The middle of the step, else coarse converters would darken.
-    digital = ((digital >> step) << step) + np.uint16((1 << step) >> 1)
+    digital &= np.uint16(0xFFFF << step & 0xFFFF)
+    digital += np.uint16((1 << step) >> 1)
     return np.asarray(digital.reshape(light.shape), np.uint16)
 
 
