@@ -57,7 +57,7 @@ def _read_video(path: Path, step: int) -> Iterator[Picture]:
         with av.open(str(path)) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index % step == 0:
-                    yield frame.to_ndarray(format="rgb24")
+                    yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.error.FFmpegError, IndexError) as error:
         raise _undecodable(path, "a video", str(error)) from error
 

@@ -9,6 +9,7 @@ the fold says of that name.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -196,7 +197,9 @@ def split(
     if rules.hashed_parts is not None:
         samples = hash_parts(samples, rules.hashed_parts)
     at = {name: tuple(r.at(values, where) for r in getattr(rules, name)) for name in PARTS}
-    parts = {n: tuple(s for s in samples if any(r.takes(s) for r in at[n])) for n in PARTS}
+    parts: dict[str, tuple[Sample, ...]] = {
+        n: tuple(s for s in samples if any(r.takes(s) for r in at[n])) for n in PARTS
+    }
     if not parts["dev"]:
         parts["train"], parts["dev"] = _take_dev(parts["train"], rules.dev_share)
     _demand_both(parts, where, values["name"])
@@ -327,6 +330,7 @@ def _fold(rules: Protocol, fold: str, where: str) -> Mapping[str, str]:
     return folds[fold]
 
 
+@lru_cache(maxsize=1)
 def _shipped() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in files(__package__).joinpath("protocols").iterdir():
