@@ -27,7 +27,8 @@ def det_chart(det: Json) -> str:
 
     ticks = [(share(t), f"{100 * t:g}") for t in DET_TICKS]
     parts = [_frame(ticks, ticks, "APCER, %", "BPCER, %")]
-    names = [n for n in det["apcer"] if n != "worst" or len(det["apcer"]) > 3]
+    groups = [n for n in det["apcer"] if n not in ("worst", "all")]
+    names = list(det["apcer"]) if len(groups) > 1 else groups
     for name, colour in _coloured(names).items():
         steps = _steps(det["apcer"][name], det["bpcer"])
         points = " ".join(f"{_x(share(a)):.1f},{_y(share(b)):.1f}" for a, b in steps)

@@ -37,6 +37,8 @@ STATEMENT = (
 HISTOGRAM = np.linspace(-8.0, 8.0, 33)
 """Edges in nats of log-odds; what lies outside counts in the outermost bins."""
 CURVE_POINTS = 400
+PER_BIN = 10
+"""Presentations that a bin of the reliability diagram holds at least, on average."""
 
 Json = dict[str, Any]
 
@@ -343,7 +345,8 @@ def _costs(used: Scores) -> Json:
 def _calibration(scores: Scores) -> Json:
     """Of ``p_live`` taken as the posterior under equal priors."""
     used = scores.where(scores.responded)
-    bins = [asdict(b) for b in reliability(used.score, used.live)]
+    most = int(np.clip(len(used) // PER_BIN, 2, 10))
+    bins = [asdict(b) for b in reliability(used.score, used.live, bins=most)]
     return {**_costs(used), "reliability": bins}
 
 

@@ -14,7 +14,7 @@ table { border-collapse: collapse; margin: 1rem 0; }
 th, td { text-align: right; padding: .3rem .7rem; border-bottom: 1px solid #ddd;
          vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
-small { color: #666; white-space: nowrap; } code { background: #f3f3f3; padding: 0 .2rem; }
+small { color: #666; white-space: nowrap; } td:first-child small { white-space: normal; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; } .charts svg { width: 34rem; height: auto; }
 .cases { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; max-width: 16rem; } figure img { display: block; }
