@@ -1,0 +1,97 @@
+"""Which crops are trained on and which are validated on: no person and no medium on both sides."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .crops import CropRow, CropStore
+from .recipe import HoldOut, TrainingError
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Row numbers of a store on either side, and what keeps them apart."""
+
+    train: Rows
+    validation: Rows
+    persons: tuple[str, ...]
+    """Held out."""
+    media: tuple[str, ...]
+    """Held out."""
+
+
+def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split:
+    """Divide a store by person and medium.
+
+    Args:
+        store: the crops.
+        rule: who and what is held out.
+        without: sources that are on neither side.
+
+    Raises:
+        TrainingError: one side would have no live crop or no attack.
+    """
+    barred = set(without)
+    rows = [(i, row) for i, row in enumerate(store.rows) if row.source not in barred]
+    persons = rule.persons or drawn({row.person for _, row in rows}, rule.share)
+    media = rule.media or _drawn_media([row for _, row in rows], rule.share)
+    sole = _sole_media([row for _, row in rows])
+    train, validation = [], []
+    for i, row in rows:
+        person = row.person in persons
+        by_person = row.label == "live" or (row.species, row.medium) in sole
+        if by_person or person == (row.medium in media):
+            (validation if person else train).append(i)
+    found = Split(
+        np.array(train, np.int64),
+        np.array(validation, np.int64),
+        tuple(sorted(persons)),
+        tuple(sorted(media)),
+    )
+    _check(store, found)
+    return found
+
+
+def drawn(names: Iterable[str], share: float) -> tuple[str, ...]:
+    """A share of the names, at least one, the same whatever their order: by a hash of the name."""
+    ranked = sorted(set(names), key=lambda name: hashlib.sha256(name.encode()).digest())
+    return tuple(ranked[: math.ceil(share * len(ranked))])
+
+
+def _media_by_species(rows: Iterable[CropRow]) -> dict[str, set[str]]:
+    media: dict[str, set[str]] = {}
+    for row in rows:
+        if row.label == "attack":
+            media.setdefault(row.species, set()).add(row.medium)
+    return media
+
+
+def _drawn_media(rows: list[CropRow], share: float) -> tuple[str, ...]:
+    groups = [names for names in _media_by_species(rows).values() if len(names) > 1]
+    return tuple(name for names in groups for name in drawn(names, share))
+
+
+def _sole_media(rows: list[CropRow]) -> set[tuple[str, str]]:
+    return {
+        (species, next(iter(names)))
+        for species, names in _media_by_species(rows).items()
+        if len(names) == 1
+    }
+
+
+def _check(store: CropStore, found: Split) -> None:
+    for side, rows in (("training", found.train), ("validation", found.validation)):
+        for label in ("live", "attack"):
+            if not any(store.rows[i].label == label for i in rows):
+                raise TrainingError(
+                    f"{', '.join(map(str, store.folders))}: expected {label} crops for {side}, "
+                    f"found none with the persons {', '.join(found.persons)} and the media "
+                    f"{', '.join(found.media) or '(none)'} held out; name others in the recipe's "
+                    "hold_out, or make crops of more persons and media"
+                )

@@ -1,0 +1,456 @@
+"""Train a network on crop stores: resumable, the same for the same seed, told epoch by epoch.
+
+    train(load_recipe("patch_light"), open_crops("store"), "run", extra_validation=["real"])
+
+The folder of a run holds ``recipe.yaml``, ``history.jsonl`` (one object an epoch),
+``checkpoint.pt`` (all that a resumed run needs), ``best.pt`` and, at the end, ``network.pt``: the
+averaged weights of the best epoch with the strangeness fitted.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .average import WeightAverage
+from .batches import Batch, Batches
+from .crops import CropStore, open_crops
+from .holdout import Split, split
+from .networks import CropNetwork, NetworkOptions, Outputs, build_network
+from .networks.layers import contrastive_depth_loss
+from .recipe import Losses, Recipe, TrainingError, recipe_text
+from .scoring import measures, score_rows, spread
+
+LARGEST_GRADIENT = 5.0
+"""Norm to which the gradient of a step is cut."""
+LAST_RATE = 0.01
+"""Share of the learning rate that is left at the end."""
+FITTING_CROPS = 4000
+"""At most so many training crops serve to fit the strangeness."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained network and how it came to be."""
+
+    network: CropNetwork
+    """Averaged weights of the best epoch, strangeness fitted, on the CPU, in evaluation mode."""
+    recipe: Recipe
+    store: CropStore
+    split: Split
+    folder: Path
+    """Of the run."""
+    best: Mapping[str, Any]
+    """The best epoch's line of the history."""
+    minutes: float
+    """Of training and validation, resumed runs included."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; goes into the checkpoint."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    seconds: float = 0.0
+    best_error: tuple[float, float] = (math.inf, math.inf)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    recipe: Recipe,
+    store: CropStore,
+    out: Path | str,
+    *,
+    extra_validation: Sequence[Path | str] | Mapping[str, CropStore] = (),
+    resume: bool = False,
+    tensorboard: bool | None = None,
+    fabric: Fabric | None = None,
+    say: Say = print,
+) -> Trained:
+    """Train, validate after every epoch, and keep the best.
+
+    Args:
+        recipe: all that decides beside the data.
+        store: crops to learn from and, by the recipe's rule, to validate on.
+        out: folder of the run; made if it is not there.
+        extra_validation: stores, such as one of real attacks, that every epoch is also measured
+            on, by name or called after their folders; they choose nothing unless the recipe's
+            ``select_by`` names one.
+        resume: go on from the folder's checkpoint if there is one.
+        tensorboard: write logs for TensorBoard; None: where it is installed.
+        fabric: precision and place; None: one device, a GPU where there is one.
+        say: takes one line an epoch.
+
+    Raises:
+        TrainingError: the data or the checkpoint do not go with the recipe, or the loss is no
+            longer a number.
+    """
+    run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say)
+    if resume:
+        run.restore()
+    with _board(run.folder, tensorboard and run.is_first) as board:
+        while not run.done:
+            run.epoch(board)
+    return run.finish()
+
+
+def build(recipe: Recipe) -> CropNetwork:
+    """The recipe's network with the random weights of its seed."""
+    torch.manual_seed(recipe.seed)
+    choice = recipe.network
+    options = NetworkOptions(embedding=choice.embedding, theta=choice.theta, width=choice.width)
+    return build_network(choice.name, options)
+
+
+def loss_of(outputs: Outputs, batch: Mapping[str, Tensor], losses: Losses) -> Tensor:
+    """The sum that is minimised, a scalar.
+
+    Args:
+        outputs: of a batch of N.
+        batch: ``live`` float (N,), ``depth`` float (N, 32, 32), ``depth_weight`` float (N,).
+        losses: weights.
+    """
+    target = batch["live"] * (1 - losses.smoothing) + losses.smoothing / 2
+    total = losses.score * functional.binary_cross_entropy_with_logits(outputs.score, target)
+    if outputs.depth is None:
+        return total
+    weight = batch["depth_weight"][:, None, None]
+    found, wanted = outputs.depth * weight, batch["depth"] * weight
+    norm = functional.l1_loss if losses.depth_norm == "l1" else functional.mse_loss
+    total = total + losses.depth * norm(found, wanted)
+    if losses.contrastive:
+        total = total + losses.contrastive * contrastive_depth_loss(found, wanted)
+    return total
+
+
+def rate_at(progress: float, warm_up: float) -> float:
+    """Share of the learning rate at a share of the run: linear rise, then half a cosine."""
+    if progress < warm_up:
+        return max(progress / warm_up, LAST_RATE)
+    fallen = min(1.0, (progress - warm_up) / max(1e-9, 1 - warm_up))
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+def fit_strangeness(
+    network: CropNetwork, store: CropStore, found: Split, most: int = FITTING_CROPS
+) -> None:
+    """Fit the network's measure of strangeness on its training and held-out crops."""
+    train_rows = spread(store, found.train, most)
+    trained = score_rows(network, store, train_rows)
+    held_out = score_rows(network, store, spread(store, found.validation, most))
+    network.head.strangeness.fit(
+        torch.from_numpy(trained.embedding),
+        torch.from_numpy(store.live[train_rows][trained.place]),
+        torch.from_numpy(held_out.embedding),
+    )
+
+
+class _Run:
+    """One training run: its network, optimiser and progress."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: CropStore,
+        folder: Path,
+        extra: Mapping[str, CropStore],
+        fabric: Fabric | None,
+        say: Say,
+    ) -> None:
+        known = {"validation", "last", *extra}
+        if recipe.select_by not in known:
+            raise TrainingError(
+                f"recipe {recipe.name}: select_by: expected one of {', '.join(sorted(known))}, "
+                f"found {recipe.select_by!r}; give that store as an extra validation"
+            )
+        self.recipe, self.store, self.folder, self.extra, self.say = (
+            recipe,
+            store,
+            folder,
+            extra,
+            say,
+        )
+        self.split = split(store, recipe.hold_out, recipe.leave_out_sources)
+        self.fabric = fabric or _fabric(recipe)
+        network = build(recipe).to(memory_format=torch.channels_last)
+        self.batches = Batches(store, self.split.train, recipe, network.crop)
+        optimiser = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
+        self.average = WeightAverage(network, recipe.average)
+        self.average.network.to(self.fabric.device)
+        self.network, self.optimiser = self.fabric.setup(network, optimiser)
+        self.progress = Progress()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.is_first:
+            (folder / "recipe.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker is the one that validates and writes."""
+        return self.fabric.is_global_zero
+
+    @property
+    def done(self) -> bool:
+        late = self.recipe.max_minutes is not None and (
+            self.progress.seconds >= 60 * self.recipe.max_minutes
+        )
+        return self._any(late) or self.progress.epoch >= self.recipe.epochs
+
+    def _any(self, here: bool) -> bool:
+        if self.fabric.world_size == 1:
+            return here
+        told = self.fabric.all_reduce(torch.tensor(float(here)), reduce_op="max")
+        return bool(told.item())
+
+    def epoch(self, board: "_Board") -> None:
+        """Train for one epoch, validate, and write the checkpoint."""
+        began = time.monotonic()
+        progress, recipe = self.progress, self.recipe
+        torch.manual_seed(recipe.seed * 1_000_003 + progress.epoch)
+        total, already = 0.0, progress.seconds
+        batches = self.batches.epoch(
+            progress.epoch, rank=self.fabric.global_rank, world=self.fabric.world_size
+        )
+        for batch in batches:
+            total += self._step(batch)
+            progress.seconds = already + time.monotonic() - began
+        trained = time.monotonic() - began
+        progress.epoch += 1
+        line: dict[str, Any] = {
+            "epoch": progress.epoch,
+            "loss": total / self.batches.steps,
+            "steps_per_s": self.batches.steps / trained,
+            "crops_per_s": self.batches.steps * recipe.batch * self.fabric.world_size / trained,
+        }
+        if self.is_first:
+            line |= self._validated()
+        progress.seconds = already + time.monotonic() - began
+        line["minutes"] = progress.seconds / 60
+        if self.is_first:
+            self._keep(line)
+            board.write(line)
+            self.say(_told(line, recipe.epochs))
+        self.fabric.barrier()
+
+    def _step(self, batch: Batch) -> float:
+        recipe, progress = self.recipe, self.progress
+        share = progress.step / (recipe.epochs * self.batches.steps)
+        if recipe.max_minutes is not None:
+            share = max(share, progress.seconds / (60 * recipe.max_minutes))
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate_at(share, recipe.warm_up)
+        tensors = {
+            name: torch.from_numpy(array).to(self.fabric.device)
+            for name, array in asdict(batch).items()
+        }
+        loss = loss_of(self.network(tensors["image"]), tensors, recipe.losses)
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=LARGEST_GRADIENT)
+        self.optimiser.step()
+        self.average.update(self._bare())
+        progress.step += 1
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{self.folder}: the loss is {value} at step {progress.step}; lower the recipe's "
+                "learning_rate, or train in precision f32"
+            )
+        return value
+
+    def _bare(self) -> CropNetwork:
+        network = self.network.module
+        bare = network.module if hasattr(network, "module") else network
+        assert isinstance(bare, CropNetwork)
+        return bare
+
+    def _validated(self) -> dict[str, dict[str, float]]:
+        found = {"validation": self._measured(self.store, self.split.validation)}
+        for name, store in self.extra.items():
+            found[name] = self._measured(store, np.arange(len(store)))
+        return found
+
+    def _measured(self, store: CropStore, rows: np.ndarray[Any, Any]) -> dict[str, float]:
+        rows = spread(store, rows, self.recipe.validation_crops)
+        scored = score_rows(self.average.network, store, rows, bf16=self.recipe.precision == "bf16")
+        return measures(store, rows, scored.by_row(len(rows)))
+
+    def _keep(self, line: dict[str, Any]) -> None:
+        """Write checkpoint and history, and the weights where they are the best so far."""
+        progress = self.progress
+        error = self._error(line)
+        if error <= progress.best_error:
+            progress.best_error = error
+            _save({"network": self.average.network.state_dict(), "line": line}, self._best)
+        progress.history.append(line)
+        state = {
+            "network": self._bare().state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_steps": self.average.steps,
+            "recipe": recipe_text(self.recipe),
+            "progress": asdict(progress),
+            "random": torch.get_rng_state(),
+        }
+        _save(state, self.folder / "checkpoint.pt")
+        lines = "".join(f"{json.dumps(entry)}\n" for entry in progress.history)
+        _write(self.folder / "history.jsonl", lines)
+
+    def _error(self, line: Mapping[str, Any]) -> tuple[float, float]:
+        if self.recipe.select_by == "last":
+            return (-float(line["epoch"]), 0.0)
+        found = line[self.recipe.select_by]
+        if "eer" not in found:
+            raise TrainingError(
+                f"the store {self.recipe.select_by} has only live crops or only attacks: it cannot "
+                "choose the best epoch; change the recipe's select_by"
+            )
+        return (found["eer"], 1 - found["auc"])
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "best.pt"
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return
+        state = _load(path)
+        if state["recipe"] != recipe_text(self.recipe):
+            raise TrainingError(
+                f"{path}: was made with another recipe; give the one in {self.folder}/recipe.yaml "
+                "or another folder"
+            )
+        self._bare().load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.steps = state["average_steps"]
+        kept = state["progress"]
+        self.progress = Progress(**kept | {"best_error": tuple(kept["best_error"])})
+        torch.set_rng_state(state["random"])
+
+    def finish(self) -> Trained:
+        """The best epoch's network, with the strangeness fitted, saved as ``network.pt``."""
+        best = _load(self._best)
+        network = build(self.recipe)
+        network.load_state_dict(best["network"])
+        network.eval()
+        fit_strangeness(network, self.store, replace(self.split, train=self.batches.rows))
+        if self.is_first:
+            _save({"network": network.state_dict()}, self.folder / "network.pt")
+        return Trained(
+            network,
+            self.recipe,
+            self.store,
+            self.split,
+            self.folder,
+            best["line"],
+            self.progress.seconds / 60,
+        )
+
+
+class _Board:
+    """TensorBoard's writer, or nothing."""
+
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def __enter__(self) -> "_Board":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """All numbers of an epoch."""
+        if self.writer is None:
+            return
+        for name, value in line.items():
+            for part, number in (value if isinstance(value, dict) else {"": value}).items():
+                tag = f"{name}/{part}" if part else name
+                self.writer.add_scalar(tag, number, line["epoch"])
+
+
+def _board(folder: Path, wanted: bool | None) -> _Board:
+    if wanted is False:
+        return _Board(None)
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        if wanted is None:
+            return _Board(None)
+        raise TrainingError(
+            "tensorboard: is not installed; install it, or train without its logs"
+        ) from error
+    return _Board(SummaryWriter(str(folder / "tensorboard")))  # type: ignore[no-untyped-call]
+
+
+def _named(extra: Sequence[Path | str] | Mapping[str, CropStore]) -> dict[str, CropStore]:
+    if isinstance(extra, Mapping):
+        return dict(extra)
+    return {Path(folder).name: open_crops(folder) for folder in extra}
+
+
+def _fabric(recipe: Recipe) -> Fabric:
+    precision = "bf16-mixed" if recipe.precision == "bf16" else "32-true"
+    return Fabric(accelerator="auto", devices=1, precision=precision)
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weights decay; biases and normalisation do not."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def _told(line: Mapping[str, Any], epochs: int) -> str:
+    parts = [f"epoch {line['epoch']}/{epochs}", f"loss {line['loss']:.4f}"]
+    for name, found in line.items():
+        if isinstance(found, dict):
+            rates = " ".join(
+                f"{rate.upper()} {found[rate]:.3f}"
+                for rate in ("auc", "eer", "acer", "clip_auc", "bpcer", "apcer")
+                if rate in found
+            )
+            parts.append(f"{name}: {rates}")
+    parts.append(f"{line['steps_per_s']:.2f} steps/s {line['crops_per_s']:.0f} crops/s")
+    parts.append(f"{line['minutes']:.1f} min")
+    return " | ".join(parts)
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    aside = path.with_name(f".{path.name}")
+    torch.save(state, aside)
+    os.replace(aside, path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damage leads to
+        raise TrainingError(f"{path}: cannot be read: {error}; train anew") from error
+    return state
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
