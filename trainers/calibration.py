@@ -177,9 +177,13 @@ def _logistic(score: Floats, target: Floats, weight: Floats) -> tuple[float, flo
         slope = (error * unit).sum() + 2 * RIDGE * x[0]
         return float((weight * cost).sum() + RIDGE * x[0] ** 2), np.array([slope, error.sum()])
 
-    options = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 1000}
-    bounds = [(0.0, None), (None, None)]
-    best = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=bounds, options=options).x
+    best = minimize(
+        loss,
+        np.array([1.0, 0.0]),
+        jac=True,
+        bounds=[(0.0, None), (None, None)],
+        options={"ftol": 1e-14, "gtol": 1e-10, "maxiter": 1000},
+    ).x
     slope = float(best[0]) / spread
     return (slope, float(best[1]) - slope * centre) if slope > 1e-9 / spread else (0.0, 0.0)
 

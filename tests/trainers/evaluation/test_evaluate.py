@@ -163,6 +163,12 @@ def test_presentations_of_unknown_person_are_persons_of_their_own() -> None:
     assert np.isfinite(scores.score).all(), "p_live of 1 is not infinite log-odds"
 
 
+def pixels_of(jpeg: bytes) -> np.ndarray:
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded
+
+
 class Page(HTMLParser):
     """Notes tags and what they load."""
 
@@ -203,7 +209,7 @@ def test_the_page_is_whole_self_contained_and_the_same_twice(tmp_path: Path) -> 
     assert len(parser.loads) == 1, "the other items are no files"
     assert parser.loads[0].startswith("data:image/jpeg;base64,")
     data = base64.b64decode(parser.loads[0].partition(",")[2])
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (200, 133, 3)
+    assert pixels_of(data).shape == (200, 133, 3)
     assert "not a conformity assessment" in page
     assert re.search(r"ACER, EER, HTER and AUC are academic usage", page)
 
@@ -213,7 +219,7 @@ def test_pictures_of_folders_and_of_nothing(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 50, 3), value, np.uint8))
     data = picture_of(str(tmp_path))
     assert data is not None
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    picture = pixels_of(data)
     assert picture.shape == (40, 50, 3), "never enlarged"
     assert abs(int(picture.mean()) - 200) <= 2, "the middle one"
     rubbish = tmp_path / "rubbish.mp4"

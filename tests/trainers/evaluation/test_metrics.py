@@ -103,7 +103,7 @@ def test_non_responses_stand_apart() -> None:
 
 
 def test_paper_groups_pool_what_the_strict_ones_part() -> None:
-    strict = scores([2, 3], **{"print:a": [0, 0], "print:b": [4, 0], "screen": [0]})
+    strict = scores([2, 3], **{"print:a": [0.0, 0.0], "print:b": [4.0, 0.0], "screen": [0.0]})
     assert rates_at(strict, 1.0).worst == 0.5
     named = strict.grouped({"print:a": "print", "print:b": "print", **PAPER_GROUPS})
     assert rates_at(named, 1.0).apcer == {"print": 0.25, "replay": 0.0}
