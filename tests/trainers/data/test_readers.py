@@ -2,43 +2,43 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from padflow.trainers.data import DataError, Dataset, layouts, read_dataset
 from padflow.trainers.data.celeba import celeba_box
+from padflow.trainers.data.layouts import detect_layout
 from padflow.trainers.data.sample import SPECIES, counts
 from tests.trainers.data import trees
 
-TREES: dict[str, tuple[Callable[[Path], Path], dict[str, tuple[int, int]], int]] = {
+RELEASES: dict[str, tuple[dict[str, tuple[int, int]], int]] = {
     "oulu-npu": (
-        trees.oulu,
         {"train": (360, 1440), "dev": (270, 1080), "test": (360, 1440)},
         55,
     ),
-    "casia-fasd": (trees.casia, {"train": (60, 180), "test": (90, 270)}, 50),
+    "casia-fasd": ({"train": (60, 180), "test": (90, 270)}, 50),
     "replay-attack": (
-        trees.replay,
         {"train": (60, 300), "dev": (60, 300), "test": (80, 400)},
         50,
     ),
-    "msu-mfsd": (trees.msu, {"train": (30, 90), "test": (40, 120)}, 35),
-    "siw": (trees.siw, {"train": (720, 1440), "test": (600, 1200)}, 165),
-    "siw-m": (trees.siw_m, {"": (660, 968)}, 1),
-    "3dmad": (trees.three_dmad, {"": (170, 85)}, 17),
-    "hkbu-mars": (trees.hkbu, {"": (504, 504)}, 12),
-    "celeba-spoof": (trees.celeba, {"train": (4, 40), "test": (4, 40)}, 8),
-    "nuaa": (trees.nuaa_released, {"train": (2, 2), "test": (2, 1)}, 3),
+    "msu-mfsd": ({"train": (30, 90), "test": (40, 120)}, 35),
+    "siw": ({"train": (720, 1440), "test": (600, 1200)}, 165),
+    "siw-m": ({"": (660, 968)}, 1),
+    "3dmad": ({"": (170, 85)}, 17),
+    "hkbu-mars": ({"": (504, 504)}, 12),
+    "celeba-spoof": ({"train": (4, 40), "test": (4, 40)}, 8),
+    "nuaa": ({"train": (2, 2), "test": (2, 1)}, 3),
 }
-"""Layout: its tree, live and attack samples of its parts, persons."""
+"""Layout: live and attack samples of its parts, persons."""
 
 
-@pytest.mark.parametrize("layout", TREES)
-def test_whole_release_is_read_with_its_counts(layout: str, tmp_path: Path) -> None:
-    make, expected, persons = TREES[layout]
-    found = read_dataset(layout, make(tmp_path))
+@pytest.mark.parametrize("layout", RELEASES)
+def test_whole_release_is_read_with_its_counts(
+    layout: str, whole_releases: dict[str, Path]
+) -> None:
+    expected, persons = RELEASES[layout]
+    found = read_dataset(layout, whole_releases[layout])
     assert counts(found.samples) == expected
     assert len({s.person for s in found.samples}) == persons
     assert found.complete, found.report()
@@ -52,13 +52,13 @@ def test_whole_release_is_read_with_its_counts(layout: str, tmp_path: Path) -> N
     assert len({s.path for s in found.samples}) == len(found.samples)
 
 
-@pytest.mark.parametrize("layout", [name for name in TREES if name != "hkbu-mars"])
-def test_layout_is_told_by_its_folders(layout: str, tmp_path: Path) -> None:
-    assert read_dataset("auto", TREES[layout][0](tmp_path)).name == layout
+@pytest.mark.parametrize("layout", [name for name in RELEASES if name != "hkbu-mars"])
+def test_layout_is_told_by_its_folders(layout: str, whole_releases: dict[str, Path]) -> None:
+    assert detect_layout(whole_releases[layout]) == layout
 
 
-def test_every_layout_has_a_tree() -> None:
-    assert {*TREES, "plain"} == set(layouts())
+def test_every_layout_has_a_tree(whole_releases: dict[str, Path]) -> None:
+    assert {*RELEASES, "plain"} == set(layouts()) == {*whole_releases, "plain"}
 
 
 def test_oulu_name_is_understood(tmp_path: Path) -> None:
@@ -109,10 +109,11 @@ def test_replay_names_what_a_client_lacks_and_counts_absent_clients(tmp_path: Pa
 
 
 def test_siw_names_live_videos_that_a_subject_lacks(tmp_path: Path) -> None:
-    trees.siw(tmp_path)
-    (tmp_path / "Test/live/100/100-2-1-2-1.mov").unlink()
-    (tmp_path / "Test/spoof/100/100-2-3-4-1.mov").unlink()
-    assert read_dataset("siw", tmp_path).missing == ("Test/live/100/100-2-1-2-1",)
+    trees.siw(tmp_path, subjects=range(91, 94))
+    (tmp_path / "Test/live/092/092-2-1-2-1.mov").unlink()
+    (tmp_path / "Test/spoof/092/092-2-3-4-1.mov").unlink()
+    missing = read_dataset("siw", tmp_path).missing
+    assert missing == ("Test/live/092/092-2-1-2-1", "162 of 165 subjects")
 
 
 def test_msu_lists_must_not_share_a_client(tmp_path: Path) -> None:

@@ -66,11 +66,11 @@ def msu(root: Path) -> Path:
     return touch(root, ["test_sub_list.txt"], "\n".join(f"{c:02d}" for c in test).encode())
 
 
-def siw(root: Path) -> Path:
+def siw(root: Path, subjects: Iterable[int] = range(1, 166)) -> Path:
     live = [f"{s}-1-{m}-{n}" for s, m, n in product("12", "12", "12")]
     prints = [f"{s}-2-{m}-{n}" for s, m, n in product("12", "12", "12")]
     screens = [f"{s}-3-{m}-1" for s, m in product("12", "1234")]
-    for subject in range(1, 166):
+    for subject in subjects:
         part, at = ("Train" if subject <= 90 else "Test"), f"{subject:03d}"
         touch(root, [f"{part}/live/{at}/{at}-{n}.mov" for n in live])
         touch(root, [f"{part}/spoof/{at}/{at}-{n}.mov" for n in (*prints, *screens)])
