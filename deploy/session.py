@@ -21,7 +21,7 @@ from ..graph.packet import Packet
 from ..graph.spec import Graph
 from ..nodes.cloudevents import Envelopes
 from ..nodes.frame import Frame
-from ..nodes.payloads import Event, FaceObservation, PulseTrace
+from ..nodes.payloads import DepthMap, Event, FaceObservation, PulseTrace
 from ..nodes.sources import name_source, parse_source
 from .exits import UsageError
 
@@ -117,6 +117,7 @@ def _add_video(graph: Graph, path: Path, private: bool) -> Graph:
         "observations": ports_of_type(graph, FaceObservation),
         "events": event_ports(graph),
         "trace": ports_of_type(graph, PulseTrace),
+        "depth": ports_of_type(graph, DepthMap),
     }
     joined = {port: producers for port, producers in inputs.items() if producers}
     return graph.add("video_file", "video", {"path": str(path), "private": private}, joined)

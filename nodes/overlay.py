@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .payloads import Box, PulseTrace
+from .payloads import Box, DepthMap, PulseTrace
 
 Colour = tuple[int, int, int]
 Rect = tuple[int, int, int, int]
@@ -39,6 +39,8 @@ PULSE_SECONDS = 8.0
 """Length of the drawn pulse wave."""
 FINER = 4
 """Text is drawn this many times larger and averaged down."""
+DEPTH_ROWS = 3
+"""Height of the drawn depth map, in lines of text."""
 STALE_AFTER = 0.3
 """Seconds after which a face that was not seen again is drawn faint."""
 
@@ -56,6 +58,7 @@ class FaceView:
     holds: float | None = None
     """Share of the verdict's life that is left, 0 to 1; 0: expired."""
     trace: PulseTrace | None = None
+    depth: DepthMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class Card:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the whole card."""
         rows = 1 + len(self.reasons) + len(self.evidence) + (2 if self.face.trace else 0)
+        rows += DEPTH_ROWS if self.face.depth else 0
         return self.width, rows * self.row + 3 * self.pad
 
     @property
@@ -170,6 +174,9 @@ class Card:
         for cue in self.evidence:
             self._cue(image, cue, inner, top)
             top += self.row
+        if self.face.depth is not None:
+            self._depth(image, self.face.depth, inner, top)
+            top += DEPTH_ROWS * self.row
         if self.face.trace is not None:
             self._pulse(image, self.face.trace, inner, top)
 
@@ -222,6 +229,11 @@ class Card:
         bar_width = width - names - numbers - 2 * self.pad
         place = (left, y + self.row // 2, bar_width, max(3, self.unit // 3))
         draw_bar(image, place, llr, faint=self.expired)
+
+    def _depth(self, image: np.ndarray, relief: DepthMap, inner: tuple[int, int], y: int) -> None:
+        side = DEPTH_ROWS * self.row - self.pad // 2
+        draw_depth(image, (inner[0], y, side, side), relief)
+        put_text(image, "relief", (inner[0] + side + self.pad, y), self.small, DIM)
 
     def _pulse(self, image: np.ndarray, trace: PulseTrace, inner: tuple[int, int], y: int) -> None:
         x, width = inner
@@ -296,6 +308,17 @@ def draw_wave(image: np.ndarray, rect: Rect, trace: PulseTrace, now: float) -> N
     line = [np.round(points * fine).astype(np.int32)]
     cv2.polylines(piece, line, False, PULSE, max(1, height // 26), cv2.LINE_AA, 4)
     image[y : y + height, x : x + width] = piece
+
+
+def draw_depth(image: np.ndarray, rect: Rect, relief: DepthMap) -> None:
+    """A depth map in false colours, near is bright; nothing where it does not fit."""
+    x, y, width, height = rect
+    if x < 0 or y < 0 or x + width > image.shape[1] or y + height > image.shape[0]:
+        return
+    levels = np.rint(np.clip(relief.depth, 0.0, 1.0) * 255).astype(np.uint8)
+    larger = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
+    coloured = cv2.applyColorMap(larger, cv2.COLORMAP_VIRIDIS)
+    image[y : y + height, x : x + width] = cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB)
 
 
 def draw_status(image: np.ndarray, view: View, unit: int) -> Rect:

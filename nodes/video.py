@@ -20,7 +20,7 @@ from ..graph.packet import Packet
 from .decide import VERDICT
 from .frame import Frame
 from .overlay import FaceView, Overlay, View
-from .payloads import Box, Event, FaceObservation, PulseTrace
+from .payloads import Box, DepthMap, Event, FaceObservation, PulseTrace
 
 ENCODERS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"preset": "veryfast", "bf": "0"},
@@ -73,6 +73,7 @@ class Face:
     expires: float = 0.0
     """Capture time at which the verdict expires."""
     trace: PulseTrace | None = None
+    depth: DepthMap | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +114,7 @@ class Video(Node[VideoParams]):
                 "observations": Port(FaceObservation, "where the faces are"),
                 "events": Port(Event, "verdicts, and trouble of scene and source", optional=True),
                 "trace": Port(PulseTrace, "pulse waves", optional=True),
+                "depth": Port(DepthMap, "what the depth network sees", optional=True),
             },
             state="stream",
         )
@@ -336,6 +338,8 @@ def take_note(state: VideoState, port: str, packet: Packet) -> None:
             known.observed, known.observation = packet.time, packet.payload
     elif port == "trace" and packet.key in state.faces:
         state.faces[packet.key].trace = packet.payload
+    elif port == "depth" and packet.key in state.faces:
+        state.faces[packet.key].depth = packet.payload
     elif port == "events":
         _take_event(state, packet)
 
@@ -389,6 +393,7 @@ def _face_view(track: int, face: Face, now: float, across: float, down: float) -
         verdict=face.verdict,
         holds=holds,
         trace=face.trace,
+        depth=face.depth,
     )
 
 

@@ -11,6 +11,7 @@ import padflow
 from padflow.deploy.session import RunRequest, running
 from padflow.graph.options import RunOptions
 from padflow.graph.packet import Packet
+from tests.nodes.tiny_nets import write_tiny_bundle
 
 SPREADS: dict[str, dict[str, Any]] = {
     "again": {},
@@ -24,14 +25,19 @@ SHORT_PULSE = (("pulse", "window", 5.0), ("pulse", "minimum", 4.0))
 """So that clips of five seconds give the pulse a value, and the verdicts scores to compare."""
 
 
-def event_lines(folder: Path, sources: list[Path], **options: Any) -> list[bytes]:
+def event_lines(
+    folder: Path,
+    sources: list[Path],
+    overrides: tuple[tuple[str, str, Any], ...] = (),
+    **options: Any,
+) -> list[bytes]:
     """The event file of a lossless run with everything private in it, line by line."""
     out = folder / "events.jsonl"
     request = RunRequest(
         sources=tuple(map(str, sources)),
         events=str(out),
         private=True,
-        overrides=SHORT_PULSE,
+        overrides=SHORT_PULSE + overrides,
         options=RunOptions(**{"workers": 0, **options}),
     )
     tapped: list[Packet] = []
@@ -110,3 +116,21 @@ def test_the_iterator_gives_what_the_file_has(reference: list[bytes], live_clip:
     by_id = {event["id"]: event for event in events}
     assert len(by_id) == len(events)
     assert by_id == {event["id"]: event for event in map(json.loads, reference)}
+
+
+def test_networks_that_batch_change_no_byte(live_clip: Path, tmp_path: Path) -> None:
+    """The appearance networks serve all streams at once; what they say hangs on no batch."""
+    engines = tuple(
+        (f"{cue}_net", "engine", str(write_tiny_bundle(tmp_path / cue, cue)))
+        for cue in ("depth", "patch", "context")
+    )
+    twin = tmp_path / "twin.mp4"
+    twin.write_bytes(live_clip.read_bytes())
+    first = event_lines(tmp_path, [live_clip], overrides=engines)
+    options = {"threads": 3, "fuse": False, "lane_capacity": 2}
+    second = event_lines(tmp_path, [live_clip, twin], overrides=engines, **options)
+    assert of_stream(second, "live") == first
+    data = [json.loads(line)["data"] for line in first]
+    valued = {e["cue"] for d in data for e in d.get("evidence", ()) if e["llr"] is not None}
+    assert valued >= {"depth", "patch", "context"}
+    assert {"depth", "patch", "context"} <= set().union(*(d.get("engines", ()) for d in data))

@@ -15,11 +15,12 @@ from padflow.nodes.overlay import (
     Rect,
     View,
     draw_bar,
+    draw_depth,
     fitted,
     font_size,
     text_width,
 )
-from padflow.nodes.payloads import Box, PulseTrace
+from padflow.nodes.payloads import Box, DepthMap, PulseTrace
 
 
 def verdict(state: str = "LIVE", **llr: float | None) -> dict[str, Any]:
@@ -101,11 +102,30 @@ def test_the_pulse_wave_is_drawn_and_its_number_only_where_switched_on() -> None
     assert not np.array_equal(plain, private)
 
 
+def test_the_depth_map_is_drawn_bright_where_near() -> None:
+    box = Box(60, 100, 150, 200)
+    half = np.zeros((32, 32), np.float32)
+    half[:, 16:] = 1.0
+    picture = grey(90, 120)
+    draw_depth(picture, (10, 20, 64, 64), DepthMap(half))
+    far, near_by = picture[20:84, 10:40].astype(int), picture[20:84, 44:74].astype(int)
+    assert near_by.sum(-1).mean() > 2 * far.sum(-1).mean()
+    assert (picture[:20] == 90).all()
+    assert (picture[:, 74:] == 90).all()
+    without = FaceView(1, box, 0.0, verdict(depth=1.0), 1.0)
+    face = FaceView(1, box, 0.0, verdict(depth=1.0), 1.0, depth=DepthMap(half))
+    yellow = (253, 231, 37)
+    assert near(drawn(480, 640, [without]), yellow) == 0
+    assert near(drawn(480, 640, [face]), yellow) > 100
+
+
 def test_a_nan_in_the_wave_is_skipped() -> None:
     wave = trace(12.0)
     wave.wave[::3] = np.nan
     drawn(300, 400, [FaceView(1, Box(20, 20, 90, 120), 0.0, verdict(pulse=1.0), 1.0, wave)])
 
+
+RELIEF = DepthMap(np.linspace(-1, 2, 1024, dtype=np.float32).reshape(32, 32))
 
 boxes = st.builds(
     Box, st.floats(-300, 900), st.floats(-300, 700), st.floats(0, 800), st.floats(0, 700)
@@ -123,7 +143,7 @@ def test_any_faces_can_be_drawn_on_any_picture(
 ) -> None:
     image = grey(*size)
     faces = [
-        FaceView(i, box, 0.4 * i, verdict(depth=1.0, patch=None), 0.5, trace(3.0))
+        FaceView(i, box, 0.4 * i, verdict(depth=1.0, patch=None), 0.5, trace(3.0), RELIEF)
         for i, box in enumerate(places)
     ]
     overlay = Overlay(private=True)

@@ -17,7 +17,7 @@ from padflow.graph.node import Begin, Finish, Mode, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes.frame import Frame
 from padflow.nodes.overlay import FOR_LIVE
-from padflow.nodes.payloads import Box, Event, PulseTrace
+from padflow.nodes.payloads import Box, DepthMap, Event, PulseTrace
 from padflow.nodes.testing import face_observation
 from padflow.nodes.video import Video, VideoFileError, VideoParams, VideoState, safe_name
 
@@ -322,6 +322,22 @@ def test_the_heart_rate_is_a_number_only_where_switched_on(tmp_path: Path) -> No
         run.end()
         last.append(decoded(path)[-1][1])
     assert np.abs(last[0].astype(int) - last[1]).max() > 60
+
+
+def test_the_depth_map_is_drawn_beside_the_face(tmp_path: Path) -> None:
+    last = []
+    for relief in (np.zeros((32, 32), np.float32), np.ones((32, 32), np.float32)):
+        path = tmp_path / "out.mp4"
+        run = Run(path, quality=5)
+        for i in range(4):
+            run.give("observations", face_observation(Box(20, 40, 90, 120)), 4 + i / 25, key=1)
+            run.give("events", verdict("LIVE"), 4 + i / 25, key=1)
+            run.give("depth", DepthMap(relief), 4 + i / 25, key=1)
+            run.give("frames", frame(), 4 + i / 25)
+        run.end()
+        last.append(decoded(path)[-1][1].astype(int))
+    changed = np.abs(last[0] - last[1]).max(-1) > 60
+    assert changed.sum() > 200
 
 
 def test_names_become_safe_file_names() -> None:

@@ -34,7 +34,7 @@ def write_tiny_bundle(
     broken: bool = False,
     crop: CropRule | None = None,
 ) -> Path:
-    """A bundle whose score is 4 (mean red - mean blue) / 255 and strangeness 2 mean green / 255.
+    """A bundle whose score is 4 (mean red - mean blue) / 255 and strangeness 1.5 mean green / 255.
 
     ``broken``: the score is the logarithm of a negative number.
     """
@@ -70,7 +70,7 @@ def _write_network(path: Path, cue: str, broken: bool) -> tuple[TensorSpec, ...]
         "white": np.float32(255.0),
         "kernel": kernel,
         "weights": np.array([[4.0], [0.0], [-4.0]], np.float32),
-        "green": np.array([[0.0], [2.0], [0.0]], np.float32),
+        "green": np.array([[0.0], [1.5], [0.0]], np.float32),
         "grey": np.full((1, 3, 1, 1), 1 / 3, np.float32),
         "flat": np.array([-1], np.int64),
         "maps": np.array([-1, 32, 32], np.int64),
