@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is tested, and what sets thresholds, under one name."""
+
+    name: str
+    folds: "Sequence[Split]"
+    left_out: Sequence[str] = ()
+    """Why folds of the protocol are not among them."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Score what has no score yet, evaluate, write; items that cannot be read are told."""
     from ...trainers.data import DataError
@@ -70,13 +81,15 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(threshold=args.threshold, seed=args.seed, worst=args.worst)
     try:
         datasets = _read(args.data, args.layout)
-        splits = _splits(datasets, args.protocol, quiet=args.quiet)
-        _demand_both(splits)
-        samples = _asked_for(splits)
+        plans = _plans(datasets, args.protocol)
+        _demand_both(plans)
+        if not args.quiet:
+            _tell(datasets, plans)
+        samples = _asked_for(plans)
         args.out.mkdir(parents=True, exist_ok=True)
         failed = 0 if args.scores else _score(samples, args)
         scored = _scored(args.scores or args.out / SCORES, samples)
-        _report(_sets(splits, scored), settings, args)
+        _report(_sets(plans, scored), settings, args, _measured(datasets, args))
     except (DataError, EvaluationError) as error:
         raise UsageError(str(error)) from error
     return Exit.FAILED if failed else Exit.DONE
@@ -117,18 +130,15 @@ def _read(folders: Sequence[Path], layouts: Sequence[str]) -> "list[tuple[str, D
     return found
 
 
-def _splits(
-    datasets: "Sequence[tuple[str, Dataset]]", protocol: str | None, *, quiet: bool
-) -> "dict[str, list[Split]]":
-    """What is tested and what sets thresholds, by the name of the set."""
+def _plans(datasets: "Sequence[tuple[str, Dataset]]", protocol: str | None) -> list[_Plan]:
     if protocol is None:
-        return {name: [_own_parts(name, dataset)] for name, dataset in datasets}
+        return [_Plan(name, [_own_parts(name, dataset)]) for name, dataset in datasets]
     from ...trainers.data import load_protocol
 
     rules = load_protocol(protocol)
     every = [dataset for _, dataset in datasets]
     folds = [fold["name"] for fold in rules.folds]
-    return {f"protocol {rules.name}": _folds(every, rules, folds, quiet=quiet)}
+    return [_Plan(f"protocol {rules.name}", *_folds(every, rules, folds))]
 
 
 def _own_parts(name: str, dataset: "Dataset") -> "Split":
@@ -142,41 +152,52 @@ def _own_parts(name: str, dataset: "Dataset") -> "Split":
 
 
 def _folds(
-    datasets: "Sequence[Dataset]", protocol: Any, folds: Sequence[str], *, quiet: bool
-) -> "list[Split]":
-    """The folds that the data can make; where they cannot make one, it is told."""
+    datasets: "Sequence[Dataset]", protocol: Any, folds: Sequence[str]
+) -> "tuple[list[Split], list[str]]":
+    """The folds that the data can make, and why others cannot be made."""
     from ...trainers.data import DataError, split
 
-    found = []
+    found: list[Split] = []
+    left_out: list[str] = []
     for fold in folds:
         try:
             found.append(split(datasets, protocol, fold))
         except DataError as error:
             if fold == folds[-1] and not found:
                 raise
-            if not quiet:
-                _say(f"left out: {error}")
-    return found
+            left_out.append(str(error))
+    return found, left_out
 
 
-def _demand_both(splits: "Mapping[str, Sequence[Split]]") -> None:
+def _tell(datasets: "Sequence[tuple[str, Dataset]]", plans: Sequence[_Plan]) -> None:
+    """What of the data is not as it should be, before hours of scoring."""
+    for _, dataset in datasets:
+        if not dataset.complete:
+            for line in dataset.report().splitlines():
+                _say(line)
+    for plan in plans:
+        for reason in plan.left_out:
+            _say(f"left out: {reason}")
+
+
+def _demand_both(plans: Sequence[_Plan]) -> None:
     """Told before hours of scoring: without both classes there is nothing to measure."""
-    for name, parts in splits.items():
-        for part in parts:
+    for plan in plans:
+        for part in plan.folds:
             live, attack = part.counts()["test"]
             if not (live and attack):
                 raise UsageError(
-                    f"--data {name} {part.fold}".rstrip() + ": expected bona fide and attack items "
-                    f"to test, found {live} and {attack}; add the missing ones"
+                    f"--data {plan.name} {part.fold}".rstrip() + ": expected bona fide and attack "
+                    f"items to test, found {live} and {attack}; add the missing ones"
                 )
 
 
-def _asked_for(splits: "Mapping[str, Sequence[Split]]") -> "list[Sample]":
+def _asked_for(plans: Sequence[_Plan]) -> "list[Sample]":
     """Every sample of a dev or test part once, in order."""
     once = {
         str(sample.path): sample
-        for parts in splits.values()
-        for part in parts
+        for plan in plans
+        for part in plan.folds
         for sample in (*part.dev, *part.test)
     }
     return list(once.values())
@@ -208,21 +229,42 @@ def _scored(path: Path, samples: "Sequence[Sample]") -> "dict[str, Scored]":
     return {item: rows[place] for item, place in places.items() if place in rows}
 
 
-def _sets(
-    splits: "Mapping[str, Sequence[Split]]", scored: "Mapping[str, Scored]"
-) -> "list[EvaluationSet]":
+def _sets(plans: Sequence[_Plan], scored: "Mapping[str, Scored]") -> "list[EvaluationSet]":
     from ...trainers.evaluation.evaluate import EvaluationSet, Fold
 
     return [
         EvaluationSet(
-            name,
+            plan.name,
             [
                 Fold(part.fold, _presentations(part.test, scored), _presentations(part.dev, scored))
-                for part in parts
+                for part in plan.folds
             ],
+            plan.left_out,
         )
-        for name, parts in splits.items()
+        for plan in plans
     ]
+
+
+def _measured(
+    datasets: "Sequence[tuple[str, Dataset]]", args: argparse.Namespace
+) -> dict[str, Any]:
+    """What was measured, for who reads the numbers later."""
+    from ...nodes.policy import load_policy
+
+    graph: dict[str, Any] = {"scores": str(args.scores)}
+    if args.scores is None:
+        policy = load_policy(args.policy or "default").id
+        graph = {"graph": args.graph, "policy": policy, "overrides": list(args.overrides)}
+    data = [
+        {
+            "name": name,
+            "layout": dataset.name,
+            "items": len(dataset.samples),
+            **{k: len(getattr(dataset, k)) for k in ("missing", "unreadable", "surplus")},
+        }
+        for name, dataset in datasets
+    ]
+    return {**graph, "protocol": args.protocol, "data": data}
 
 
 def _presentations(
@@ -243,12 +285,17 @@ def _presentations(
     return joined(known, scored, "scores")
 
 
-def _report(sets: "Sequence[EvaluationSet]", settings: Any, args: argparse.Namespace) -> None:
+def _report(
+    sets: "Sequence[EvaluationSet]",
+    settings: Any,
+    args: argparse.Namespace,
+    measured: Mapping[str, Any],
+) -> None:
     from ...trainers.evaluation.evaluate import evaluate
     from ...trainers.evaluation.pictures import picture_of
     from ...trainers.evaluation.report import report_page
 
-    result = evaluate(sets, settings)
+    result = {"measured": measured, **evaluate(sets, settings)}
     _write(args.out / NUMBERS, json.dumps(result, indent=1, allow_nan=False) + "\n")
     _write(args.out / PAGE, report_page(result, None if args.no_pictures else picture_of))
     if not args.quiet:

@@ -42,9 +42,12 @@ def test_scores_at_hand_are_evaluated(
     printed, err = capsys.readouterr()
     assert printed == ""
     assert "report.html" in err
-    (one,) = json.loads((out / "evaluation.json").read_text())["sets"]
+    found = json.loads((out / "evaluation.json").read_text())
+    (one,) = found["sets"]
     (fold,) = one["folds"]
     assert one["name"] == "door"
+    assert found["measured"]["scores"] == str(scores)
+    assert found["measured"]["data"][0]["layout"] == "plain"
     assert fold["counts"]["persons"] == 4
     assert fold["summary"]["auc"]["value"] == 1.0
     assert fold["operating_points"][0]["strict"]["bpcer"]["value"] == 1.0
@@ -94,6 +97,27 @@ def test_the_real_graph_scores_what_has_no_score(
     assert fold["counts"]["bona_fide"] == 1
     assert sum(fold["verdicts"]["counts"]["live"].values()) == 1
     assert "live.mp4" in (out / "report.html").read_text() or not fold["worst"]["bona_fide"]
+
+
+def test_folds_that_the_data_cannot_make_are_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, out = scores_of(data, tmp_path / "s.csv"), tmp_path / "out"
+    args = ["--scores", str(scores), "--out", str(out), "--protocol", "leave-one-species-out"]
+    folder = data / "attack" / "screen"
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((64, 64, 3), 90, np.uint8))
+    with scores.open("a") as file:
+        file.writelines(f"{folder / f'{n}.png'},1,1,0.2,SPOOF,-1\n" for n in range(4))
+    with (data / "persons.csv").open("a") as file:
+        file.writelines(f"attack/screen/{n}.png,p{n}\n" for n in range(4))
+    assert main(["evaluate", "--data", str(data), *args]) == 0
+    assert "left out: protocol leave-one-species-out" in capsys.readouterr().err
+    (one,) = json.loads((out / "evaluation.json").read_text())["sets"]
+    assert [fold["name"] for fold in one["folds"]] == ["print", "screen"]
+    assert len(one["left_out"]) == 3
+    assert "Left out: " in (out / "report.html").read_text()
 
 
 WRONG_USE = {

@@ -58,6 +58,8 @@ class EvaluationSet:
 
     name: str
     folds: Sequence[Fold]
+    left_out: Sequence[str] = ()
+    """Why folds of the protocol are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,12 @@ def evaluate(sets: Sequence[EvaluationSet], settings: Settings | None = None) ->
 
 def _evaluate_set(one: EvaluationSet, settings: Settings) -> Json:
     folds = [_evaluate_fold(one.name, fold, settings) for fold in one.folds]
-    return {"name": one.name, "folds": folds, "mean_and_std": _over_folds(folds)}
+    return {
+        "name": one.name,
+        "folds": folds,
+        "left_out": list(one.left_out),
+        "mean_and_std": _over_folds(folds),
+    }
 
 
 def _evaluate_fold(name: str, fold: Fold, settings: Settings) -> Json:

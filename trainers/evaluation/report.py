@@ -38,7 +38,7 @@ def report_page(result: Json, pictures: Picture | None = None) -> str:
     """The page of what :func:`~.evaluate.evaluate` found.
 
     Args:
-        result: its result.
+        result: its result; what was ``measured`` (graph, policy, data) may be added to it.
         pictures: from an item to a JPEG of it; None leaves pictures out.
     """
     settings = result["settings"]
@@ -48,6 +48,7 @@ def report_page(result: Json, pictures: Picture | None = None) -> str:
 <style>{STYLE}</style></head><body>
 <h1>Presentation-attack detection: evaluation</h1>
 <p>{escape(result["statement"])}</p>
+{_measured(result.get("measured", {}))}
 <p>Intervals: {100 * settings["confidence"]:g} %, by person (persons drawn with replacement,
 {settings["resamples"]} draws, seed {settings["seed"]}; exact where there is one presentation a
 person or no error to draw). They tell of other people before the same cameras and instruments, not
@@ -57,9 +58,22 @@ of other cameras or instruments.</p>
 """
 
 
+def _measured(measured: Json) -> str:
+    if not measured:
+        return ""
+    words = [
+        f"{k} {measured[k]}" for k in ("graph", "policy", "scores", "protocol") if measured.get(k)
+    ]
+    words += [f"set {override}" for override in measured.get("overrides", ())]
+    for data in measured["data"]:
+        words.append(f"{data['name']} ({data['layout']}, {data['items']} items)")
+    return f"<p>Measured: {escape('; '.join(words))}.</p>"
+
+
 def _set(one: Json, pictures: Picture | None) -> str:
     several = len(one["folds"]) > 1
     parts = [f"<h2>{escape(one['name'])}</h2>"]
+    parts += [f'<p class="note">Left out: {escape(why)}</p>' for why in one["left_out"]]
     if several:
         parts.append(_over_folds(one["mean_and_std"], len(one["folds"])))
     for fold in one["folds"]:
