@@ -47,14 +47,18 @@ def a_face(rng: np.random.Generator) -> Pixels:
     matrix = np.array([[side / 256, 0, x - side / 2], [0, side / 256, y - side / 2]])
     crop = cv2.warpAffine(picture, matrix, (256, 256), flags=cv2.WARP_INVERSE_MAP)
     lit = crop * rng.uniform(0.7, 1.1, 3) + rng.normal(0, 3, crop.shape)
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 def reprinted(face: Pixels) -> Pixels:
     """The same with duller colours and without fine detail."""
     blurred = cv2.GaussianBlur(face, (0, 0), 2.5).astype(np.float32)
     grey = blurred.mean(axis=2, keepdims=True)
-    return np.clip(0.6 * blurred + 0.4 * grey + 12, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(0.6 * blurred + 0.4 * grey + 12, 0, 255), np.uint8)
+
+
+def as_pixels(picture: object) -> Pixels:
+    return np.asarray(picture, np.uint8)
 
 
 def a_store(folder: Path, persons: range, seed: int = 0) -> CropStore:
@@ -86,7 +90,8 @@ def test_patterns_are_those_of_scikit_image(kind: str) -> None:
         "steps": np.kron(rng.integers(0, 5, (8, 8), np.uint8), np.full((8, 8), 50, np.uint8)),
         "face": cv2.resize(a_face(rng)[..., 1], (64, 64)),
     }[kind]
-    theirs = local_binary_pattern(picture, 8, 1.0, method="nri_uniform")[1:-1, 1:-1].astype(int)
+    all_of_it = local_binary_pattern(picture, 8, 1.0, "nri_uniform")  # type: ignore[no-untyped-call]
+    theirs = all_of_it[1:-1, 1:-1].astype(int)
     ours = uniform_patterns(picture)
     pairs = {*zip(theirs.ravel().tolist(), ours.ravel().tolist(), strict=True)}
     # The same patterns under other numbers: each of theirs is one of ours and the other way.
@@ -153,13 +158,13 @@ def test_one_store_trains_for_another(store: CropStore, tmp_path: Path, rbf: boo
 
 def test_sharpness_falls_with_blur_whatever_the_size() -> None:
     face = a_face(np.random.default_rng(5))
-    blurred = [cv2.GaussianBlur(face, (0, 0), sigma) for sigma in (0.6, 1.5, 3.0)]
+    blurred = [as_pixels(cv2.GaussianBlur(face, (0, 0), sigma)) for sigma in (0.6, 1.5, 3.0)]
     for score in (laplacian_variance, lambda f: detail(f, 170.0)):
         values = [score(f) for f in (face, *blurred)]
         assert values == sorted(values, reverse=True)
         assert values[0] > values[-1]
     small = cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA)
-    enlarged = cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR)
+    enlarged = as_pixels(cv2.resize(small, (256, 256), interpolation=cv2.INTER_LINEAR))
     assert detail(enlarged, 42.0) > detail(enlarged, 170.0)
 
 

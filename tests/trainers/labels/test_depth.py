@@ -77,7 +77,7 @@ def test_moving_the_face_along_z_or_stretching_its_relief_changes_nothing(
     shift: float, stretch: float, yaw: float, pitch: float
 ) -> None:
     mesh = in_crop(yaw, pitch)
-    changed = mesh * np.float32([1, 1, stretch]) + np.float32([0, 0, shift])
+    changed = mesh * np.array([1, 1, stretch], np.float32) + np.array([0, 0, shift], np.float32)
     first, second = (depth_label(m, SIZE).astype(int) for m in (mesh, changed))
     assert np.abs(first - second).max() <= 1
 
@@ -86,7 +86,7 @@ def test_moving_the_face_along_z_or_stretching_its_relief_changes_nothing(
 @given(st.integers(-4, 4), st.integers(-4, 4))
 def test_the_label_moves_with_the_face_by_whole_cells(columns: int, rows: int) -> None:
     mesh = in_crop(scale=2.0)
-    moved = mesh + np.float32([8 * columns, 8 * rows, 0])
+    moved = mesh + np.array([8 * columns, 8 * rows, 0], np.float32)
     there = np.roll(depth_label(mesh, SIZE), (rows, columns), (0, 1))
     assert (depth_label(moved, SIZE) == there).mean() > 0.995  # rounding on the rim
 
@@ -119,11 +119,11 @@ def test_other_sides_show_the_same_face(out: int) -> None:
 def test_planes_and_faces_out_of_the_crop_have_no_depth() -> None:
     assert plane_label().shape == (32, 32)
     assert not plane_label().any()
-    assert not depth_label(in_crop() + np.float32([400, 0, 0]), SIZE).any()
+    assert not depth_label(in_crop() + np.array([400, 0, 0], np.float32), SIZE).any()
 
 
 def test_a_face_without_relief_is_all_near() -> None:
-    label = depth_label(in_crop() * np.float32([1, 1, 0]), SIZE)
+    label = depth_label(in_crop() * np.array([1, 1, 0], np.float32), SIZE)
     assert set(np.unique(label)) == {0, 255}
 
 
