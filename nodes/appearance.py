@@ -5,7 +5,7 @@ positive for a living person, and ``strangeness`` float32 (N,), above 1 where th
 everything that it was trained on. Its bundle says how a score becomes a ratio in nats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
@@ -112,6 +112,8 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
 
     _engine: Engine | None = None
+    _tell_missing: Callable[[str], None] | None = None
+    """Tells the operator at the first face that the network is missing."""
 
     @classmethod
     def contract(cls, params: AppearanceParams) -> Contract:
@@ -151,10 +153,10 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
                 threads=params.threads,
                 precision=params.precision,
             )
-        except ModelMissing as error:
+        except ModelMissing:
             if params.engine not in ("", self.cue):
                 raise
-            context.notice(f"no {self.cue} evidence: {error}")
+            self._tell_missing = context.notice
             return
         try:
             self._calibration = Calibrated.of(engine)
@@ -172,6 +174,12 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Judge every face of the batch that meets the conditions."""
+        if self._tell_missing is not None and packets:
+            self._tell_missing(
+                f"there is no bundle called {self.cue} on this machine, so faces get no "
+                f"{self.cue} evidence; train one, or add one with `padflow models add`"
+            )
+            self._tell_missing = None
         failed = [self._failures(packet.payload) for packet in packets]
         fit = [packet for packet, reasons in zip(packets, failed, strict=True) if not reasons]
         readings = iter(self._read(fit))

@@ -172,7 +172,8 @@ def test_without_an_engine_the_cue_says_so(
     told: list[str] = []
     node = NETS[cue](AppearanceParams())
     node.open(NodeContext(f"{cue}_net", "realtime", notice=told.append))
-    (evidence,) = judged(node, face(cue, SKIN))
+    assert told == [], "nothing is missed before there is a face"
+    evidence, _ = judged(node, face(cue, SKIN), face(cue, BLUE))
     node.close()
     assert evidence.llr is None
     assert evidence.reasons == ("engine_missing",)
