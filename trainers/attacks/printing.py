@@ -108,7 +108,12 @@ def colour_table(params: PrinterParams) -> Array:
     b, g, r = np.meshgrid(levels, levels, levels, indexing="ij")
     wanted = np.stack([r, g, b], axis=-1)
     areas = _actual(_separated(_asked(wanted.reshape(-1, 3), params), params), params)
-    nodes = _surface(_mixed(areas, params), params).reshape(_NODES, -1)
+    nodes = _surface(_mixed(areas, params), params).reshape(_NODES, _NODES, _NODES, 3)
+    # The last node stands for code 256: from those of 240 and 255, so that 255 is met exactly.
+    for axis in range(3):
+        ends = np.moveaxis(nodes, axis, 0)
+        ends[-1] += (ends[-1] - ends[-2]) / (_CODES_APART - 1)
+    nodes = nodes.reshape(_NODES, -1)
     blue = np.arange(256)
     below, part = blue // _CODES_APART, (blue % _CODES_APART / _CODES_APART)[:, None]
     table = nodes[below] * (1 - part) + nodes[np.minimum(below + 1, _NODES - 1)] * part
@@ -134,9 +139,9 @@ def _darkest(params: PrinterParams) -> float:
 def _separated(asked: Array, params: PrinterParams) -> Array:
     """Areas (n, 4) of C, M, Y, K by which the driver comes nearest to what is asked.
 
-    Each band's main ink by Yule and Nielsen's inverse first; then the side absorptions of the
-    others are taken out with a few steps of Newton's method, in the space of 1/n powers where the
-    mixture is nearly linear. What lies outside of the gamut ends on its border.
+    In the space of 1/n powers the mixture is a product, so each band is solved for its main ink in
+    turn, under the black that takes its share of their common grey. What lies outside of the gamut
+    ends on its border.
     """
     power = 1.0 / params.yule_nielsen
     under = np.clip((asked - params.black_reflectance) / (1 - params.black_reflectance), 0, 1)
@@ -146,15 +151,27 @@ def _separated(asked: Array, params: PrinterParams) -> Array:
         black = np.clip((1.0 - target.mean(axis=1)) / (1.0 - floor), 0.0, 1.0)
         return np.column_stack([np.zeros((len(asked), 3)), black]).astype(np.float32)
     inks = np.maximum(np.array([params.cyan, params.magenta, params.yellow]), _OPAQUE) ** power
-    areas = np.clip((1.0 - target) / (1.0 - np.diag(inks)), 0.0, 1.0)
-    step = np.linalg.inv(1.0 - inks).astype(np.float32)
-    for _ in range(6):
-        wrong = _mixed_power(areas, inks) - target
-        areas = np.clip(areas + 0.9 * (wrong @ step), 0.0, 1.0)
-    grey = np.clip((areas.min(axis=1) - 0.25) / 0.75, 0.0, 1.0) ** 1.5
-    black = params.black_share * grey * areas.min(axis=1)
-    rest = (areas - black[:, None]) / np.maximum(1.0 - black, 1e-3)[:, None]
-    return np.column_stack([np.clip(rest, 0, 1), black]).astype(np.float32)
+    least = _matched(target, inks.astype(np.float32), 4).min(axis=1)
+    black = params.black_share * np.clip((least - 0.25) / 0.75, 0.0, 1.0) ** 1.5 * least
+    under = 1.0 - black[:, None] * (1.0 - np.array(params.black, np.float32) ** power)
+    colours = _matched(target / np.maximum(under, 1e-3), inks.astype(np.float32), 6)
+    return np.column_stack([colours, black]).astype(np.float32)
+
+
+def _matched(target: Array, inks: Array, sweeps: int) -> Array:
+    """Areas (n, 3) of C, M and Y whose mixture is the target (n, 3), in the space of powers.
+
+    Each ink in turn matches the band that it absorbs most, as far as it can (Gauss and Seidel's
+    sweeps): a band that lies out of reach spoils no other.
+    """
+    factors = np.ones((3, *target.shape), np.float32)
+    areas = np.zeros(target.shape, np.float32)
+    for _ in range(sweeps):
+        for i, ink in enumerate(inks):
+            others = factors[(i + 1) % 3, :, i] * factors[(i + 2) % 3, :, i]
+            areas[:, i] = np.clip((1.0 - target[:, i] / others) / (1.0 - ink[i]), 0.0, 1.0)
+            factors[i] = 1.0 - areas[:, i, None] * (1.0 - ink)
+    return areas
 
 
 def _actual(areas: Array, params: PrinterParams) -> Array:
@@ -262,7 +279,9 @@ def _grain(
     if strength < 0.002:
         return [None, None, None]
     tiles = [_tiled(_blue_noise(), shape, rng) for _ in range(1 if params.monochrome else 3)]
-    return [tile * np.float32(2.67 * strength) for tile in tiles * (3 // len(tiles))]
+    # Less than what would take all light: the mean stays.
+    noises = [np.clip(tile * np.float32(2.67 * strength), -0.6, 0.6) for tile in tiles]
+    return [noises[0], noises[0], noises[0]] if params.monochrome else list(noises)
 
 
 def _vary(plane: Array, extra: Array, noise: Array | None) -> None:
