@@ -177,7 +177,7 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         if self._tell_missing is not None and packets:
             self._tell_missing(
                 f"there is no bundle called {self.cue} on this machine, so faces get no "
-                f"{self.cue} evidence; train one, or add one with `padflow models add`"
+                f"{self.cue} evidence; name the folder of one in the node's parameter engine"
             )
             self._tell_missing = None
         failed = [self._failures(packet.payload) for packet in packets]
