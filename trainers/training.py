@@ -100,12 +100,30 @@ def train(
             longer a number.
     """
     run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say)
-    if resume:
-        run.restore()
-    with _board(run.folder, tensorboard and run.is_first) as board:
-        while not run.done:
-            run.epoch(board)
+    run.epochs(resume=resume, tensorboard=tensorboard)
     return run.finish()
+
+
+def train_beside_others(
+    recipe: Recipe,
+    store: CropStore,
+    out: Path | str,
+    fabric: Fabric,
+    *,
+    extra_validation: Sequence[Path | str] = (),
+    resume: bool = False,
+    say: Say = print,
+) -> None:
+    """One worker's part of :func:`train`; the run is finished by ``train(…, resume=True)``.
+
+    Every worker draws crops of its own, gradients are averaged, and the first one validates and
+    writes. The batch of a step is the recipe's times the number of workers.
+
+    Raises:
+        TrainingError: as of :func:`train`.
+    """
+    run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say)
+    run.epochs(resume=resume, tensorboard=None if run.is_first else False)
 
 
 def build(recipe: Recipe) -> CropNetwork:
@@ -193,6 +211,8 @@ class _Run:
         self.average.network.to(self.fabric.device)
         self.network, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = Progress()
+        self.clock = 0.0
+        """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.is_first:
             (folder / "recipe.yaml").write_text(recipe_text(recipe), encoding="utf-8")
@@ -204,22 +224,34 @@ class _Run:
 
     @property
     def done(self) -> bool:
-        late = self.recipe.max_minutes is not None and (
-            self.progress.seconds >= 60 * self.recipe.max_minutes
-        )
-        return self._any(late) or self.progress.epoch >= self.recipe.epochs
+        """Whether the epochs or the time are used up."""
+        limit = self.recipe.max_minutes
+        late = limit is not None and self._greatest(self.progress.seconds) >= 60 * limit
+        return late or self.progress.epoch >= self.recipe.epochs
 
-    def _any(self, here: bool) -> bool:
+    def _greatest(self, here: float) -> float:
+        """The greatest of the workers' values, so that all of them decide alike."""
         if self.fabric.world_size == 1:
             return here
-        told = self.fabric.all_reduce(torch.tensor(float(here)), reduce_op="max")
-        return bool(told.item())
+        value = torch.tensor(here, dtype=torch.float64, device=self.fabric.device)
+        told = self.fabric.all_reduce(value, reduce_op="max")
+        assert isinstance(told, Tensor)
+        return float(told.item())
+
+    def epochs(self, *, resume: bool, tensorboard: bool | None) -> None:
+        """All that are left."""
+        if resume:
+            self.restore()
+        with _board(self.folder, tensorboard) as board:
+            while not self.done:
+                self.epoch(board)
 
     def epoch(self, board: "_Board") -> None:
         """Train for one epoch, validate, and write the checkpoint."""
         began = time.monotonic()
         progress, recipe = self.progress, self.recipe
         torch.manual_seed(recipe.seed * 1_000_003 + progress.epoch)
+        self.clock = self._greatest(progress.seconds)
         total, already = 0.0, progress.seconds
         batches = self.batches.epoch(
             progress.epoch, rank=self.fabric.global_rank, world=self.fabric.world_size
@@ -249,7 +281,9 @@ class _Run:
         recipe, progress = self.recipe, self.progress
         share = progress.step / (recipe.epochs * self.batches.steps)
         if recipe.max_minutes is not None:
-            share = max(share, progress.seconds / (60 * recipe.max_minutes))
+            alone = self.fabric.world_size == 1
+            seconds = progress.seconds if alone else self.clock
+            share = max(share, seconds / (60 * recipe.max_minutes))
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate_at(share, recipe.warm_up)
         tensors = {

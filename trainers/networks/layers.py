@@ -19,11 +19,20 @@ class CentralDifferenceConv(nn.Conv2d):
         centre[0, 0, 1, 1] = 1
         self.register_buffer("centre", centre, persistent=False)
 
+    def kernel(self) -> Tensor:
+        """The kernel with the central difference in it, of the weight's shape."""
+        total = self.weight.sum(dim=(2, 3), keepdim=True)
+        return self.weight - self.theta * total * self.get_buffer("centre")
+
     def forward(self, input: Tensor) -> Tensor:
         """Same height and width, zero padding."""
-        total = self.weight.sum(dim=(2, 3), keepdim=True)
-        weight = self.weight - self.theta * total * self.get_buffer("centre")
-        return functional.conv2d(input, weight, padding=1)
+        return functional.conv2d(input, self.kernel(), padding=1)
+
+    def folded(self) -> nn.Conv2d:
+        """An ordinary convolution that does the same."""
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1, bias=False)
+        plain.weight = nn.Parameter(self.kernel().detach().clone())
+        return plain
 
 
 def conv3(inputs: int, outputs: int, theta: float = 0.0) -> nn.Sequential:

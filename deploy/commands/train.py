@@ -1,0 +1,147 @@
+"""``padflow train``: from crops to a calibrated bundle."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..exits import Exit, UsageError
+
+MISSING = (
+    "padflow train needs {name}, which is not installed; install the extra: "
+    "pip install 'padflow[train]'"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, data, output, and what may be changed of the recipe."""
+    parser.add_argument("recipe", help="name of a shipped recipe, e.g. depth_light, or a YAML file")
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="crop store; give it several times to learn from several",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="the bundle's folder"
+    )
+    parser.add_argument(
+        "--validate",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="a crop store, such as one of real attacks, that every epoch is also measured on",
+    )
+    parser.add_argument(
+        "--run",
+        dest="folder",
+        type=Path,
+        metavar="DIR",
+        help="checkpoints, history and logs (default: OUT with .run behind it)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="Ray Train workers")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--max-minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        choices=("f32", "f16", "int8"),
+        default=["f32", "f16", "int8"],
+        help="precisions of the bundle; one that costs accuracy is left out (default: all)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, export, calibrate, write the bundle."""
+    folder = args.folder or args.out.with_name(f"{args.out.name}.run")
+    _check(args, folder)
+    try:
+        from ...trainers.bundling import make_bundle
+
+        trained = _trained(args, folder)
+    except ModuleNotFoundError as error:
+        raise UsageError(MISSING.format(name=error.name)) from error
+    from ...trainers.crops import open_crops
+
+    extra = [open_crops(path) for path in args.validate]
+    bundle = make_bundle(trained, args.out, files=args.files, quantise_with=extra)
+    _summary(trained, bundle)
+    return Exit.DONE
+
+
+def _check(args: argparse.Namespace, folder: Path) -> None:
+    for name in ("workers", "epochs", "threads"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: expected 1 or more, found {value}")
+    if not args.resume and (folder / "checkpoint.pt").exists():
+        raise UsageError(
+            f"{folder}: holds a training run already; go on with --resume, or give another --run"
+        )
+
+
+def _trained(args: argparse.Namespace, folder: Path) -> Any:
+    import torch
+
+    from ...trainers.crops import open_crops
+    from ...trainers.recipe import load_recipe
+    from ...trainers.training import train
+
+    asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
+    recipe = load_recipe(args.recipe, **{k: v for k, v in asked.items() if v is not None})
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.workers > 1:
+        from ...trainers.workers import train_on_workers
+
+        return train_on_workers(
+            recipe,
+            args.data,
+            folder,
+            args.workers,
+            extra_validation=args.validate,
+            resume=args.resume,
+            say=_say,
+        )
+    return train(
+        recipe,
+        open_crops(*args.data),
+        folder,
+        extra_validation=args.validate,
+        resume=args.resume,
+        say=_say,
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _summary(trained: Any, bundle: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("precision", "ACER", "EER", "CPU-ms", "in the bundle"):
+        table.add_column(column)
+    values = {metric.name: metric.value for metric in bundle.manifest.metrics}
+    for role in ("f32", "bf16", "f16", "int8"):
+        if f"acer_{role}" in values:
+            table.add_row(
+                role,
+                f"{100 * values[f'acer_{role}']:.2f} %",
+                f"{100 * values[f'eer_{role}']:.2f} %",
+                f"{values[f'cpu_ms_{role}']:.2f}",
+                "yes" if role in bundle.manifest.files else "",
+            )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{bundle.folder}: best epoch {trained.best['epoch']}, {trained.minutes:.1f} minutes",
+        soft_wrap=True,
+    )

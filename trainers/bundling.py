@@ -1,0 +1,337 @@
+"""From a training run to a bundle: export, quantise, measure each precision, calibrate, write."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..engines.bundle import (
+    About,
+    Bundle,
+    Calibration,
+    CropRule,
+    Manifest,
+    Metric,
+    Training,
+    write_bundle,
+)
+from ..engines.engine import open_network
+from ..engines.network import Network, Options, Precision
+from .calibration import Fit, ScoredCrops, fit_calibration
+from .crops import CropStore, Pixels
+from .evaluation.metrics import Rates, Scores, curve, equal_error, rates_at
+from .export import check_parity, input_specs, output_specs, to_f16, to_int8, to_onnx
+from .holdout import Rows
+from .recipe import TrainingError, recipe_text
+from .scoring import Scored, pictures, spread
+from .training import Trained
+
+Role = Literal["f32", "f16", "int8"]
+
+VERSION = "0.1.0"
+LICENCE = "Apache-2.0"
+MOST_RISE = 0.002
+"""Largest rise of the validation ACER that a lower precision may cost: 0.2 points."""
+CALIBRATION_CROPS = 300
+"""Crops that show NNCF the range of activations."""
+TIMED_PICTURES = 24
+CROP_RULES = {
+    "face": CropRule(scale=1.5, size=256, alignment="eyes"),
+    "context": CropRule(scale=4.0, size=160, alignment="eyes"),
+}
+"""Patches have none: they are cut in the frame's own pixels."""
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one precision of the network makes of the held-out crops."""
+
+    precision: Precision
+    rates: Rates
+    """At the threshold of f32's equal error."""
+    eer: float
+    score: Floats
+    """(N,) by row, NaN where a row has no picture."""
+    cpu_ms: float
+    """CPU time of one picture, one at a time, in milliseconds."""
+
+    @property
+    def acer(self) -> float:
+        """Mean of BPCER and the worst species' APCER."""
+        return (self.rates.worst + self.rates.bpcer) / 2
+
+
+def make_bundle(
+    trained: Trained,
+    out: Path | str,
+    *,
+    files: Sequence[Role] = ("f32", "f16", "int8"),
+    quantise_with: Sequence[CropStore] = (),
+    say: Any = print,
+) -> Bundle:
+    """Export a trained network and write its bundle.
+
+    f32 is always made and held against PyTorch; f16 and int8 go into the bundle only where the
+    validation ACER rises by less than 0.2 points. What every precision reached is in the metrics.
+
+    Args:
+        trained: from :func:`padflow.trainers.training.train`.
+        out: the bundle's folder.
+        files: precisions that the bundle is to hold.
+        quantise_with: further stores, such as one of real footage, whose crops show NNCF the range
+            of activations beside training crops.
+        say: takes a line for each precision.
+
+    Raises:
+        TrainingError: an exported file differs from the network, or the scores of live crops are
+            no higher than those of attacks.
+    """
+    network = trained.network
+    rows = trained.split.validation
+    with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
+        folder = Path(place)
+        exported = to_onnx(network, folder / f"{trained.recipe.name}.onnx")
+        differences = check_parity(network, exported, _crops(trained.store, rows, network.crop, 8))
+        made: dict[str, Network] = {"f32": exported}
+        if "f16" in files:
+            path = folder / f"{trained.recipe.name}-f16.onnx"
+            made["f16"] = to_f16(network, exported.path, path)
+        if "int8" in files:
+            path = folder / f"{trained.recipe.name}-int8.onnx"
+            made["int8"] = to_int8(
+                network, exported.path, path, _showing_range(trained, quantise_with)
+            )
+        judged = _judged_all(trained, rows, made, say)
+        kept = _worth_keeping(judged, files, say)
+        fit = _fitted(trained, rows, judged["f32"])
+        manifest = _manifest(trained, fit, judged, differences)
+        return write_bundle(out, manifest, {role: made[role].path for role in kept})
+
+
+def score_with(
+    network: Network, store: CropStore, rows: Rows, crop: str, precision: Precision = "f32"
+) -> Scored:
+    """Run an exported network over rows on OpenVINO."""
+    places, scores, embeddings = [], [], []
+    with open_network(network, "openvino", Options(precision=precision)) as engine:
+        for place, images in pictures(store, rows, crop, size=8):
+            found = engine.infer({"image": images})
+            places.append(place)
+            scores.append(found["score"])
+            embeddings.append(found["embedding"])
+    return Scored(np.concatenate(places), np.concatenate(scores), np.concatenate(embeddings))
+
+
+def _crops(store: CropStore, rows: Rows, crop: str, most: int) -> Pixels:
+    """Up to ``most`` pictures, evenly spread over the rows."""
+    found = [images for _, images in pictures(store, spread(store, rows, most), crop)]
+    if not found:
+        raise TrainingError(f"{store.folders[0]}: expected rows with {crop}, found none")
+    return np.concatenate(found)[:most]
+
+
+def _showing_range(trained: Trained, others: Sequence[CropStore]) -> Pixels:
+    each = CALIBRATION_CROPS // (1 + len(others))
+    crop = trained.network.crop
+    parts = [_crops(trained.store, trained.split.train, crop, each)]
+    parts += [_crops(store, np.arange(len(store)), crop, each) for store in others]
+    return np.concatenate(parts)
+
+
+def _judged_all(
+    trained: Trained, rows: Rows, made: Mapping[str, Network], say: Any
+) -> dict[str, Judged]:
+    """Every precision, f32 first; bf16 is how the f32 file runs on a processor that can."""
+    wanted: list[tuple[Precision, Network]] = [("f32", made["f32"]), ("bf16", made["f32"])]
+    wanted += [(role, made[role]) for role in ("f16", "int8") if role in made]
+    judged: dict[str, Judged] = {}
+    threshold: float | None = None
+    for precision, network in wanted:
+        found = _judged(trained, rows, network, precision, threshold)
+        threshold = found.rates.threshold
+        judged[precision] = found
+        say(
+            f"{precision}: ACER {100 * found.acer:.2f} %, EER {100 * found.eer:.2f} %, "
+            f"{found.cpu_ms:.2f} CPU-ms a picture"
+        )
+    return judged
+
+
+def _judged(
+    trained: Trained, rows: Rows, network: Network, precision: Precision, threshold: float | None
+) -> Judged:
+    crop = trained.network.crop
+    hint: Precision = "auto" if precision == "int8" else precision
+    score = score_with(network, trained.store, rows, crop, hint).by_row(len(rows))
+    table = [trained.store.rows[i] for i in rows]
+    scores = Scores(
+        score.astype(np.float64),
+        np.array([row.label == "live" for row in table], bool),
+        tuple(row.species for row in table),
+        tuple(row.person for row in table),
+    )
+    eer, at = equal_error(curve(scores))
+    rates = rates_at(scores, at if threshold is None else threshold)
+    images = _crops(trained.store, rows, crop, TIMED_PICTURES)
+    return Judged(precision, rates, eer, score, _cpu_ms(network, images, hint))
+
+
+def _cpu_ms(network: Network, images: Pixels, precision: Precision) -> float:
+    with open_network(network, "openvino", Options(precision=precision)) as engine:
+        engine.infer({"image": images[:1]})
+        times = []
+        for image in images:
+            began = time.process_time()
+            engine.infer({"image": image[None]})
+            times.append(time.process_time() - began)
+    return float(1000 * np.median(times))
+
+
+def _worth_keeping(judged: Mapping[str, Judged], files: Sequence[Role], say: Any) -> list[str]:
+    kept = []
+    for role in files:
+        rise = judged[role].acer - judged["f32"].acer
+        if rise < MOST_RISE:
+            kept.append(role)
+        else:
+            say(f"{role}: left out: its ACER is {100 * rise:.2f} points above that of f32")
+    return kept or ["f32"]
+
+
+def _fitted(trained: Trained, rows: Rows, judged: Judged) -> Fit:
+    known = np.isfinite(judged.score)
+    table = [trained.store.rows[i] for i in rows[known]]
+    fit = fit_calibration(
+        ScoredCrops(
+            judged.score[known].astype(np.float64),
+            np.array([row.label == "live" for row in table], bool),
+            [row.person for row in table],
+            [row.clip for row in table],
+            [row.species for row in table],
+        )
+    )
+    if not fit.slope > 0:
+        raise TrainingError(
+            f"{trained.recipe.name}: live crops of held-out persons score no higher than attacks: "
+            "there is no evidence in this network; train longer or on other data"
+        )
+    return fit
+
+
+def _manifest(
+    trained: Trained, fit: Fit, judged: Mapping[str, Judged], differences: Mapping[str, float]
+) -> Manifest:
+    recipe, network = trained.recipe, trained.network
+    held_out = _told(trained.store, trained.split.validation)
+    return Manifest(
+        about=About(
+            name=recipe.name.replace(" ", "_").lower(),
+            version=VERSION,
+            task=recipe.task,
+            licence=LICENCE,
+        ),
+        inputs=input_specs(network),
+        outputs=output_specs(network),
+        training=Training(
+            data=(_told(trained.store, trained.split.train),),
+            recipe=recipe_text(recipe),
+            seed=recipe.seed,
+            settings={
+                "minutes": round(trained.minutes, 2),
+                "best_epoch": int(trained.best["epoch"]),
+                "held_out_persons": ", ".join(trained.split.persons),
+                "held_out_media": ", ".join(trained.split.media),
+            },
+        ),
+        metrics=(*_metrics(judged, held_out), *_parity(differences), *_history(trained)),
+        crop=CROP_RULES.get(network.crop),
+        calibration=Calibration(
+            method="logistic",
+            parameters=fit.parameters,
+            fitted_on=f"held-out persons and media: {held_out}",
+        ),
+        files={},
+    )
+
+
+def _told(store: CropStore, rows: Rows) -> str:
+    """What crops the rows are, in one sentence without a path."""
+    table = [store.rows[i] for i in rows]
+    species = Counter(row.species for row in table)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(species.items()))
+    sources = ", ".join(sorted({row.source for row in table if row.source}))
+    stores = ", ".join(folder.name for folder in store.folders)
+    persons = len({row.person for row in table})
+    media = len({row.medium for row in table if row.medium})
+    return (
+        f"{len(table)} crops ({counts}) of {persons} persons and {media} media from {stores}"
+        f"; sources: {sources or 'not told'}"
+    )
+
+
+def _metrics(judged: Mapping[str, Judged], data: str) -> list[Metric]:
+    found = []
+    for name, one in judged.items():
+        method = "by crop, OpenVINO, at the threshold of f32's equal error"
+        values = {
+            "acer": (one.acer, method),
+            "bpcer": (one.rates.bpcer, method),
+            **{f"apcer_{s}": (float(v), method) for s, v in one.rates.apcer.items()},
+            "eer": (one.eer, "by crop, OpenVINO, all attacks pooled"),
+        }
+        found += [
+            Metric(name=f"{key}_{name}", value=value, unit="1", data=data, method=how)
+            for key, (value, how) in values.items()
+        ]
+        found.append(
+            Metric(
+                name=f"cpu_ms_{name}",
+                value=one.cpu_ms,
+                unit="ms",
+                data=f"{TIMED_PICTURES} held-out pictures",
+                method="median CPU time of one picture, OpenVINO, one thread, batch 1",
+            )
+        )
+    return found
+
+
+def _parity(differences: Mapping[str, float]) -> list[Metric]:
+    return [
+        Metric(
+            name=f"difference_{backend}",
+            value=value,
+            unit="1",
+            data="8 held-out pictures",
+            method="largest difference of any output from PyTorch, relative above 1, f32",
+        )
+        for backend, value in differences.items()
+    ]
+
+
+def _history(trained: Trained) -> list[Metric]:
+    """What the extra validation stores said of the epoch that was chosen."""
+    chosen = trained.recipe.select_by
+    found = []
+    for store, rates in trained.best.items():
+        if not isinstance(rates, Mapping) or store == "validation":
+            continue
+        how = "which chose the epoch" if store == chosen else "which chose nothing"
+        found += [
+            Metric(
+                name=f"{rate}_{store}",
+                value=rates[rate],
+                unit="1",
+                data=f"extra validation store {store}, {how}",
+                method="PyTorch, averaged weights of the best epoch",
+            )
+            for rate in ("auc", "eer", "clip_auc", "clip_eer")
+            if rate in rates
+        ]
+    return found

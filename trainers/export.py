@@ -1,0 +1,238 @@
+"""A trained network as ONNX files: f32, f16 and int8, held against PyTorch."""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..engines.engine import open_network
+from ..engines.network import Network, Options, TensorSpec
+from ..engines.store import file_sha256
+from .crops import Pixels
+from .networks import CropNetwork
+from .networks.layers import CentralDifferenceConv
+from .recipe import TrainingError
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference between PyTorch and a backend, absolute, or relative to values above 1."""
+BACKENDS = ("openvino", "onnxruntime")
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def input_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
+    """What the network takes, for a manifest."""
+    meaning = {
+        "face": "face crop, RGB, eyes level",
+        "context": "face and what is around it, RGB, eyes level, black outside the frame",
+        "patches": "patch of a face in the frame's own pixels, RGB",
+    }[network.crop]
+    shape = (-1, network.side, network.side, 3)
+    return (TensorSpec("image", "uint8", shape, "NHWC", "", f"{meaning}, 0..255"),)
+
+
+def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
+    """What the network gives, for a manifest."""
+    size = network.head.embed.out_features
+    specs = [
+        TensorSpec("score", "float32", (-1,), "N", "logit", "positive is live"),
+        TensorSpec("embedding", "float32", (-1, size), "NC", "", "what the score is made from"),
+        TensorSpec(
+            "strangeness", "float32", (-1,), "N", "", "above 1 is unlike the training's crops"
+        ),
+    ]
+    if network.has_depth:
+        meaning = "relief of the face, nearest 1, background and planes 0"
+        specs.append(TensorSpec("depth", "float32", (-1, 32, 32), "NHW", "", meaning))
+    return tuple(specs)
+
+
+def to_onnx(network: CropNetwork, path: Path) -> Network:
+    """Write the network as f32 ONNX with any batch size, checked for its form."""
+    aside = path.with_name(f".{path.name}")
+    names = [spec.name for spec in output_specs(network)]
+    example = torch.zeros(2, network.side, network.side, 3, dtype=torch.uint8)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)  # It tells of torchvision's absence at each export.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _Plain(network).eval(),
+                (example,),
+                str(aside),
+                input_names=["image"],
+                output_names=names,
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+                verbose=False,
+            )
+    finally:
+        log.setLevel(level)
+    onnx.checker.check_model(str(aside))
+    os.replace(aside, path)
+    return described(network, path)
+
+
+def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
+    """Halve an f32 file: weights and arithmetic in f16, inputs and outputs as they were.
+
+    The strangeness stays in f32: a stranger's squared distance may be more than f16 can hold.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numbers that are too small for f16
+        halved = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=_after(model, "embedding")
+        )
+    _sort(halved.graph)
+    _save(halved, path)
+    return described(network, path)
+
+
+def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Network:
+    """Quantise the convolutions of an f32 file after training, with NNCF.
+
+    Args:
+        network: what the file was made from.
+        source: the f32 file.
+        path: where the int8 file goes.
+        crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
+    """
+    log = logging.getLogger("nncf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import nncf
+
+        level = log.level
+        log.setLevel(logging.ERROR)
+        try:
+            data = nncf.Dataset([{"image": crop[None]} for crop in crops])
+            quantised = nncf.quantize(
+                onnx.load(source),
+                data,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(crops),
+                # Colour and head are a sliver of the work and all of the precision.
+                ignored_scope=nncf.IgnoredScope(
+                    types=["MatMul", "Gemm", "Mul", "Sub", "Div", "Concat", "ReduceMean"],
+                    validate=False,
+                ),
+            )
+        finally:
+            log.setLevel(level)
+    _save(quantised, path)
+    return described(network, path)
+
+
+def described(network: CropNetwork, path: Path) -> Network:
+    """An ONNX file of the network, for a backend."""
+    specs = input_specs(network), output_specs(network)
+    return Network(path.stem, path, file_sha256(path), *specs, precision="auto")
+
+
+def check_parity(network: CropNetwork, exported: Network, crops: Pixels) -> dict[str, float]:
+    """Hold an f32 file against PyTorch on every backend of :data:`BACKENDS`.
+
+    Args:
+        network: in evaluation mode.
+        exported: its f32 file.
+        crops: uint8 (N, side, side, 3).
+
+    Returns:
+        the largest difference by backend, in the units of :data:`TOLERANCE`.
+
+    Raises:
+        TrainingError: a difference is above the tolerance; says which output of which backend.
+    """
+    with torch.inference_mode():
+        found = network(torch.from_numpy(crops))
+    expected = {
+        spec.name: getattr(found, spec.name).float().numpy() for spec in output_specs(network)
+    }
+    differences = {}
+    for backend in BACKENDS:
+        with open_network(exported, backend, Options(precision="f32")) as engine:
+            given = engine.infer({"image": crops})
+        by_output = {name: _difference(given[name], array) for name, array in expected.items()}
+        worst = max(by_output, key=by_output.__getitem__)
+        if not by_output[worst] <= TOLERANCE:
+            raise TrainingError(
+                f"{exported.path.name}: output {worst}: expected the values of PyTorch within "
+                f"{TOLERANCE:g}, found {by_output[worst]:.2g} off on {backend}"
+            )
+        differences[backend] = by_output[worst]
+    return differences
+
+
+def _difference(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    return float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+
+
+class _Plain(nn.Module):
+    """The network with tuples for outputs and central differences folded into the kernels."""
+
+    def __init__(self, network: CropNetwork) -> None:
+        super().__init__()
+        self.network = _folded(network)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The outputs that are there, in order."""
+        return tuple(output for output in self.network(image) if output is not None)
+
+
+def _folded(network: CropNetwork) -> CropNetwork:
+    folded = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    for module in list(folded.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, CentralDifferenceConv):
+                setattr(module, name, layer.folded())
+    return folded.eval()
+
+
+def _after(model: onnx.ModelProto, tensor: str) -> list[str]:
+    """Names of the nodes that use a tensor, directly or not, and of the one that makes it."""
+    reached, names = {tensor}, []
+    for node in model.graph.node:
+        if reached & {*node.input, *(name for name in node.output if name == tensor)}:
+            reached |= set(node.output)
+            names.append(node.name)
+    return names
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put every node behind those that it takes from; the converter appends its casts."""
+    waiting = list(graph.node)
+    known = {tensor.name for tensor in (*graph.input, *graph.initializer)} | {""}
+    ordered: list[onnx.NodeProto] = []
+    while waiting:
+        ready = [node for node in waiting if known.issuperset(node.input)]
+        if not ready:
+            raise TrainingError(f"{graph.name}: {waiting[0].name} takes what no node gives")
+        ordered += ready
+        for node in ready:
+            known.update(node.output)
+        waiting = [node for node in waiting if not known.issuperset(node.output)]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    aside = path.with_name(f".{path.name}")
+    onnx.save(model, aside, save_as_external_data=False)
+    onnx.checker.check_model(str(aside))
+    os.replace(aside, path)
