@@ -194,7 +194,7 @@ def lattice_on_sensor(
     """
     dx, dy = (0.0, 0.0) if rng is None else rng.random(2) * 2.0
     slopes = _slopes(map_x, map_y)
-    kept = []
+    kept: list[_Term] = []
     for fx, fy, colours in _series(params.lattice, params.opening):
         u, v = fx * slopes[0] + fy * slopes[2], fx * slopes[1] + fy * slopes[3]
         left = np.exp(-2.0 * (np.pi * optics_sigma_px) ** 2 * (u**2 + v**2))
@@ -406,7 +406,7 @@ def _add_lamp(scene: Array, rng: np.random.Generator, matte: float) -> None:
     part = scene[y0 : int(middle[1]) + reach, x0 : int(middle[0]) + reach]
     if part.size == 0:
         return
-    image = np.zeros(part.shape[:2], np.float32)
+    image: Array = np.zeros(part.shape[:2], np.float32)
     box = ((middle[0] - x0, middle[1] - y0), (length, breadth), rng.normal(0, 25))
     if rng.random() < 0.3:
         cv2.ellipse(image, box, 1.0, -1, cv2.LINE_8)

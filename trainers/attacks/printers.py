@@ -176,7 +176,7 @@ def _drawn(rng: np.random.Generator, kind: PrinterKind) -> PrinterParams:
         tone=rng.uniform(*ranges.tone),
         saturation=rng.uniform(*ranges.saturation),
         screen_pitch=0.0254 / lines if lines > 30 else 0.0,
-        screen_angles=tuple(float((a + turn) % 180) for a in (15, 75, 0, 45)),
+        screen_angles=((15 + turn) % 180, (75 + turn) % 180, turn % 180, (45 + turn) % 180),
         screen_contrast=rng.uniform(0.5, 1.0),
         grain=rng.uniform(*ranges.grain),
         grain_size=10 ** rng.uniform(-4.6, -4.0),

@@ -73,7 +73,7 @@ class Printer:
         # Few rows at a time stay in the processor's cache, and need no fresh memory pages.
         for top in range(0, shape[0], _ROWS):
             rows = slice(top, top + _ROWS)
-            planes = list(cv2.split(self._mean_colours(soft[rows])))
+            planes: list[Array] = list(cv2.split(self._mean_colours(soft[rows])))
             if screens is not None:
                 _add_screens(planes, screens, rows, params)
             for plane, noise, tint in zip(planes, grain, params.paper, strict=True):
@@ -113,10 +113,10 @@ def colour_table(params: PrinterParams) -> Array:
     for axis in range(3):
         ends = np.moveaxis(nodes, axis, 0)
         ends[-1] += (ends[-1] - ends[-2]) / (_CODES_APART - 1)
-    nodes = nodes.reshape(_NODES, -1)
+    flat = nodes.reshape(_NODES, -1)
     blue = np.arange(256)
     below, part = blue // _CODES_APART, (blue % _CODES_APART / _CODES_APART)[:, None]
-    table = nodes[below] * (1 - part) + nodes[np.minimum(below + 1, _NODES - 1)] * part
+    table = flat[below] * (1 - part) + flat[np.minimum(below + 1, _NODES - 1)] * part
     return np.ascontiguousarray(table.reshape(256 * _NODES, _NODES, 3), np.float32)
 
 
@@ -383,7 +383,7 @@ def _blue_noise() -> Array:
     spectrum = np.fft.rfft2(_white_noise())
     radius = np.hypot(np.fft.fftfreq(640)[:, None], np.fft.rfftfreq(640)[None, :])
     noise = np.fft.irfft2(spectrum * np.minimum(1.0, (radius / 0.35) ** 1.5))
-    noise = (noise / noise.std()).astype(np.float32)
+    noise = np.asarray(noise / noise.std(), np.float32)
     noise.setflags(write=False)
     return noise
 
@@ -419,7 +419,7 @@ def sheet_light(
     for _ in range(int(rng.integers(1, 4))):
         glare += _lamp_image((x, y), axis, turn, rng) * np.float32(gloss * rng.uniform(0.2, 1.0))
     # A rough surface scatters a share of every lamp evenly: the veil that greys the blacks.
-    glare += np.float32(rng.uniform(0.002, 0.02) * (1.0 + 2.0 * gloss))
+    glare += np.float32(rng.uniform(0.001, 0.015) * (1.0 + gloss))
     return shading, np.asarray(cv2.resize(glare, (shape[1], shape[0])), np.float32)
 
 

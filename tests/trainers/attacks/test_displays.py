@@ -102,7 +102,8 @@ def test_a_lattice_keeps_the_light(kind: LatticeKind) -> None:
 
 def test_stripes_stand_in_their_order() -> None:
     x = np.arange(300, dtype=np.float32)[None, :] / 300
-    for kind, order in (("rgb", (1, 3, 5)), ("bgr", (5, 3, 1))):
+    orders: dict[LatticeKind, tuple[int, int, int]] = {"rgb": (1, 3, 5), "bgr": (5, 3, 1)}
+    for kind, order in orders.items():
         params = replace(EVEN, lattice=kind)
         peaks = lattice(x, np.full_like(x, 0.5), params)[0].argmax(axis=0) / 300
         assert peaks == pytest.approx(np.array(order) / 6, abs=0.02)

@@ -1,4 +1,5 @@
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,8 +82,9 @@ def test_full_colours_fall_into_the_gamut_of_the_inks(kind: PrinterKind) -> None
 
 
 def _even_colour(params: PrinterParams, *codes: int) -> Array:
-    fields = ("grain", "mottle", "banding", "streaks", "fibre", "screen_pitch")
-    return _colour(replace(params, **dict.fromkeys(fields, 0.0)), *codes)
+    faults = ("grain", "mottle", "banding", "streaks", "fibre", "screen_pitch")
+    none: dict[str, Any] = dict.fromkeys(faults, 0.0)
+    return _colour(replace(params, **none), *codes)
 
 
 @settings(max_examples=20, deadline=None)
@@ -114,7 +116,7 @@ def test_a_faded_cartridge_casts_its_complement() -> None:
     ],
     ids=lambda fault: next(iter(fault)),
 )
-def test_structure_adds_no_light_and_takes_none(fault: dict[str, float]) -> None:
+def test_structure_adds_no_light_and_takes_none(fault: dict[str, Any]) -> None:
     grey = _flat(150, 140, 130, side=300)
     even = printed(grey, EVEN, 0.0001, generator(4))
     rough = printed(grey, replace(EVEN, **fault), 0.0001, generator(4))
