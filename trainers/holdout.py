@@ -46,8 +46,12 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
     for i, row in rows:
         person = row.person in persons
         by_person = row.label == "live" or (row.species, row.medium) in sole
-        if by_person or person == (row.medium in media):
-            (validation if person else train).append(i)
+        if not by_person and person != (row.medium in media):
+            continue
+        if person:
+            validation.append(i)
+        elif row.camera not in rule.cameras:
+            train.append(i)
     found = Split(
         np.array(train, np.int64),
         np.array(validation, np.int64),

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -205,10 +206,12 @@ class _Run:
         self.split = split(store, recipe.hold_out, recipe.leave_out_sources)
         self.fabric = fabric or _fabric(recipe)
         network = build(recipe).to(memory_format=torch.channels_last)
+        network.colour.fused = recipe.fuse_colour
         self.batches = Batches(store, self.split.train, recipe, network.crop)
         optimiser = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
         self.average = WeightAverage(network, recipe.average)
         self.average.network.to(self.fabric.device)
+        self.average.network.colour.fused = recipe.fuse_colour
         self.network, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = Progress()
         self.clock = 0.0
@@ -256,9 +259,10 @@ class _Run:
         batches = self.batches.epoch(
             progress.epoch, rank=self.fabric.global_rank, world=self.fabric.world_size
         )
-        for batch in batches:
-            total += self._step(batch)
-            progress.seconds = already + time.monotonic() - began
+        with closing(batches):
+            for batch in batches:
+                total += self._step(batch)
+                progress.seconds = already + time.monotonic() - began
         trained = time.monotonic() - began
         progress.epoch += 1
         line: dict[str, Any] = {
@@ -291,18 +295,20 @@ class _Run:
             for name, array in asdict(batch).items()
         }
         loss = loss_of(self.network(tensors["image"]), tensors, recipe.losses)
+        value = loss.item()
         self.optimiser.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=LARGEST_GRADIENT)
+        norm = self.fabric.clip_gradients(
+            self.network, self.optimiser, max_norm=LARGEST_GRADIENT, error_if_nonfinite=False
+        )
+        if not (math.isfinite(value) and norm is not None and math.isfinite(norm.item())):
+            raise TrainingError(
+                f"{self.folder}: the loss is {value} and its gradient {norm} at step "
+                f"{progress.step + 1}; lower the recipe's learning_rate, or train in precision f32"
+            )
         self.optimiser.step()
         self.average.update(self._bare())
         progress.step += 1
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"{self.folder}: the loss is {value} at step {progress.step}; lower the recipe's "
-                "learning_rate, or train in precision f32"
-            )
         return value
 
     def _bare(self) -> CropNetwork:

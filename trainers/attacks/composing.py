@@ -88,7 +88,7 @@ def compose(
         strength = float(rng.uniform(0.2, 1.3))
         linear = relight(linear, mesh, coverage, lamp / np.linalg.norm(lamp), strength)
     if rng.random() < 0.5:
-        linear = _toned(rng, linear, coverage)
+        linear = _toned(rng, linear)
     if not native:
         room = backdrop(rng, *shape)
         # Light of the room on the person: both are seen by one camera.
@@ -120,11 +120,10 @@ def _warped(
     return np.clip(linear, 0, 1), np.asarray(covered)
 
 
-def _toned(rng: np.random.Generator, linear: Array, coverage: Array) -> Array:
-    """Less or more haze: webcams lift the blacks of the sources."""
-    low = float(np.percentile(linear[::4, ::4] @ LUMINANCE, 2)) * rng.uniform(0, 1.0)
-    clear = np.maximum(linear - low, 0) / max(1 - low, 0.2)
-    return np.asarray(clear ** np.float32(rng.uniform(0.8, 1.35)), np.float32)
+def _toned(rng: np.random.Generator, linear: Array) -> Array:
+    """Another exposure and contrast of the source."""
+    exponent = float(rng.uniform(0.8, 1.4))
+    return np.asarray(linear ** np.float32(exponent), np.float32)
 
 
 def _level(light: Array, where: Array | None) -> float:

@@ -57,18 +57,18 @@ def device(camera_id: int) -> SensorParams:
 def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> SensorParams:
     """Focus, light, exposure, white balance and motion of one picture of a device.
 
-    A fifth of the shots is in poor light: much gain, often too dark, and pale. Cameras smooth the
+    About one shot in eight is in poor light: much gain, often too dark, and pale. Cameras smooth the
     more the higher their gain is, over time and over the picture.
     """
-    poor = rng.random() < (0.12 if kind in ("phone", "good") else 0.22)
+    poor = rng.random() < (0.08 if kind in ("phone", "good") else 0.14)
     gain = _log(rng, 4, 24) if poor else _log(rng, 1, 5)
-    exposure = rng.normal(-0.7 if poor else 0.0, 0.7 if poor else 0.45)
+    exposure = rng.normal(-0.5 if poor else 0.0, 0.6 if poor else 0.4)
     smoothing = np.log2(gain) * rng.uniform(0.4, 1.2)
     flattening = base.bilateral or (5.0 if gain > 6 and rng.random() < 0.7 else 0.0)
     moving = rng.random() < (0.5 if poor else 0.25)
     length = rng.exponential(2.0) if moving else 0.0
     angle = rng.uniform(0, np.pi)
-    focus = rng.exponential(1.4) if rng.random() < 0.2 else abs(rng.normal(0, 0.5))
+    focus = rng.exponential(1.2) if rng.random() < 0.15 else abs(rng.normal(0, 0.4))
     return replace(
         base,
         defocus=float(np.clip(focus, 0, 5)),
@@ -77,7 +77,7 @@ def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> Senso
         bilateral=float(np.clip(flattening * (0.7 + 0.4 * smoothing), 0, 60)),
         chroma_blur=float(np.clip(base.chroma_blur + 0.4 * smoothing, 0, 4)),
         exposure=float(np.clip(exposure, -2.5, 1.8)),
-        temperature=float(np.clip(base.temperature + rng.normal(0, 0.22), -1.2, 1.2)),
+        temperature=float(np.clip(base.temperature + rng.normal(0, 0.16), -1.2, 1.2)),
         tint=float(np.clip(base.tint + rng.normal(0, 0.08), -0.4, 0.4)),
         saturation=base.saturation * (float(rng.uniform(0.5, 1)) if poor else 1.0),
         motion=(
@@ -115,8 +115,8 @@ def _tone(rng: np.random.Generator, vivid: tuple[float, float]) -> dict[str, Any
     return {
         "saturation": float(rng.uniform(*vivid)),
         "gamma": float(rng.uniform(0.82, 1.22)),
-        "contrast": float(rng.uniform(-0.35, 0.6)),
-        "black": float(rng.uniform(-0.05, 0.06)),
+        "contrast": float(rng.uniform(-0.15, 0.7)),
+        "black": float(rng.uniform(-0.07, 0.03)),
         "white": float(rng.uniform(0.94, 1.06)),
         "temperature": float(rng.normal(0, 0.15)),
         "tint": float(rng.normal(0, 0.06)),
@@ -129,7 +129,7 @@ def _webcam(rng: np.random.Generator) -> dict[str, Any]:
         "edge_blur": _sometimes(rng, 0.3, 0.3, 1.5),
         "fringe": _sometimes(rng, 0.4, -0.8, 0.8),
         "vignetting": _sometimes(rng, 0.6, 0.05, 0.4),
-        "flare": float(rng.uniform(0, 0.06)),
+        "flare": float(rng.uniform(0, 0.025)),
         "sampling": float(rng.choice((0.5, 0.7, 0.85, 1.0, 1.0, 1.0, 1.5, 2.0))),
         "full_well": _log(rng, 3000, 9000),
         "read_noise": float(rng.uniform(2, 7)),
@@ -143,7 +143,7 @@ def _webcam(rng: np.random.Generator) -> dict[str, Any]:
         "chroma_blur": _sometimes(rng, 0.6, 0.6, 2.5),
         "sharpening": _sometimes(rng, 0.75, 0.2, 1.8),
         "sharpening_radius": float(rng.uniform(0.6, 1.6)),
-        **_tone(rng, (0.7, 1.3)),
+        **_tone(rng, (0.8, 1.4)),
     }
 
 
@@ -154,7 +154,7 @@ def _laptop(rng: np.random.Generator) -> dict[str, Any]:
         "sampling": float(rng.choice((0.5, 0.6, 0.75, 1.0, 1.0))),
         "bilateral": _sometimes(rng, 0.7, 10, 40),
         "chroma_blur": float(rng.uniform(0.5, 3.0)),
-        "flare": float(rng.uniform(0, 0.1)),
+        "flare": float(rng.uniform(0, 0.04)),
     }
 
 
@@ -163,7 +163,7 @@ def _phone(rng: np.random.Generator) -> dict[str, Any]:
         "lens_blur": float(rng.uniform(0.25, 0.6)),
         "fringe": _sometimes(rng, 0.3, -0.4, 0.4),
         "vignetting": _sometimes(rng, 0.4, 0.05, 0.2),
-        "flare": float(rng.uniform(0, 0.03)),
+        "flare": float(rng.uniform(0, 0.015)),
         "sampling": float(rng.choice((1.0, 1.5, 2.0, 3.0))),
         "full_well": _log(rng, 4000, 9000),
         "read_noise": float(rng.uniform(1, 3)),
@@ -188,7 +188,7 @@ def _door_cctv(rng: np.random.Generator) -> dict[str, Any]:
         "full_well": _log(rng, 4000, 14000),
         "local_tone": _sometimes(rng, 0.5, 0.1, 0.45),
         "sharpening": _sometimes(rng, 0.9, 0.3, 2.2),
-        **_tone(rng, (0.6, 1.2)),
+        **_tone(rng, (0.75, 1.3)),
     }
 
 

@@ -190,12 +190,12 @@ def present_print(
     seen = _map(sheet, view)
     ink = Printer(printer).printed(np.asarray(white), pixel, rng)
     shade, glare = sheet_light(white.shape[:2], rng, printer.gloss, curvature * size[0])
-    level = _room_level(room) * rng.uniform(0.5, 1.6)
+    level = _room_level(room) * rng.uniform(0.7, 2.0)
     lamp = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32) * level
     light = (ink * shade[..., None] + glare) * lamp
     layer = fetch(light, seen.x / pixel - 0.5, seen.y / pixel - 0.5)
-    picture = _before(rng, room, layer, seen, sheet, view, level)
-    return picture, _seen_mesh(shown, sheet, view, face_px)
+    mesh = _seen_mesh(shown, sheet, view, face_px)
+    return _before(rng, room, layer, seen, sheet, view, level, mesh), mesh
 
 
 def present_screen(
@@ -242,8 +242,8 @@ def present_screen(
     mirrored = reflection(view.shape, rng, backdrop, display.matte) * np.float32(ambient)
     veil = np.float32(display.veil) * ambient + mirrored * np.float32(display.mirror)
     layer = layer * lit + bezel * (1 - lit) + veil
-    picture = _before(rng, room, layer, seen, sheet, view, ambient)
-    return picture, _seen_mesh(shown, sheet, view, face_px)
+    mesh = _seen_mesh(shown, sheet, view, face_px)
+    return _before(rng, room, layer, seen, sheet, view, ambient, mesh), mesh
 
 
 def _window(x: Array, y: Array, columns: int, rows: int) -> Array:
@@ -265,9 +265,14 @@ def _before(
     sheet: Sheet,
     view: View,
     level: float,
+    face: Array,
 ) -> Array:
     """The medium in its hands before the room, with the shadow that it throws."""
     picture = room.copy()
+    hull = cv2.convexHull(np.round(face[:, :2]).astype(np.int32))
+    kept = np.zeros(view.shape, np.uint8)
+    cv2.fillConvexPoly(kept, hull, 1)
+    free = 1 - np.asarray(cv2.GaussianBlur(kept.astype(np.float32), (0, 0), 2.0))[..., None]
     if rng.random() < 0.5:
         blur = float(rng.uniform(3, 25))
         shift = np.array([[1, 0, rng.normal(0, 8)], [0, 1, rng.uniform(0, 15)]], np.float32)
@@ -282,7 +287,7 @@ def _before(
     picture = picture * (1 - share) + np.maximum(layer, 0) * share
     for _, thumb in hands:
         thumb[..., :3] *= np.float32(level)
-        lay_over(picture, thumb)
+        lay_over(picture, thumb * free)  # nobody hides the face that he shows
     return np.asarray(picture, np.float32)
 
 

@@ -20,6 +20,7 @@ from ...engines import Engine, EngineError, load_engine
 from ...nodes.frame import Frame
 from ...nodes.mesh import CROP_SIDE, PRESENT, MeshNet, Square, square_of_mesh, to_frame
 from ...nodes.passes import DETECTORS, Networks, Search, find_faces
+from .light import to_linear, to_srgb
 from .parameters import Array
 from .portraits import PortraitsMissing, load_portrait, portrait_names
 
@@ -196,7 +197,11 @@ def person_picture(finder: FaceFinder, image: Array, person: str, source: str) -
 
 
 def trimmed(picture: PersonPicture) -> PersonPicture:
-    """The picture cut to what crops can show, with a face of at most 300 px: the rest is slow."""
+    """The picture as the synthesis wants it.
+
+    Cut to what crops can show, with a face of at most 300 px (the rest is slow), and without the
+    haze that its camera laid over it: the synthetic camera brings its own.
+    """
     scale = min(1.0, _LARGEST_FACE / picture.face_px)
     image, coverage, mesh = picture.image, picture.coverage, picture.mesh
     if scale < 1:
@@ -205,6 +210,7 @@ def trimmed(picture: PersonPicture) -> PersonPicture:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         coverage = np.asarray(cv2.resize(coverage, size, interpolation=cv2.INTER_AREA))
         mesh = ((mesh + (0.5, 0.5, 0)) * step - (0.5, 0.5, 0)).astype(np.float32)
+    image = _clear(image)
     reach = _FACES_AROUND / 2 * float(np.ptp(mesh[:, :2], axis=0).max())
     x, y = mesh[:, :2].mean(axis=0)
     left, top = max(int(x - reach), 0), max(int(y - reach), 0)
@@ -215,6 +221,18 @@ def trimmed(picture: PersonPicture) -> PersonPicture:
         coverage=np.ascontiguousarray(coverage[part]),
         mesh=mesh - np.array([left, top, 0], np.float32),
     )
+
+
+def _clear(image: Array) -> Array:
+    """Blacks black and whites white, in linear light; colours keep their balance."""
+    linear = to_linear(image)
+    sample = linear[::3, ::3]
+    low = float(np.percentile(sample.min(axis=2), 1.0))
+    high = float(np.percentile(sample.max(axis=2), 99.0))
+    if high - low < 0.02:
+        return image
+    stretched = (linear - low) * (min(0.95, 3.0 * high) / (high - low))
+    return np.rint(to_srgb(stretched) * 255).astype(np.uint8)
 
 
 def portrait_pictures(finder: FaceFinder) -> list[PersonPicture]:

@@ -30,7 +30,7 @@ Species = Literal["live", "print", "screen", "mask", "partial"]
 CONTEXT = 4.0
 """Sides of the mesh's box that the widest crop shows."""
 _FRAMES = ((640, 480), (640, 480), (1280, 720), (480, 640), (800, 600), (1280, 720))
-_SMALLEST, _LARGEST = 58.0, 330.0
+_SMALLEST, _LARGEST = 60.0, 300.0
 MEDIA_PER_KIND = 60
 """Printers and displays are numbered, so that protocols can hold some back."""
 
@@ -85,7 +85,7 @@ class Stage:
 
 def draw_stage(rng: np.random.Generator, person: PersonPicture, native: bool) -> Stage:
     """Size, place and camera of a shot of this person."""
-    most = min(1.3 * person.face_px, _LARGEST)
+    most = min(1.05 * person.face_px, _LARGEST)
     face = float(np.exp(rng.uniform(np.log(_SMALLEST), np.log(max(most, _SMALLEST + 4)))))
     width, height = _FRAMES[int(rng.integers(len(_FRAMES)))]
     face = min(face, 0.7 * height)
@@ -203,12 +203,14 @@ class ShotMaker:
             return backdrop(rng, rows, columns)
         bearer = self._somebody(rng)
         size = stage.face_px * float(np.exp(rng.uniform(np.log(0.45), np.log(1.9))))
-        place = (
-            stage.centre[0] + float(rng.normal(0, 0.6)) * stage.face_px,
-            stage.centre[1] - float(rng.uniform(-0.3, 1.6)) * size,
-        )
-        native = not bearer.whole or bool(rng.random() < 0.5)
-        return compose(rng, bearer, Placing(place, size), stage.shape, native).light
+        x = stage.centre[0] + float(rng.normal(0, 0.6)) * stage.face_px
+        y = stage.centre[1] - float(rng.uniform(-0.3, 1.6)) * size
+        left, top, right, bottom = native_extent(bearer, Placing((x, y), size))
+        fills = left <= 0 and top <= 0 and right >= columns and bottom >= rows
+        if not fills:  # the body goes on to the frame's lower edge
+            y += max(rows - bottom, 0)
+        native = fills and (not bearer.whole or bool(rng.random() < 0.6))
+        return compose(rng, bearer, Placing((x, y), size), stage.shape, native).light
 
 
 def photographed(light: Array, camera: int, rng: np.random.Generator) -> Array:

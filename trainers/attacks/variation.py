@@ -203,6 +203,11 @@ def _with_features(
     if step > 1.3:
         source = np.asarray(cv2.GaussianBlur(source, (0, 0), 0.45 * step))
     face = cv2.remap(source, np.ascontiguousarray(fine), np.empty(0, np.float32), cv2.INTER_LINEAR)
+    if step < 0.8:  # what the second picture is too coarse to hold comes from the first
+        coarse = 0.7 / step
+        own = np.asarray(cv2.GaussianBlur(linear, (0, 0), coarse))
+        detail = np.clip(linear / np.maximum(own, 1e-3), 0.4, 2.5)
+        face = np.asarray(cv2.GaussianBlur(face, (0, 0), coarse)) * detail
     rim = max(3, round(0.07 * picture.face_px))
     known = cv2.resize(inside, linear.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     inner = np.minimum(_region(picture.mesh, OVAL, linear.shape, 0.8), np.asarray(known))

@@ -32,7 +32,7 @@ def _depth(options: NetworkOptions) -> CropNetwork:
 
 def _depth_light(options: NetworkOptions) -> CropNetwork:
     return DepthNetwork(
-        embedding=options.embedding, theta=options.theta, width=options.width / 4, halve=True
+        embedding=options.embedding, theta=options.theta, width=options.width / 3, coarse=True
     )
 
 

@@ -1,8 +1,10 @@
 """The context network: does the edge of a sheet, a hand or a bezel stand around the face?
 
-Inverted residuals (Sandler et al., MobileNetV2, CVPR 2018) on a 160x160 crop of four times the
-face's mesh box, whose side in the picture is a quarter. The score comes from the mean, for what
-is everywhere, and the maximum, for the one edge that tells.
+A small residual network (He et al., CVPR 2016) of whole convolutions on a 160x160 crop of four
+times the face's mesh box, whose side in the picture is a quarter. Depthwise convolutions would
+have fewer parameters, but on a CPU they train thirty times slower (measured: 22 against 640 crops
+a second on two cores). The score comes from the mean, for what is everywhere, and the maximum, for
+the one edge that tells.
 """
 
 from typing import ClassVar
@@ -12,39 +14,26 @@ from torch import Tensor, nn
 
 from .base import CropNetwork, Head, Outputs
 
-EXPANSION = 3
-STAGES = ((24, 2), (48, 3), (96, 4))
-"""Channels and blocks at 40, 20 and 10 pixels a side."""
+CHANNELS = (16, 32, 64, 128)
+"""At 80, 40, 20 and 10 pixels a side."""
 
 
-def _conv(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> list[nn.Module]:
-    conv = nn.Conv2d(
-        inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
-    return [conv, nn.BatchNorm2d(outputs)]
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
-class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow; added to its input where the shapes allow."""
+class Residual(nn.Module):
+    """Two convolutions added to their input."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        wide = EXPANSION * inputs
-        self.added = stride == 1 and inputs == outputs
-        self.layers = nn.Sequential(
-            *_conv(inputs, wide, 1),
-            nn.ReLU(inplace=True),
-            *_conv(wide, wide, 3, stride, groups=wide),
-            nn.ReLU(inplace=True),
-            *_conv(wide, outputs, 1),
-        )
+        self.first = _conv(channels, channels, 3)
+        self.second = _conv(channels, channels, 3)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs, h, w) to (N, outputs, h / stride, w / stride)."""
-        found: Tensor = self.layers(features)
-        return features + found if self.added else found
+        """(N, channels, h, w) to the same."""
+        return torch.relu(features + self.second(torch.relu(self.first(features))))
 
 
 class ContextNetwork(CropNetwork):
@@ -61,18 +50,19 @@ class ContextNetwork(CropNetwork):
             width: share of the channel counts.
         """
         super().__init__()
-        channels = max(8, round(16 * width))
-        layers: list[nn.Module] = [*_conv(6, channels, 3, stride=2), nn.ReLU(inplace=True)]
-        for full, blocks in STAGES:
-            outputs = max(8, round(full * width))
-            for number in range(blocks):
-                layers.append(InvertedResidual(channels, outputs, 2 if number == 0 else 1))
-                channels = outputs
-        wide = 2 * channels
-        layers += [*_conv(channels, wide, 1), nn.ReLU(inplace=True)]
+        stem, *wider = (max(8, round(width * channels)) for channels in CHANNELS)
+        layers: list[nn.Module] = [_conv(6, stem, 5, stride=2), nn.ReLU(inplace=True)]
+        before = stem
+        for number, channels in enumerate(wider):
+            if number == 0:
+                layers.append(nn.MaxPool2d(2))
+            stride = 1 if number == 0 else 2
+            layers += [_conv(before, channels, 3, stride), nn.ReLU(inplace=True)]
+            layers.append(Residual(channels))
+            before = channels
         self.layers = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.2)
-        self.classify = Head(2 * wide, embedding)
+        self.classify = Head(2 * before, embedding)
 
     def judge(self, planes: Tensor) -> Outputs:
         """Score, embedding and strangeness."""

@@ -65,3 +65,12 @@ def contrastive_depth_loss(predicted: Tensor, target: Tensor) -> Tensor:
         if (dy, dx) != (1, 1)
     ]
     return torch.stack(contrasts).square().mean()
+
+
+def strided(inputs: int, outputs: int) -> nn.Sequential:
+    """A 7x7 convolution that steps by four pixels, with BN and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 7, stride=4, padding=3, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
