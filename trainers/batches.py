@@ -1,6 +1,6 @@
 """Batches of augmented crops, drawn evenly over classes and species, one ahead of the network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -78,7 +78,7 @@ class Batches:
         self.chances = chances(store, rows, recipe.balance)
         self.steps = recipe.steps_per_epoch or max(1, len(rows) // recipe.batch)
 
-    def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    def epoch(self, number: int, *, rank: int = 0, world: int = 1) -> Generator[Batch, None, None]:
         """The batches of one epoch, each made while the one before is learned from.
 
         Args:

@@ -4,7 +4,8 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,26 +62,19 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
     aside = path.with_name(f".{path.name}")
     names = [spec.name for spec in output_specs(network)]
     example = torch.zeros(2, network.side, network.side, 3, dtype=torch.uint8)
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)  # It tells of torchvision's absence at each export.
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                _Plain(network).eval(),
-                (example,),
-                str(aside),
-                input_names=["image"],
-                output_names=names,
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-                verbose=False,
-            )
-    finally:
-        log.setLevel(level)
+    with _quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
+        torch.onnx.export(
+            _Plain(network).eval(),
+            (example,),
+            str(aside),
+            input_names=["image"],
+            output_names=names,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
     onnx.checker.check_model(str(aside))
     os.replace(aside, path)
     return described(network, path)
@@ -94,8 +88,7 @@ def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numbers that are too small for f16
+    with _quiet("onnxruntime"):  # It warns of numbers that are too small for f16.
         halved = convert_float_to_float16(
             model, keep_io_types=True, node_block_list=_after(model, "embedding")
         )
@@ -105,7 +98,9 @@ def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
 
 
 def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Network:
-    """Quantise the convolutions of an f32 file after training, with NNCF.
+    """Quantise what lies between the first and the last convolution of an f32 file, with NNCF.
+
+    Colour before and head after are a sliver of the work and all of the precision.
 
     Args:
         network: what the file was made from.
@@ -113,28 +108,17 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         path: where the int8 file goes.
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
-    log = logging.getLogger("nncf")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet("nncf"):
         import nncf
 
-        level = log.level
-        log.setLevel(logging.ERROR)
-        try:
-            data = nncf.Dataset([{"image": crop[None]} for crop in crops])
-            quantised = nncf.quantize(
-                onnx.load(source),
-                data,
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(crops),
-                # Colour and head are a sliver of the work and all of the precision.
-                ignored_scope=nncf.IgnoredScope(
-                    types=["MatMul", "Gemm", "Mul", "Sub", "Div", "Concat", "ReduceMean"],
-                    validate=False,
-                ),
-            )
-        finally:
-            log.setLevel(level)
+        model = onnx.load(source)
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset([{"image": crop[None]} for crop in crops]),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(crops),
+            ignored_scope=nncf.IgnoredScope(names=_around_convolutions(model), validate=False),
+        )
     _save(quantised, path)
     return described(network, path)
 
@@ -212,6 +196,43 @@ def _after(model: onnx.ModelProto, tensor: str) -> list[str]:
             reached |= set(node.output)
             names.append(node.name)
     return names
+
+
+def _around_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that do not lie between two convolutions."""
+    nodes = list(model.graph.node)
+    behind: set[str] = set()
+    for node in nodes:
+        if node.op_type == "Conv" or behind.intersection(node.input):
+            behind.update(node.output)
+    before: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or before.intersection(node.output):
+            before.update(node.input)
+    return [
+        node.name
+        for node in nodes
+        if node.op_type != "Conv"
+        and not (behind.intersection(node.output) and before.intersection(node.output))
+    ]
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
+    from tqdm import tqdm
+
+    log = logging.getLogger(logger)
+    level, interval = log.level, tqdm.monitor_interval
+    log.setLevel(logging.ERROR)
+    tqdm.monitor_interval = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+        tqdm.monitor_interval = interval
 
 
 def _sort(graph: onnx.GraphProto) -> None:

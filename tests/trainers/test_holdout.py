@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+import pytest
+
+from padflow.trainers.crops import CropStore
+from padflow.trainers.holdout import drawn, split
+from padflow.trainers.recipe import HoldOut, TrainingError
+from tests.trainers.stores import write_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> CropStore:
+    return write_store(tmp_path_factory.mktemp("store"), rows=144, persons=6)
+
+
+def test_no_person_and_no_medium_is_on_both_sides(store: CropStore) -> None:
+    found = split(store, HoldOut(share=0.3))
+    train, validation = ([store.rows[i] for i in side] for side in (found.train, found.validation))
+    assert not {row.person for row in train} & {row.person for row in validation}
+    media = [{row.medium for row in side if row.medium} for side in (train, validation)]
+    assert not media[0] & media[1]
+    assert {row.species for row in validation} == {"live", "print", "screen", "mask"}
+    assert set(found.persons) == {row.person for row in validation}
+
+
+def test_named_ones_are_held_out(store: CropStore) -> None:
+    found = split(store, HoldOut(persons=("p1",), media=("print-0", "screen-1", "mask-0")))
+    rows = [store.rows[i] for i in found.validation]
+    assert {row.person for row in rows} == {"p1"}
+    assert {row.medium for row in rows} == {"", "print-0", "screen-1", "mask-0"}
+
+
+def test_a_sole_medium_is_held_out_by_person(store: CropStore) -> None:
+    rows = tuple(replace(r, medium="ipad") if r.species == "screen" else r for r in store.rows)
+    found = split(replace(store, rows=rows), HoldOut(share=0.3))
+    for side in (found.train, found.validation):
+        assert "ipad" in {rows[i].medium for i in side}
+
+
+def test_sources_can_be_left_out(store: CropStore) -> None:
+    with pytest.raises(TrainingError, match="expected live crops for training, found none"):
+        split(store, HoldOut(), without=["toy"])
+
+
+def test_an_empty_side_is_refused(store: CropStore) -> None:
+    with pytest.raises(TrainingError, match="attack crops for validation"):
+        split(store, HoldOut(persons=("p1",), media=("none",)))
+
+
+def test_drawing_does_not_depend_on_the_order() -> None:
+    names = [f"person {i}" for i in range(20)]
+    assert drawn(names, 0.25) == drawn(reversed(names), 0.25)
+    assert len(drawn(names, 0.25)) == 5
+    assert len(drawn(["only"], 0.1)) == 1
