@@ -25,6 +25,8 @@ SHARES: Mapping[Species, float] = MappingProxyType(
     {"live": 0.42, "print": 0.21, "screen": 0.19, "mask": 0.1, "partial": 0.08}
 )
 """Share of each species in a store."""
+SHOTS_PER_SEED = 10_000_000
+"""Numbers of shots that belong to one seed of a store."""
 _FACE_SCALE, _FACE_SIZE = 1.5, 256
 
 
@@ -92,20 +94,31 @@ def synthesise(
         writer.add(row_of(shot), crops_of(shot))
 
 
-def shots(maker: ShotMaker, params: SynthesisParams) -> Iterator[Shot]:
-    """The shots of a store, species drawn by their shares; those without a face are left out."""
+def shots(
+    maker: ShotMaker, params: SynthesisParams, made: int = 0, first: int = 0
+) -> Iterator[Shot]:
+    """The shots of a store, species drawn by their shares; those without a face are left out.
+
+    Args:
+        maker: Makes them.
+        params: How many, and from which seed.
+        made: So many were made before,
+        first: and this is the number of the next one to try: the rest is what an uninterrupted
+            run would have given.
+    """
     names = list(SHARES)
     shares = np.array([SHARES[name] for name in names])
     rng = generator(params.seed, 12)
-    made = 0
     for number in range(20 * params.rows):
+        if made >= params.rows:
+            return
         species = names[int(rng.choice(len(names), p=shares / shares.sum()))]
-        shot = maker.take(species, params.seed * 10_000_000 + number)
+        if number < first:
+            continue
+        shot = maker.take(species, params.seed * SHOTS_PER_SEED + number)
         if shot is not None:
             yield shot
             made += 1
-        if made == params.rows:
-            return
 
 
 def row_of(shot: Shot) -> CropRow:

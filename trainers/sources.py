@@ -1,0 +1,183 @@
+"""Footage of the living as the synthesis takes it: pictures of people, by name, from files."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from ..engines.errors import EngineError
+from ..nodes.sources import PICTURES, natural_order
+from .attacks.parameters import Array
+from .attacks.people import FaceFinder, PersonPicture, clip_pictures, person_picture, trimmed
+from .data.files import VIDEOS
+
+_FEWEST, _MOST, _SECONDS = 4, 10, 3.0
+"""Pictures of a clip: one every so many seconds, within these bounds."""
+
+Say = Callable[[str], None]
+
+
+class SourceFilesError(EngineError):
+    """Footage of the living, or the list of who is in it, cannot be used."""
+
+
+def source_files(sources: Sequence[Path]) -> list[Path]:
+    """Videos and pictures among files and, however deep, in folders; each once, in order.
+
+    Raises:
+        SourceFilesError: a source is not there, is neither video nor picture, or holds none.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if source.is_dir():
+            inside = sorted((p for p in source.rglob("*") if _usable(p)), key=natural_order)
+            if not inside:
+                raise SourceFilesError(
+                    f"source {source}: expected videos or pictures in the folder, found none; "
+                    "check the path"
+                )
+            found.update(dict.fromkeys(inside))
+        elif _usable(source):
+            found[source] = None
+        else:
+            what = "another kind of file" if source.is_file() else "nothing"
+            raise SourceFilesError(
+                f"source {source}: expected a video, a picture or a folder of those, found {what}; "
+                "check the path"
+            )
+    return list(found)
+
+
+def read_people(path: Path) -> dict[str, str]:
+    """Who is in which file: a CSV whose first column is the item and whose second the person.
+
+    The first line is a header (``item,person``). Items are paths, as many of their last parts as
+    it takes to tell them apart.
+
+    Raises:
+        SourceFilesError: the file cannot be read or a line has not two values.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceFilesError(
+            f"list {path}: expected a CSV file with the header item,person, found {error}; "
+            "correct it"
+        ) from error
+    people: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not row:
+            continue
+        if len(row) < 2 or not row[0].strip() or not row[1].strip():
+            raise SourceFilesError(
+                f"list {path}, line {number}: expected an item and a person, found "
+                f"{','.join(row)!r}; add what is missing"
+            )
+        people[row[0].strip()] = row[1].strip()
+    return people
+
+
+def persons_of(files: Sequence[Path], people: Mapping[str, str]) -> dict[Path, str]:
+    """The person of every file; one that the list does not name is a person by its own name."""
+    stems = [file.stem for file in files]
+    found = {}
+    for file in files:
+        named = [item for item in people if _ends_with(file, item)]
+        own = file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}/{file.stem}"
+        found[file] = people[max(named, key=len)] if named else own
+    return found
+
+
+def people_pictures(
+    finder: FaceFinder, files: Sequence[Path], people: Mapping[str, str], say: Say = print
+) -> list[PersonPicture]:
+    """Pictures of the people in files, trimmed to what crops can show.
+
+    Args:
+        finder: Finds faces and mattes.
+        files: From :func:`source_files`.
+        people: From :func:`read_people`; empty: every file shows a person of its own.
+        say: Takes a line for each file.
+
+    Raises:
+        SourceFilesError: a file cannot be decoded, or no file shows a face.
+    """
+    found: list[PersonPicture] = []
+    for file, person in persons_of(files, people).items():
+        pictures = [trimmed(picture) for picture in _pictures_of(finder, file, person)]
+        told = f"{len(pictures)} pictures" if pictures else "no face found: left out"
+        say(f"{file.name}: {person}: {told}")
+        found += pictures
+    if not found and files:
+        raise SourceFilesError(
+            f"sources: expected a face in one of {len(files)} files, found none; give footage "
+            "with faces of 24 pixels and more"
+        )
+    return found
+
+
+def duration_of(path: Path) -> float:
+    """Length of a video in seconds; 0 where its container does not tell.
+
+    Raises:
+        SourceFilesError: the file is no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise SourceFilesError(
+                    f"source {path}: expected a video, found none in it; leave it out"
+                )
+            return float(container.duration or 0) / av.time_base
+    except (av.error.FFmpegError, OSError) as error:
+        raise undecodable(path, error) from error
+
+
+def undecodable(path: Path, error: Exception) -> SourceFilesError:
+    """The error of a video that stops."""
+    return SourceFilesError(
+        f"source {path}: expected a video, found {error}; copy the file again or leave it out"
+    )
+
+
+def read_picture(path: Path) -> Array:
+    """A picture, uint8 RGB (h, w, 3).
+
+    Raises:
+        SourceFilesError: the file is none.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    if picture is None:
+        raise SourceFilesError(
+            f"source {path}: expected a picture, found bytes that are none; leave it out"
+        )
+    return np.asarray(picture, np.uint8)
+
+
+def _usable(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in VIDEOS | PICTURES
+
+
+def _ends_with(file: Path, item: str) -> bool:
+    parts = Path(item).parts
+    return file.absolute().parts[-len(parts) :] == parts
+
+
+def _pictures_of(finder: FaceFinder, file: Path, person: str) -> list[PersonPicture]:
+    if file.suffix.lower() in PICTURES:
+        image = read_picture(file)
+        if finder.mesh(image) is None:
+            return []
+        return [replace(person_picture(finder, image, person, file.name), source=file.name)]
+    seconds = duration_of(file)
+    count = min(max(round(seconds / _SECONDS), _FEWEST), _MOST)
+    try:
+        return clip_pictures(finder, file, person, count)
+    except av.error.FFmpegError as error:
+        raise undecodable(file, error) from error
