@@ -1,4 +1,9 @@
-"""Prints and screens before a camera: a picture on a medium, in somebody's hands, in a room."""
+"""Prints and screens before a camera: a picture on a medium, in somebody's hands, in a room.
+
+What is drawn at random is drawn once, when a medium is taken up (:func:`hold_print`,
+:func:`hold_screen`); from then on it can be seen in any pose, so that pictures and videos take the
+same way.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,7 +11,7 @@ import cv2
 import numpy as np
 
 from ...nodes.pose import rotation_of
-from .codec import draw_codec, encoded
+from .codec import CodecParams, draw_codec, encoded
 from .composing import Placing, compose, fetch, native_extent, placed_mesh
 from .displays import (
     DisplayParams,
@@ -15,25 +20,15 @@ from .displays import (
     reflection,
     refresh_bands,
 )
-from .handheld import Pose, SheetMap, bent_grid, bent_places
-from .hands import draw_hand_behind, draw_thumb
+from .handheld import Pose
+from .holding import GripParams, Sheet, View, draw_grip, in_hands
 from .light import to_srgb
-from .parameters import Array
+from .parameters import Array, Colour, NotNegative, Positive, Share
 from .people import PersonPicture
 from .printing import Printer, PrinterParams, sheet_light
-from .render import lay_over
 
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The camera's frame, and the part of it that is rendered."""
-
-    focal: float
-    """Pixels."""
-    centre: tuple[float, float]
-    """Pixel of the part on the camera's axis."""
-    shape: tuple[int, int]
-    """Rows and columns of the part."""
+_ROW_TIME = 1 / 30 / 720
+"""Seconds between the rows of a rolling shutter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +45,52 @@ class Shown:
     @property
     def metres_per_pixel(self) -> float:
         """Size of the picture's pixels on the medium."""
-        return self.face_m / float(np.ptp(self.mesh[:, :2], axis=0).max())
+        return self.face_m / self.face_px
+
+    @property
+    def face_px(self) -> float:
+        """Longer side of the mesh's box in pixels."""
+        return float(np.ptp(self.mesh[:, :2], axis=0).max())
 
 
-def draw_shown(
+@dataclass(frozen=True, slots=True)
+class FramingParams:
+    """How an attacker frames a portrait."""
+
+    shape: tuple[int, int]
+    """Rows and columns of the file."""
+    placing: Placing
+    """Where the face lies in it, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileParams:
+    """What becomes of a picture on its way to the medium."""
+
+    black: NotNegative
+    """Light that becomes black."""
+    span: Positive
+    """Light above it that becomes white."""
+    gain: Positive
+    """Factor upon the light after that."""
+    beautified: bool
+    """Smoothed between edges, as phones do."""
+    codec: CodecParams
+
+    def developed(self, light: Array) -> Array:
+        """uint8 RGB (h, w, 3) of linear light, before the codec."""
+        toned = np.maximum(light - self.black, 0) / self.span * np.float32(self.gain)
+        picture = np.rint(to_srgb(toned) * 255).astype(np.uint8)
+        return np.asarray(cv2.bilateralFilter(picture, 5, 25, 3)) if self.beautified else picture
+
+
+def draw_framing(
     rng: np.random.Generator, person: PersonPicture, face_px: float, screen: bool
-) -> Shown:
-    """A portrait as an attacker gets it: framed, saved, perhaps from a social network.
+) -> FramingParams:
+    """A close portrait or one with shoulders and room, tall for a sheet or wide for a screen.
 
     Args:
-        rng: Draws the framing and the file's fate.
+        rng: Random numbers.
         person: Who is shown.
         face_px: Size of the face as the camera will see it: sets the file's resolution.
         screen: Framed for a screen instead of a sheet.
@@ -73,52 +104,57 @@ def draw_shown(
     place = (columns * rng.uniform(0.42, 0.58), rows * rng.uniform(0.38, 0.55))
     placing = Placing(place, fine, float(rng.normal(0, 3)))
     rows = max(min(rows, native_extent(person, placing)[3]), int(place[1] + 0.6 * fine))
-    composed = compose(rng, person, placing, (rows, columns), native=bool(rng.random() < 0.5))
-    low, high = np.percentile(composed.light[::4, ::4], (1.5, 98))
+    return FramingParams((rows, columns), placing)
+
+
+def draw_file(rng: np.random.Generator, light: Array) -> FileParams:
+    """The fate of a file whose first picture is float32 (h, w, 3) linear light."""
+    low, high = np.percentile(light[::4, ::4], (1.5, 98))
     low = low * rng.uniform(0, 1)  # most photographs use the whole range
-    light = np.maximum(composed.light - low, 0) / max(float(high - low), 0.05)
-    light = light * np.float32(rng.uniform(0.75, 1.2))
-    picture = np.rint(to_srgb(light) * 255).astype(np.uint8)
-    if rng.random() < 0.3:  # beautified, as phones do
-        picture = np.asarray(cv2.bilateralFilter(picture, 5, 25, 3))
-    picture = encoded([picture], draw_codec(rng))[0]
-    face_m = float(np.exp(rng.uniform(np.log(0.035), np.log(0.24))))
-    if screen:
-        face_m = float(np.exp(rng.uniform(np.log(0.045), np.log(0.25))))
-    return Shown(picture, composed.mesh, face_m)
+    gain = float(rng.uniform(0.75, 1.2))
+    beautified = bool(rng.random() < 0.3)
+    codec = draw_codec(rng)
+    return FileParams(float(low), max(float(high - low), 0.05), gain, beautified, codec)
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """A medium's outline and how it is held."""
+def draw_face_size(rng: np.random.Generator, screen: bool) -> float:
+    """Metres of a face on a sheet; on a screen the display's own size decides in the end."""
+    on_sheet = float(np.exp(rng.uniform(np.log(0.035), np.log(0.24))))
+    return float(np.exp(rng.uniform(np.log(0.045), np.log(0.25)))) if screen else on_sheet
 
-    size: tuple[float, float]
-    """Metres, with border or bezel."""
-    border: tuple[float, float, float, float]
-    """Metres left, top, right, bottom of the picture."""
-    pose: Pose
-    curvature: float
-    axis_angle: float
+
+def draw_shown(
+    rng: np.random.Generator, person: PersonPicture, face_px: float, screen: bool
+) -> Shown:
+    """A portrait as an attacker gets it: framed, saved, perhaps from a social network.
+
+    Arguments as of :func:`draw_framing`.
+    """
+    framing = draw_framing(rng, person, face_px, screen)
+    native = bool(rng.random() < 0.5)
+    composed = compose(rng, person, framing.placing, framing.shape, native)
+    file = draw_file(rng, composed.light)
+    picture = encoded([file.developed(composed.light)], file.codec)[0]
+    return Shown(picture, composed.mesh, draw_face_size(rng, screen))
 
 
 def _pose(
     rng: np.random.Generator,
-    shown: Shown,
+    face: Array,
+    face_m: float,
     size: tuple[float, float],
-    border: tuple[float, float, float, float],
     view: View,
     at: tuple[float, float],
     face_px: float,
     tilt: float,
 ) -> Pose:
-    """A pose that brings the face to its place at its size."""
-    distance = max(view.focal * shown.face_m / face_px, 0.08 + 0.5 * max(size))
+    """A pose that brings the face, (2,) metres on the medium, to its place at its size."""
+    distance = max(view.focal * face_m / face_px, 0.08 + 0.5 * max(size))
     angles = (
         float(np.clip(rng.normal(0, tilt), -38, 38)),
         float(np.clip(rng.normal(0, 0.8 * tilt), -32, 32)),
         float(np.clip(rng.normal(0, 6), -20, 20)),
     )
-    face = shown.mesh[:, :2].mean(axis=0) * shown.metres_per_pixel + border[:2]
     from_middle = np.append(face - np.asarray(size) / 2, 0.0)
     ray = np.array(
         [(at[0] - view.centre[0]) / view.focal, (at[1] - view.centre[1]) / view.focal, 1]
@@ -127,24 +163,108 @@ def _pose(
     return Pose((float(position[0]), float(position[1]), float(position[2])), angles)
 
 
-def _seen_mesh(shown: Shown, sheet: Sheet, view: View, face_px: float) -> Array:
-    points = shown.mesh[:, :2] * shown.metres_per_pixel + sheet.border[:2]
-    places = bent_places(
-        points, sheet.curvature, sheet.axis_angle, sheet.size, sheet.pose, view.focal, view.centre
-    )
-    depth = shown.mesh[:, 2:] * face_px / float(np.ptp(shown.mesh[:, :2], axis=0).max())
-    return np.column_stack([places, depth]).astype(np.float32)
+def _seen_mesh(shown: Shown, pixel: float, sheet: Sheet, view: View, scale: float) -> Array:
+    """The face's mesh, float32 (468, 3), in the camera's pixels; ``scale`` is that of z."""
+    places = sheet.places(shown.mesh[:, :2] * pixel + sheet.border[:2], view)
+    return np.column_stack([places, shown.mesh[:, 2:] * scale]).astype(np.float32)
 
 
-def _map(sheet: Sheet, view: View) -> SheetMap:
-    return bent_grid(
-        sheet.curvature,
-        sheet.axis_angle,
-        sheet.size,
-        sheet.pose,
-        view.focal,
-        view.centre,
-        view.shape,
+@dataclass(frozen=True, slots=True)
+class PrintHoldParams:
+    """How a print is presented."""
+
+    face_m: Positive
+    """Longer side of the face on the sheet, metres."""
+    border: tuple[NotNegative, NotNegative, NotNegative, NotNegative]
+    """White paper left, top, right and below, metres."""
+    curvature: float
+    """1 per metre; positive bulges towards the camera."""
+    axis_angle: float
+    """Degrees by which the axis of the bend is turned from upright, clockwise."""
+    lamp: Colour
+    """Light on the sheet, where 1 lights white to the picture's white."""
+    grip: GripParams
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPrint:
+    """A print in somebody's hands."""
+
+    params: PrintHoldParams
+    sheet: Sheet
+    """Its pose is the one that was drawn: the face is at its place."""
+    view: View
+    _light: Array
+    """float32 (h, w, 3): the sheet's light."""
+    _shown: Shown
+    _scale: float
+    """Camera's pixels per pixel of the file."""
+
+    def seen(self, room: Array, pose: Pose | None = None) -> tuple[Array, Array]:
+        """The camera's view of it.
+
+        Args:
+            room: float32 (h, w, 3): what the camera sees without the print, linear light.
+            pose: Where the sheet is; None: where it was taken up.
+
+        Returns:
+            float32 (h, w, 3) light, and the mesh float32 (468, 3) in pixels.
+        """
+        sheet = self.sheet if pose is None else replace(self.sheet, pose=pose)
+        seen, pixel = sheet.seen(self.view), self._shown.metres_per_pixel
+        layer = fetch(self._light, seen.x / pixel - 0.5, seen.y / pixel - 0.5)
+        mesh = _seen_mesh(self._shown, pixel, sheet, self.view, self._scale)
+        return in_hands(room, layer, seen, sheet, self.view, self.params.grip, mesh), mesh
+
+
+def hold_print(
+    rng: np.random.Generator,
+    room: Array,
+    shown: Shown,
+    printer: PrinterParams,
+    view: View,
+    at: tuple[float, float],
+    face_px: float,
+) -> HeldPrint:
+    """Print a picture and take it up.
+
+    Args:
+        rng: Draws the sheet, the pose, the bend, the hands and the light.
+        room: float32 (h, w, 3): what the camera sees without the print, linear light.
+        shown: What is printed.
+        printer: By what.
+        view: The camera.
+        at: Pixel at which the face is held.
+        face_px: Size of the face in pixels.
+    """
+    pixel = shown.metres_per_pixel
+    margin = int(rng.uniform(0, 0.12) * min(shown.picture.shape[:2])) if rng.random() < 0.6 else 0
+    sides = (margin, int(margin * rng.uniform(0.7, 2.5)), margin, margin)
+    white = cv2.copyMakeBorder(
+        shown.picture, sides[1], sides[3], sides[0], sides[2], cv2.BORDER_CONSTANT,
+        value=(255, 255, 255),
+    )  # fmt: skip
+    size = (white.shape[1] * pixel, white.shape[0] * pixel)
+    border = (sides[0] * pixel, sides[1] * pixel, sides[2] * pixel, sides[3] * pixel)
+    bends = rng.random() < 0.55
+    # Paper bends to a radius of about its own width at most.
+    curvature = float(np.clip(rng.normal(0, 0.9), -2, 2)) / max(size) if bends else 0.0
+    axis = float(rng.choice([0.0, 90.0, rng.uniform(0, 180)]))
+    face = shown.mesh[:, :2].mean(axis=0) * pixel + border[:2]
+    pose = _pose(rng, face, shown.face_m, size, view, at, face_px, 14.0)
+    ink = Printer(printer).printed(np.asarray(white), pixel, rng)
+    shade, glare = sheet_light(white.shape[:2], rng, printer.gloss, curvature * size[0])
+    level = _room_level(room) * rng.uniform(0.7, 2.0)
+    lamp = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32) * level
+    grip = draw_grip(rng, level)
+    colour = (float(lamp[0]), float(lamp[1]), float(lamp[2]))
+    return HeldPrint(
+        PrintHoldParams(shown.face_m, border, curvature, axis, colour, grip),
+        Sheet(size, border, pose, curvature, axis),
+        view,
+        (ink * shade[..., None] + glare) * lamp,
+        shown,
+        face_px / shown.face_px,
     )
 
 
@@ -157,45 +277,147 @@ def present_print(
     at: tuple[float, float],
     face_px: float,
 ) -> tuple[Array, Array]:
-    """Hold a print before the camera.
-
-    Args:
-        rng: Draws the pose, the bend, the hands and the light.
-        room: float32 (h, w, 3): what the camera sees without the print, linear light.
-        shown: What is printed.
-        printer: By what.
-        view: The camera.
-        at: Pixel at which the face is held.
-        face_px: Size of the face in pixels.
+    """One picture of a held print; arguments as of :func:`hold_print`.
 
     Returns:
         float32 (h, w, 3) light, and the mesh float32 (468, 3) in pixels.
     """
-    pixel = shown.metres_per_pixel
-    margin = int(rng.uniform(0, 0.12) * min(shown.picture.shape[:2])) if rng.random() < 0.6 else 0
-    sides = (margin, int(margin * rng.uniform(0.7, 2.5)), margin, margin)
-    white = cv2.copyMakeBorder(
-        shown.picture, sides[1], sides[3], sides[0], sides[2], cv2.BORDER_CONSTANT,
-        value=(255, 255, 255),
+    return hold_print(rng, room, shown, printer, view, at, face_px).seen(room)
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenHoldParams:
+    """How a screen is presented."""
+
+    face_m: Positive
+    """Longer side of the face on the display, metres."""
+    border: tuple[NotNegative, NotNegative, NotNegative, NotNegative]
+    """Metres of frame left, top, right and below."""
+    gain: Positive
+    """Factor upon the display's own light: brightness set, and the camera's exposure."""
+    ambient: NotNegative
+    """The room's light on the glass, where 1 lights white to the picture's white."""
+    optics: Share
+    """Standard deviation of the lens's blur of the lattice, camera pixels."""
+    registration: tuple[NotNegative, NotNegative]
+    """Display pixels by which its lattice is shifted right and down."""
+    exposure: Positive
+    """Seconds that the shutter is open."""
+    start: Share
+    """Seconds at which the first row of the first picture starts."""
+    grip: GripParams
+
+
+@dataclass(frozen=True, slots=True)
+class HeldScreen:
+    """A display in somebody's hands."""
+
+    params: ScreenHoldParams
+    sheet: Sheet
+    """Its pose is the one that was drawn: the face is at its place."""
+    view: View
+    _display: DisplayParams
+    _shown: Shown
+    _pixel: float
+    """Metres of a pixel of the file on the display."""
+    _mirrored: Array
+    """float32 (h, w, 3): the room that stands in the glass at the pose that was drawn."""
+    _scale: float
+
+    def seen(
+        self, room: Array, pose: Pose | None = None, shown: Shown | None = None, time: float = 0.0
+    ) -> tuple[Array, Array]:
+        """The camera's view of it.
+
+        Args:
+            room: float32 (h, w, 3): what the camera sees without the display, linear light.
+            pose: Where the display is; None: where it was taken up.
+            shown: What it plays, of the first picture's size; None: the first picture.
+            time: Seconds since the first picture.
+
+        Returns:
+            float32 (h, w, 3) light, and the mesh float32 (468, 3) in pixels.
+        """
+        sheet = self.sheet if pose is None else replace(self.sheet, pose=pose)
+        shown, held, display = shown or self._shown, self.params, self._display
+        seen = sheet.seen(self.view)
+        rows, columns = shown.picture.shape[:2]
+        emitted = displayed(shown.picture, display, sheet.pose.angles[:2])
+        right, down = seen.x - held.border[0], seen.y - held.border[1]
+        x, y = right / self._pixel - 0.5, down / self._pixel - 0.5
+        layer = fetch(emitted * np.float32(held.gain), x, y)
+        layer = layer * lattice_on_sensor(
+            right / display.pixel_pitch + np.float32(held.registration[0]),
+            down / display.pixel_pitch + np.float32(held.registration[1]),
+            display,
+            held.optics,
+        )
+        bands = refresh_bands(
+            self.view.shape[0], _ROW_TIME, held.exposure, display, held.start + time
+        )
+        layer = layer * bands[:, None, None]
+        lit = _window(x, y, columns, rows)[..., None]
+        bezel = np.asarray(display.bezel_reflectance * held.ambient, np.float32)
+        mirrored = self._reflected(sheet.pose) * np.float32(held.ambient)
+        veil = np.float32(display.veil) * held.ambient + mirrored * np.float32(display.mirror)
+        layer = layer * lit + bezel * (1 - lit) + veil
+        mesh = _seen_mesh(shown, self._pixel, sheet, self.view, self._scale)
+        return in_hands(room, layer, seen, sheet, self.view, held.grip, mesh), mesh
+
+    def _reflected(self, pose: Pose) -> Array:
+        """The mirrored room at a pose: far things move by twice the turn of the glass."""
+        if pose == self.sheet.pose:
+            return self._mirrored
+        before, now = (rotation_of(*one.angles)[:, 2] for one in (self.sheet.pose, pose))
+        ahead = np.array([0.0, 0.0, 1.0])
+        away = ahead - 2 * (ahead @ before) * before
+        back = away - 2 * (away @ now) * now
+        shift = self.view.focal * back[:2] / max(float(back[2]), 0.1)
+        matrix = np.column_stack([np.eye(2), shift]).astype(np.float32)
+        size = self._mirrored.shape[1::-1]
+        mode = cv2.BORDER_REFLECT_101
+        return np.asarray(cv2.warpAffine(self._mirrored, matrix, size, borderMode=mode))
+
+
+def hold_screen(
+    rng: np.random.Generator,
+    room: Array,
+    shown: Shown,
+    display: DisplayParams,
+    view: View,
+    at: tuple[float, float],
+    face_px: float,
+) -> HeldScreen:
+    """Show a picture on a display and take it up; arguments as of :func:`hold_print`.
+
+    The picture fills the display one way or the other, whatever ``shown.face_m`` says.
+    """
+    rows, columns = shown.picture.shape[:2]
+    long, short = max(display.size), min(display.size)
+    pixel = min(long / max(rows, columns), short / min(rows, columns))
+    shown = replace(shown, face_m=shown.face_m * pixel / shown.metres_per_pixel)
+    rim = display.bezel * float(rng.choice([0.4, 1.0, 1.0, 1.6]))
+    border = (rim, rim * rng.uniform(0.6, 3.0), rim, rim * rng.uniform(0.6, 3.0))
+    size = (columns * pixel + border[0] + border[2], rows * pixel + border[1] + border[3])
+    face = shown.mesh[:, :2].mean(axis=0) * pixel + border[:2]
+    pose = _pose(rng, face, shown.face_m, size, view, at, face_px, 10.0)
+    ambient = _room_level(room)
+    emitted = displayed(shown.picture, display, pose.angles[:2])
+    strength = ambient * float(np.exp(rng.uniform(np.log(0.7), np.log(7.0))))
+    mean = max(float(np.percentile(emitted[::4, ::4], 90)), 0.02)
+    optics = float(rng.uniform(0.35, 1.0))
+    across, down = (float(value) for value in rng.random(2) * 2.0)
+    exposure = float(rng.choice([1 / 25, 1 / 50, 1 / 60, 1 / 100, 1 / 250]))
+    start = float(rng.uniform(0, 1))
+    backdrop = np.clip(to_srgb(room / max(ambient * 2, 1e-3)) * 255, 0, 255).astype(np.uint8)
+    mirrored = reflection(view.shape, rng, backdrop, display.matte)
+    params = ScreenHoldParams(
+        shown.face_m, border, strength / mean, ambient, optics, (across, down), exposure, start,
+        draw_grip(rng, ambient),
     )  # fmt: skip
-    size = (white.shape[1] * pixel, white.shape[0] * pixel)
-    border = tuple(side * pixel for side in sides)
-    bends = rng.random() < 0.55
-    # Paper bends to a radius of about its own width at most.
-    curvature = float(np.clip(rng.normal(0, 0.9), -2, 2)) / max(size) if bends else 0.0
-    axis = float(rng.choice([0.0, 90.0, rng.uniform(0, 180)]))
-    edges = (border[0], border[1], border[2], border[3])
-    pose = _pose(rng, shown, size, edges, view, at, face_px, 14.0)
-    sheet = Sheet(size, edges, pose, curvature, axis)
-    seen = _map(sheet, view)
-    ink = Printer(printer).printed(np.asarray(white), pixel, rng)
-    shade, glare = sheet_light(white.shape[:2], rng, printer.gloss, curvature * size[0])
-    level = _room_level(room) * rng.uniform(0.7, 2.0)
-    lamp = np.exp(rng.normal(0, 0.06, 3)).astype(np.float32) * level
-    light = (ink * shade[..., None] + glare) * lamp
-    layer = fetch(light, seen.x / pixel - 0.5, seen.y / pixel - 0.5)
-    mesh = _seen_mesh(shown, sheet, view, face_px)
-    return _before(rng, room, layer, seen, sheet, view, level, mesh), mesh
+    sheet = Sheet(size, border, pose, 0.0, 0.0)
+    scale = face_px / shown.face_px
+    return HeldScreen(params, sheet, view, display, shown, pixel, mirrored, scale)
 
 
 def present_screen(
@@ -207,43 +429,8 @@ def present_screen(
     at: tuple[float, float],
     face_px: float,
 ) -> tuple[Array, Array]:
-    """Hold a screen before the camera; arguments and returns as of :func:`present_print`."""
-    rows, columns = shown.picture.shape[:2]
-    long, short = max(display.size), min(display.size)
-    # The picture fills the display one way or the other.
-    pixel = min(long / max(rows, columns), short / min(rows, columns))
-    shown = replace(shown, face_m=shown.face_m * pixel / shown.metres_per_pixel)
-    rim = display.bezel * float(rng.choice([0.4, 1.0, 1.0, 1.6]))
-    border = (rim, rim * rng.uniform(0.6, 3.0), rim, rim * rng.uniform(0.6, 3.0))
-    size = (columns * pixel + border[0] + border[2], rows * pixel + border[1] + border[3])
-    pose = _pose(rng, shown, size, border, view, at, face_px, 10.0)
-    sheet = Sheet(size, border, pose, 0.0, 0.0)
-    seen = _map(sheet, view)
-    ambient = _room_level(room)
-    emitted = displayed(shown.picture, display, (pose.angles[0], pose.angles[1]))
-    strength = ambient * float(np.exp(rng.uniform(np.log(0.7), np.log(7.0))))
-    mean = max(float(np.percentile(emitted[::4, ::4], 90)), 0.02)
-    x, y = (seen.x - border[0]) / pixel - 0.5, (seen.y - border[1]) / pixel - 0.5
-    layer = fetch(emitted * np.float32(strength / mean), x, y)
-    lattice = lattice_on_sensor(
-        (seen.x - border[0]) / display.pixel_pitch,
-        (seen.y - border[1]) / display.pixel_pitch,
-        display,
-        float(rng.uniform(0.35, 1.0)),
-        rng,
-    )
-    layer = layer * lattice
-    exposure = float(rng.choice([1 / 25, 1 / 50, 1 / 60, 1 / 100, 1 / 250]))
-    bands = refresh_bands(view.shape[0], 1 / 30 / 720, exposure, display, float(rng.uniform(0, 1)))
-    layer = layer * bands[:, None, None]
-    lit = _window(x, y, columns, rows)[..., None]
-    bezel = np.asarray(display.bezel_reflectance * ambient, np.float32)
-    backdrop = np.clip(to_srgb(room / max(ambient * 2, 1e-3)) * 255, 0, 255).astype(np.uint8)
-    mirrored = reflection(view.shape, rng, backdrop, display.matte) * np.float32(ambient)
-    veil = np.float32(display.veil) * ambient + mirrored * np.float32(display.mirror)
-    layer = layer * lit + bezel * (1 - lit) + veil
-    mesh = _seen_mesh(shown, sheet, view, face_px)
-    return _before(rng, room, layer, seen, sheet, view, ambient, mesh), mesh
+    """One picture of a held screen; arguments and returns as of :func:`present_print`."""
+    return hold_screen(rng, room, shown, display, view, at, face_px).seen(room)
 
 
 def _window(x: Array, y: Array, columns: int, rows: int) -> Array:
@@ -257,74 +444,22 @@ def _room_level(room: Array) -> float:
     return float(np.clip(np.percentile(room[::8, ::8], 75), 0.05, 3.0))
 
 
-def _before(
-    rng: np.random.Generator,
-    room: Array,
-    layer: Array,
-    seen: SheetMap,
-    sheet: Sheet,
-    view: View,
-    level: float,
-    face: Array,
-) -> Array:
-    """The medium in its hands before the room, with the shadow that it throws."""
-    picture = room.copy()
-    hull = cv2.convexHull(np.round(face[:, :2]).astype(np.int32))
-    kept = np.zeros(view.shape, np.uint8)
-    cv2.fillConvexPoly(kept, hull, 1)
-    free = 1 - np.asarray(cv2.GaussianBlur(kept.astype(np.float32), (0, 0), 2.0))[..., None]
-    if rng.random() < 0.5:
-        blur = float(rng.uniform(3, 25))
-        shift = np.array([[1, 0, rng.normal(0, 8)], [0, 1, rng.uniform(0, 15)]], np.float32)
-        dark = cv2.warpAffine(seen.inside, shift, view.shape[::-1])
-        dark = np.asarray(cv2.GaussianBlur(dark, (0, 0), blur))
-        picture *= 1 - np.float32(rng.uniform(0.1, 0.5)) * dark[..., None]
-    hands = _draw_hands(rng, sheet, view) if rng.random() < 0.7 else []
-    for behind, _ in hands:
-        behind[..., :3] *= np.float32(level)
-        lay_over(picture, behind)
-    share = seen.inside[..., None]
-    picture = picture * (1 - share) + np.maximum(layer, 0) * share
-    for _, thumb in hands:
-        thumb[..., :3] *= np.float32(level)
-        lay_over(picture, thumb * free)  # nobody hides the face that he shows
-    return np.asarray(picture, np.float32)
-
-
-_SKINS = ((0.62, 0.43, 0.34), (0.45, 0.28, 0.2), (0.25, 0.14, 0.1), (0.1, 0.06, 0.045))
-
-
-def _draw_hands(rng: np.random.Generator, sheet: Sheet, view: View) -> list[tuple[Array, Array]]:
-    """Layers behind and before the medium, float32 (h, w, 4), of one or two hands."""
-    rows, columns = view.shape
-    skin = np.asarray(_SKINS[int(rng.integers(len(_SKINS)))], np.float32) * rng.uniform(0.8, 1.2)
-    sleeve = rng.uniform(0.02, 0.6) * np.exp(rng.normal(0, 0.3, 3)).astype(np.float32)
-    if rng.random() < 0.5:
-        sleeve = skin
-    layers = []
-    sides = rng.permutation(["left", "right", "below", "above"])[: int(rng.integers(1, 3))]
-    for side in sides:
-        along = rng.uniform(0.35, 0.9) if side in ("left", "right") else rng.uniform(0.2, 0.8)
-        spot = {"left": (0, along), "right": (1, along), "below": (along, 1), "above": (along, 0)}
-        on_sheet = np.asarray([spot[str(side)]]) * np.asarray(sheet.size)
-        (x, y), *_ = bent_places(
-            on_sheet, sheet.curvature, sheet.axis_angle, sheet.size, sheet.pose, view.focal,
-            view.centre,
-        )  # fmt: skip
-        scale = view.focal / sheet.pose.position[2] * rng.uniform(0.9, 1.25)
-        # Hands are drawn at a right edge; other edges turn the canvas by quarters.
-        turns = {"right": 0, "below": 1, "left": 2, "above": 3}[str(side)]
-        spun = [(x, y), (y, columns - 1 - x), (columns - 1 - x, rows - 1 - y), (rows - 1 - y, x)]
-        shape = (rows, columns) if turns % 2 == 0 else (columns, rows)
-        behind, thumb = (np.zeros((*shape, 4), np.float32) for _ in range(2))
-        draw_hand_behind(behind, spun[turns], 1.0, scale, skin, sleeve)
-        draw_thumb(thumb, spun[turns], 1.0, scale, skin)
-        layers.append((_unspun(behind, turns), _unspun(thumb, turns)))
-    return layers
-
-
-def _unspun(layer: Array, turns: int) -> Array:
-    return np.ascontiguousarray(np.rot90(layer, -turns))
-
-
-__all__ = ["Shown", "View", "draw_shown", "placed_mesh", "present_print", "present_screen"]
+__all__ = [
+    "FileParams",
+    "FramingParams",
+    "HeldPrint",
+    "HeldScreen",
+    "PrintHoldParams",
+    "ScreenHoldParams",
+    "Shown",
+    "View",
+    "draw_face_size",
+    "draw_file",
+    "draw_framing",
+    "draw_shown",
+    "hold_print",
+    "hold_screen",
+    "placed_mesh",
+    "present_print",
+    "present_screen",
+]
