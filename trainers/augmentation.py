@@ -35,10 +35,10 @@ def augment(
         if rng.random() < how.downscale:
             image = _coarser(image, rng.uniform(1.2, 3.0))
     if rng.random() < how.blur:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2))
+        image = _blurred(image, rng.uniform(0.3, 1.2))
     image = _toned(image, how, rng)
     if rng.random() < how.gray:
-        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = _gray(image)
     if rng.random() < how.noise:
         image = _noisy(image, rng.uniform(1.0, 6.0), rng)
     if rng.random() < how.jpeg:
@@ -46,6 +46,15 @@ def augment(
     if rng.random() < how.erase:
         image = _erased(image, rng)
     return np.ascontiguousarray(image), None if depth is None else np.ascontiguousarray(depth)
+
+
+def _blurred(image: Pixels, sigma: float) -> Pixels:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
+
+
+def _gray(image: Pixels) -> Pixels:
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def _moved(

@@ -104,7 +104,7 @@ class Batches:
         return Batch(
             np.stack(images),
             np.array(lives, np.float32),
-            np.stack(depths).astype(np.float32) / 255,
+            np.stack(depths).astype(np.float32) / np.float32(255),
             np.array(weights, np.float32),
         )
 

@@ -30,6 +30,8 @@ from .holdout import Rows
 from .recipe import TrainingError, recipe_text
 from .scoring import Scored, pictures, spread
 from .training import Trained
+from .weights import ROLE as WEIGHTS
+from .weights import save_weights
 
 Role = Literal["f32", "f16", "int8"]
 
@@ -80,6 +82,7 @@ def make_bundle(
 
     f32 is always made and held against PyTorch; f16 and int8 go into the bundle only where the
     validation ACER rises by less than 0.2 points. What every precision reached is in the metrics.
+    The weights go in as well, for a later training to start from.
 
     Args:
         trained: from :func:`padflow.trainers.training.train`.
@@ -112,7 +115,9 @@ def make_bundle(
         kept = _worth_keeping(judged, files, say)
         fit = _fitted(trained, rows, judged["f32"])
         manifest = _manifest(trained, fit, judged, differences)
-        return write_bundle(out, manifest, {role: made[role].path for role in kept})
+        contents = {role: made[role].path for role in kept}
+        contents[WEIGHTS] = save_weights(network, folder / f"{trained.recipe.name}-weights.npz")
+        return write_bundle(out, manifest, contents)
 
 
 def score_with(
@@ -195,7 +200,7 @@ def _cpu_ms(network: Network, images: Pixels, precision: Precision) -> float:
 
 
 def _worth_keeping(judged: Mapping[str, Judged], files: Sequence[Role], say: Any) -> list[str]:
-    kept = []
+    kept: list[str] = []
     for role in files:
         rise = judged[role].acer - judged["f32"].acer
         if rise < MOST_RISE:

@@ -299,9 +299,10 @@ def _mapped(part: Path, name: str, rows: int) -> Pixels:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CropStoreError(f"{path}: cannot be read: {error}; make the part anew") from error
+    found: Pixels = array
     if array.dtype != np.uint8 or array.shape != (rows, *SHAPES[name]):
         raise CropStoreError(
             f"{path}: expected uint8 {(rows, *SHAPES[name])} as the table says, found "
             f"{array.dtype} {array.shape}; remove the part and make it anew"
         )
-    return array
+    return found

@@ -109,7 +109,7 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
     with _quiet("nncf"):
-        import nncf
+        import nncf  # type: ignore[import-untyped]
 
         model = onnx.load(source)
         quantised = nncf.quantize(
@@ -180,12 +180,13 @@ class _Plain(nn.Module):
 
 
 def _folded(network: CropNetwork) -> CropNetwork:
-    folded = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    folded = copy.deepcopy(network)
     for module in list(folded.modules()):
         for name, layer in list(module.named_children()):
             if isinstance(layer, CentralDifferenceConv):
                 setattr(module, name, layer.folded())
-    return folded.eval()
+    folded.eval()
+    return folded
 
 
 def _after(model: onnx.ModelProto, tensor: str) -> list[str]:
@@ -220,7 +221,7 @@ def _around_convolutions(model: onnx.ModelProto) -> list[str]:
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
     """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     log = logging.getLogger(logger)
     level, interval = log.level, tqdm.monitor_interval

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,9 +31,15 @@ from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
 from .recipe import Losses, Recipe, TrainingError, recipe_text
 from .scoring import measures, score_rows, spread
+from .weights import Weights, use_weights
 
 LARGEST_GRADIENT = 5.0
 """Norm to which the gradient of a step is cut."""
+PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
+    "f32": "32-true",
+    "bf16": "bf16-mixed",
+}
+"""Lightning's name of a recipe's precision."""
 LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
 FITTING_CROPS = 4000
@@ -80,6 +86,7 @@ def train(
     resume: bool = False,
     tensorboard: bool | None = None,
     fabric: Fabric | None = None,
+    start: Weights | None = None,
     say: Say = print,
 ) -> Trained:
     """Train, validate after every epoch, and keep the best.
@@ -94,13 +101,14 @@ def train(
         resume: go on from the folder's checkpoint if there is one.
         tensorboard: write logs for TensorBoard; None: where it is installed.
         fabric: precision and place; None: one device, a GPU where there is one.
+        start: weights to start from, such as a bundle's; None: random ones.
         say: takes one line an epoch.
 
     Raises:
-        TrainingError: the data or the checkpoint do not go with the recipe, or the loss is no
+        TrainingError: the data, the weights or the checkpoint do not go with the recipe, or the loss is no
             longer a number.
     """
-    run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say)
+    run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say, start)
     run.epochs(resume=resume, tensorboard=tensorboard)
     return run.finish()
 
@@ -189,6 +197,7 @@ class _Run:
         extra: Mapping[str, CropStore],
         fabric: Fabric | None,
         say: Say,
+        start: Weights | None = None,
     ) -> None:
         known = {"validation", "last", *extra}
         if recipe.select_by not in known:
@@ -205,7 +214,9 @@ class _Run:
         )
         self.split = split(store, recipe.hold_out, recipe.leave_out_sources)
         self.fabric = fabric or _fabric(recipe)
-        network = build(recipe).to(memory_format=torch.channels_last)
+        network = _channels_last(build(recipe))
+        if start is not None:
+            use_weights(network, start)
         network.colour.fused = recipe.fuse_colour
         self.batches = Batches(store, self.split.train, recipe, network.crop)
         optimiser = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
@@ -437,7 +448,7 @@ def _board(folder: Path, wanted: bool | None) -> _Board:
         raise TrainingError(
             "tensorboard: is not installed; install it, or train without its logs"
         ) from error
-    return _Board(SummaryWriter(str(folder / "tensorboard")))  # type: ignore[no-untyped-call]
+    return _Board(SummaryWriter(str(folder / "tensorboard")))
 
 
 def _named(extra: Sequence[Path | str] | Mapping[str, CropStore]) -> dict[str, CropStore]:
@@ -447,8 +458,15 @@ def _named(extra: Sequence[Path | str] | Mapping[str, CropStore]) -> dict[str, C
 
 
 def _fabric(recipe: Recipe) -> Fabric:
-    precision = "bf16-mixed" if recipe.precision == "bf16" else "32-true"
-    return Fabric(accelerator="auto", devices=1, precision=precision)
+    return Fabric(accelerator="auto", devices=1, precision=PRECISIONS[recipe.precision])
+
+
+def _channels_last(network: CropNetwork) -> CropNetwork:
+    """The network with its kernels in the order of memory that convolutions like best."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

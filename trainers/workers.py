@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import TorchElasticEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 from ..engines.errors import BackendMissing
 from .crops import open_crops
 from .recipe import Recipe, parse_recipe, recipe_text
-from .training import Say, Trained, train, train_beside_others
+from .training import PRECISIONS, Say, Trained, train, train_beside_others
 
 
 def fabric_among_workers(recipe: Recipe) -> Fabric:
@@ -29,7 +29,7 @@ def fabric_among_workers(recipe: Recipe) -> Fabric:
         devices=here,
         num_nodes=world // here,
         strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        precision=PRECISIONS[recipe.precision],
     )
     fabric.launch()
     return fabric

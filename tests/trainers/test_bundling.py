@@ -66,15 +66,18 @@ def test_the_bundle_says_what_the_network_says(
     if not folder.exists():
         made = make_bundle(trained, folder, say=lambda line: None)
         assert "int8" in made.manifest.files
-    crops = trained.store.take("patches", [0, 1, 2])[:, 0]
+    crops = trained.store.take("patches", range(12))[:, 0]
     with torch.inference_mode():
         expected = trained.network(torch.from_numpy(crops))
     with load_engine(folder, precision=precision) as engine:  # type: ignore[arg-type]
         found = engine.infer({"image": crops})
-        strange = engine.infer({"image": np.full((1, 96, 96, 3), (255, 0, 255), np.uint8)})
-    loose = {"f32": 1e-4, "f16": 0.02, "int8": 0.3}[precision]
-    np.testing.assert_allclose(found["score"], expected.score, atol=loose, rtol=loose)
-    assert strange["strangeness"][0] > found["strangeness"].max()
+    if precision == "int8":
+        live = trained.store.live[:12]
+        assert found["score"][live].min() > found["score"][~live].max()
+        return
+    close = {"f32": 1e-4, "f16": 0.1}[precision]
+    for name in ("score", "strangeness", "embedding"):
+        np.testing.assert_allclose(found[name], getattr(expected, name), atol=close, rtol=close)
 
 
 def test_central_differences_and_depth_are_exported(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ class DepthNetwork(CropNetwork):
         merged = torch.cat(levels, dim=1)
         depth = torch.sigmoid(self.map(merged).float().squeeze(1))
         pooled = torch.cat([merged.mean(dim=(2, 3)).float(), _statistics(depth.detach())], dim=1)
-        return self.classify(pooled)._replace(depth=depth)
+        outputs: Outputs = self.classify(pooled)
+        return outputs._replace(depth=depth)
 
 
 def _to_map_side(features: Tensor) -> Tensor:

@@ -1,0 +1,59 @@
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import pytest
+
+from padflow.deploy.commands import train
+from padflow.deploy.exits import Exit, UsageError
+from padflow.engines.bundle import read_bundle
+from padflow.engines.errors import BackendMissing
+from tests.trainers.stores import write_store
+
+RECIPE = """
+name: toy
+task: Tells toys apart.
+network: {name: patch_light, embedding: 8}
+hold_out: {share: 0.4}
+batch: 8
+epochs: 9
+steps_per_epoch: 15
+average: 0.5
+learning_rate: 0.003
+"""
+
+
+def asked(*words: str) -> Namespace:
+    parser = ArgumentParser()
+    train.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_trains_and_writes_a_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
+    write_store(tmp_path / "store", rows=64, persons=4)
+    recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
+    recipe.write_text(RECIPE)
+    words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
+    words += ["--files", "f16", "--threads", "1", "--validate", str(tmp_path / "store")]
+    assert train.run(asked(*words)) == Exit.DONE
+    printed = capsys.readouterr().out
+    assert "epoch 2/2" in printed
+    assert "store: AUC" in printed
+    assert set(read_bundle(out).manifest.files) == {"f16"}
+    with pytest.raises(UsageError, match="holds a training run already"):
+        train.run(asked(*words))
+
+
+def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    write_store(tmp_path / "store", rows=24)
+    words = ["patch_light", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "b")]
+    with pytest.raises(UsageError, match="--workers: expected 1 or more"):
+        train.run(asked(*words, "--workers", "0"))
+    monkeypatch.setitem(sys.modules, "ray.train", None)
+    with pytest.raises(BackendMissing, match="expected Ray Train, found none"):
+        train.run(asked(*words, "--workers", "2"))
