@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -178,9 +178,17 @@ class CropStore:
     rows: tuple[CropRow, ...]
     _maps: Mapping[str, tuple[Pixels, ...]]
     _starts: npt.NDArray[np.int64]
+    _kept: npt.NDArray[np.int64] | None = None
+    """Which rows of the files these are; None: all."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def only(self, indices: Indices) -> Self:
+        """A store of some of the rows, in the order given; the files stay where they are."""
+        wanted = np.asarray(indices, np.int64)
+        kept = wanted if self._kept is None else self._kept[wanted]
+        return replace(self, rows=tuple(self.rows[int(i)] for i in wanted), _kept=kept)
 
     def crops(self, index: int) -> Crops:
         """The arrays of one row, as read-only views of the file."""
@@ -211,6 +219,8 @@ class CropStore:
     def _place(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a crop store with {len(self)} rows")
+        if self._kept is not None:
+            index = int(self._kept[index])
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
         return part, index - int(self._starts[part])
 
