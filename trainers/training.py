@@ -105,8 +105,8 @@ def train(
         say: takes one line an epoch.
 
     Raises:
-        TrainingError: the data, the weights or the checkpoint do not go with the recipe, or the loss is no
-            longer a number.
+        TrainingError: the data, the weights or the checkpoint do not go with the recipe, or the
+            loss is no longer a number.
     """
     run = _Run(recipe, store, Path(out), _named(extra_validation), fabric, say, start)
     run.epochs(resume=resume, tensorboard=tensorboard)

@@ -1,0 +1,92 @@
+"""The weights of a network as NumPy arrays in one file: what a later training starts from.
+
+An ONNX file is folded and cannot be trained on. So a bundle carries, in the role ``weights``, an
+``.npz`` of the network's state by name. It holds numbers only: nothing of it is ever unpickled.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..engines.bundle import Bundle
+from .recipe import TrainingError
+
+if TYPE_CHECKING:
+    from .networks import CropNetwork
+
+ROLE = "weights"
+"""Of the file in a bundle."""
+
+Weights = Mapping[str, npt.NDArray[np.generic]]
+
+
+def save_weights(network: "CropNetwork", path: Path) -> Path:
+    """Write parameters, normalisation statistics and the fitted strangeness to an ``.npz``."""
+    arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+    aside = path.with_name(f".{path.name}")
+    with aside.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(aside, path)
+    return path
+
+
+def load_weights(path: Path) -> Weights:
+    """Read what :func:`save_weights` wrote.
+
+    Raises:
+        TrainingError: the file is no ``.npz``, or holds something other than numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise TrainingError(
+            f"{path}: expected weights as an .npz of numbers, found {error}; get the bundle anew"
+        ) from error
+
+
+def bundle_weights(bundle: Bundle) -> Weights:
+    """The weights that a bundle carries.
+
+    Raises:
+        TrainingError: it carries none, or they cannot be read.
+    """
+    file = bundle.manifest.files.get(ROLE)
+    if file is None:
+        raise TrainingError(
+            f"bundle {bundle.folder}: expected weights to start from, found only "
+            f"{', '.join(sorted(bundle.manifest.files))}; make the bundle anew with padflow train"
+        )
+    return load_weights(bundle.folder / file.path)
+
+
+def use_weights(network: "CropNetwork", weights: Weights) -> None:
+    """Put weights into a network of the same design, in place.
+
+    Raises:
+        TrainingError: names, shapes or types differ, or a number is not finite.
+    """
+    import torch
+
+    state = network.state_dict()
+    if strange := sorted(state.keys() ^ weights.keys()):
+        where = "lack" if strange[0] in state else "have besides"
+        raise TrainingError(
+            f"weights: expected those of this network, which they {where} {strange[0]}; use the "
+            "recipe that they were made with"
+        )
+    for name, value in state.items():
+        array = weights[name]
+        if array.shape != tuple(value.shape) or array.dtype != value.cpu().numpy().dtype:
+            raise TrainingError(
+                f"weights: {name}: expected {value.dtype} {tuple(value.shape)}, found "
+                f"{array.dtype} {array.shape}; use the recipe that they were made with"
+            )
+        if not np.isfinite(array.astype(np.float64)).all():
+            raise TrainingError(f"weights: {name}: expected finite numbers; get the bundle anew")
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
