@@ -133,7 +133,7 @@ def draw_shown(
     Arguments as of :func:`draw_framing`.
     """
     framing = draw_framing(rng, person, face_px, screen)
-    native = bool(rng.random() < 0.5)
+    native = bool(rng.random() < 0.5) or not person.whole
     composed = compose(rng, person, framing.placing, framing.shape, native)
     file = draw_file(rng, composed.light)
     picture = encoded([file.developed(composed.light)], file.codec)[0]
