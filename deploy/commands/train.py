@@ -1,11 +1,15 @@
-"""``padflow train``: from crops to a calibrated bundle."""
+"""``padflow train``: from crops to a calibrated bundle; ``padflow train site``: from footage."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 from ..exits import Exit, UsageError
+from .train_site import add_site_arguments, run_site
 
+SITE = "site"
+"""In the place of a recipe: adapt to a site."""
+FILES = ("f32", "f16", "int8")
 MISSING = (
     "padflow train needs {name}, which is not installed; install the extra: "
     "pip install 'padflow[train]'"
@@ -14,11 +18,14 @@ MISSING = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe, data, output, and what may be changed of the recipe."""
-    parser.add_argument("recipe", help="name of a shipped recipe, e.g. depth_light, or a YAML file")
+    parser.add_argument(
+        "recipe",
+        help="name of a shipped recipe, e.g. depth_light, or a YAML file, or the word site",
+    )
     parser.add_argument(
         "--data",
         action="append",
-        required=True,
+        default=[],
         type=Path,
         metavar="DIR",
         help="crop store; give it several times to learn from several",
@@ -51,15 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--files",
         nargs="+",
         choices=("f32", "f16", "int8"),
-        default=["f32", "f16", "int8"],
         help="precisions of the bundle; one that costs accuracy is left out (default: all)",
     )
+    add_site_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, export, calibrate, write the bundle."""
     folder = args.folder or args.out.with_name(f"{args.out.name}.run")
     _check(args, folder)
+    if args.recipe == SITE:
+        try:
+            return run_site(args, folder)
+        except ModuleNotFoundError as error:
+            raise UsageError(MISSING.format(name=error.name)) from error
     try:
         from ...trainers.bundling import make_bundle
 
@@ -69,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from ...trainers.crops import open_crops
 
     extra = [open_crops(path) for path in args.validate]
-    bundle = make_bundle(trained, args.out, files=args.files, quantise_with=extra)
+    bundle = make_bundle(trained, args.out, files=args.files or FILES, quantise_with=extra)
     _summary(trained, bundle)
     return Exit.DONE
 
@@ -79,6 +91,12 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: expected 1 or more, found {value}")
+    if args.recipe != SITE and not args.data:
+        raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
+    if args.recipe != SITE and (args.live or args.base or args.people):
+        raise UsageError(
+            "--live, --base, --people: expected with train site only; say padflow train site"
+        )
     if not args.resume and (folder / "checkpoint.pt").exists():
         raise UsageError(
             f"{folder}: holds a training run already; go on with --resume, or give another --run"

@@ -43,7 +43,7 @@ def test_trains_and_writes_a_bundle(
     printed = capsys.readouterr().out
     assert "epoch 2/2" in printed
     assert "store: AUC" in printed
-    assert set(read_bundle(out).manifest.files) == {"f16"}
+    assert set(read_bundle(out).manifest.files) == {"f16", "weights"}
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
 
