@@ -16,6 +16,7 @@ COMMANDS = {
     "synthesise": "make a crop store of live and attack shots from footage of living people",
     "crops": "make a crop store from labelled footage",
     "train": "train a network on crop stores, or adapt one to a site, and write its bundle",
+    "attacks": "make labelled videos of attacks from clips or portraits",
     "models": "list, pull, add, verify or build models",
     "graph": "show a graph and its plan",
     "demo": "render an access-control feed with attacks and run padflow on it",
