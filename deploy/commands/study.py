@@ -1,0 +1,291 @@
+"""``padflow study``: what trained networks are worth, as JSON and tables in Markdown."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..exits import Exit, UsageError
+
+if TYPE_CHECKING:
+    from ...trainers.crops import CropStore
+    from ...trainers.studies.judging import Judged, Member, Running
+
+NUMBERS, PAGE = "study.json", "study.md"
+FORMAT = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand for each study, and one that merges folds."""
+    kinds = parser.add_subparsers(dest="kind", metavar="STUDY", required=True)
+    helps = {
+        "synthetic": "protocols S1 to S4 on synthetic crops of people never seen",
+        "real": "real footage by sequence, beside sharpness alone",
+        "live": "real live clips one by one",
+    }
+    for kind, text in helps.items():
+        one = kinds.add_parser(kind, help=text, description=text)
+        _add_networks(one)
+        if kind == "synthetic":
+            _add_unseen(one)
+        else:
+            _add_footage(one)
+        _add_output(one)
+    merge = kinds.add_parser("merge", help="put the folds of several studies into one table")
+    merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="study.json of each")
+    _add_output(merge)
+
+
+def _add_networks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store", nargs="+", required=True, type=Path, metavar="DIR", help="crop stores"
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        required=True,
+        metavar="NAME=BUNDLE",
+        help="bundles by a name that begins with the cue, e.g. depth_light=out/depth_light; the "
+        "first of each cue is fused",
+    )
+    parser.add_argument("--fold", default="", metavar="NAME", help="what to call these networks")
+    parser.add_argument("--policy", default="default", metavar="NAME|FILE", help="of the fusion")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "f32", "f16", "bf16", "int8"),
+        help="of the networks (default: as served)",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--no-guard",
+        action="store_true",
+        help="take the evidence of pictures that are unlike the training as well",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep scores here, for the next time"
+    )
+
+
+def _add_unseen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        required=True,
+        metavar="PERSON",
+        help="people that the networks never saw, two or more: they are tested",
+    )
+    for what in ("media", "cameras"):
+        parser.add_argument(
+            f"--{what}",
+            nargs="*",
+            metavar="NAME",
+            help=f"{what} that the networks never saw (default: what the bundles say)",
+        )
+
+
+def _add_footage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--persons", nargs="+", metavar="PERSON", help="only these people (default: all)"
+    )
+    parser.add_argument(
+        "--step",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="seconds between two rows of a sequence, for the fusion (default: 0.2)",
+    )
+    parser.add_argument(
+        "--worst", type=int, default=8, metavar="N", help="crops a line of the sheets (default: 8)"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--resamples", type=int, default=1000, metavar="N", help="draws of the intervals"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make one study, or merge several."""
+    from ...trainers.crops import CropStoreError
+    from ...trainers.evaluation.metrics import EvaluationError
+    from ...trainers.studies.judging import StudyError
+
+    _check(args)
+    try:
+        if args.kind == "merge":
+            kind, folds = _merged(args.files)
+        else:
+            kind, folds = args.kind, [_fold(args)]
+        _write(kind, folds, args)
+    except (StudyError, CropStoreError, EvaluationError) as error:
+        raise UsageError(str(error)) from error
+    return Exit.DONE
+
+
+def _check(args: argparse.Namespace) -> None:
+    least = {"threads": 1, "worst": 1, "resamples": 2}
+    for name, fewest in least.items():
+        value = getattr(args, name, fewest)
+        if value < fewest:
+            raise UsageError(f"--{name}: expected {fewest} or more, found {value}")
+    if not getattr(args, "step", 1.0) > 0:
+        raise UsageError(f"--step: expected seconds above 0, found {args.step:g}")
+    if args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out}: expected a folder, found a file; name another")
+
+
+def _fold(args: argparse.Namespace) -> dict[str, Any]:
+    from ...nodes.policy import load_policy
+    from ...trainers.crops import open_crops
+    from ...trainers.studies.judging import Running, members
+
+    running = Running(
+        load_policy(args.policy), args.precision, args.threads, not args.no_guard, args.cache
+    )
+    found = members(_named(args.networks), args.precision)
+    store = open_crops(*args.store)
+    if args.kind == "synthetic":
+        from ...trainers.studies.synthetic import Unseen, synthetic_fold
+
+        unseen = Unseen(
+            tuple(args.without),
+            None if args.media is None else tuple(args.media),
+            None if args.cameras is None else tuple(args.cameras),
+        )
+        return synthetic_fold(args.fold, store, found, unseen, running)
+    return _footage(args, store, found, running)
+
+
+def _named(words: Sequence[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for word in words:
+        name, equals, folder = word.partition("=")
+        if not (name and equals and folder) or name in found:
+            raise UsageError(
+                f"--networks {word}: expected NAME=BUNDLE with a name of its own, such as "
+                "depth=out/depth"
+            )
+        found[name] = Path(folder)
+    return found
+
+
+def _footage(
+    args: argparse.Namespace, store: "CropStore", found: "Sequence[Member]", running: "Running"
+) -> dict[str, Any]:
+    from ...trainers.studies.real import of_persons, real_fold
+
+    if args.persons:
+        store = of_persons(store, args.persons)
+    if args.kind == "live":
+        store = store.only([i for i, row in enumerate(store.rows) if row.label == "live"])
+    fold, judged = real_fold(args.fold, store, found, running, args.step)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for member in found:
+        _sheet(args, store, member, judged[member.name])
+    return fold
+
+
+def _sheet(
+    args: argparse.Namespace, store: "CropStore", member: "Member", judged: "Judged"
+) -> None:
+    """What the network got most wrong: attacks above, live below."""
+    import cv2
+
+    from ...trainers.studies.judging import CROP_OF
+    from ...trainers.studies.sheet import sheet, worst_rows
+
+    llr = judged.evidence(guard=not args.no_guard)
+    lines = [line for line in worst_rows(store, llr, args.worst) if line]
+    if not lines:
+        return
+    page = sheet(store, lines, llr, CROP_OF[member.cue])
+    done, data = cv2.imencode(".png", cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
+    name = "-".join(filter(None, ("worst", member.name, args.fold)))
+    if done:
+        _put(args.out / f"{name}.png", bytes(data))
+
+
+def _merged(files: Sequence[Path]) -> tuple[str, list[dict[str, Any]]]:
+    found = [_read(path) for path in files]
+    kinds = [str(one["study"]) for one in found]
+    for path, kind in zip(files, kinds, strict=True):
+        if kind != kinds[0]:
+            raise UsageError(
+                f"{path}: expected a {kinds[0]} study as in {files[0]}, found {kind}; merge studies "
+                "of one kind"
+            )
+    folds = [fold for one in found for fold in one["folds"]]
+    names = [fold["name"] for fold in folds]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"study merge: expected folds with names of their own, found {twice[0]!r} more than "
+            "once; make them with --fold NAME"
+        )
+    return kinds[0], folds
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT or "folds" not in found:
+        raise UsageError(
+            f"{path}: expected a {NUMBERS} of format {FORMAT}, found something else; make it with "
+            "padflow study"
+        )
+    return found
+
+
+def _write(kind: str, folds: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
+    tables, text = _tables(kind, folds, args.resamples)
+    whole = {"format": FORMAT, "study": kind, "folds": folds, "tables": tables}
+    args.out.mkdir(parents=True, exist_ok=True)
+    _put(args.out / NUMBERS, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
+    _put(args.out / PAGE, text.encode())
+    print(text, end="")
+
+
+def _tables(
+    kind: str, folds: Sequence[dict[str, Any]], resamples: int
+) -> tuple[Mapping[str, Any], str]:
+    from ...trainers.studies import markdown
+    from ...trainers.studies.real import real_tables
+    from ...trainers.studies.synthetic import synthetic_tables
+
+    if kind == "live":
+        return {}, markdown.live_text(folds)
+    if kind == "real":
+        tables = real_tables(folds, resamples=resamples)
+        return tables, markdown.real_text(folds, tables)
+    tables = synthetic_tables(folds, resamples=resamples)
+    return tables, markdown.synthetic_text(folds, tables)
+
+
+def _put(path: Path, data: bytes) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m padflow.deploy.commands.study``: the same without the other commands."""
+    parser = argparse.ArgumentParser(prog="padflow study")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except UsageError as error:
+        parser.exit(Exit.WRONG_USE, f"padflow study: {error}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""Error rates of presentations that were tested in several parts, with intervals by person."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..evaluation.intervals import RESAMPLES, Interval, bootstrap_by_person, rate_by_person
+from ..evaluation.metrics import (
+    Bools,
+    EvaluationError,
+    Floats,
+    Scores,
+    area_under_curve,
+    bpcer_at_apcer,
+    curve,
+    equal_error,
+    rates_at,
+)
+
+Json = dict[str, Any]
+APCER_TARGET = 0.05
+FREE = ("eer", "auc", "bpcer_at_apcer_5")
+"""Numbers that need no threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Presentations tested at one threshold."""
+
+    fold: str
+    """Scores of one fold are comparable, those of two folds come from different networks."""
+    scores: Scores
+    threshold: float
+
+
+def rates(parts: Sequence[Part], *, seed: int = 0, resamples: int = RESAMPLES) -> Json:
+    """Error rates over all parts, as objects ``{"value", "low", "high"}``.
+
+    At the parts' own thresholds, decisions pooled: ``apcer`` by species, ``max_apcer``, ``bpcer``,
+    ``acer``, ``errors``. Without a threshold, in each fold and then averaged over folds: ``eer``
+    (attacks pooled), ``auc``, ``bpcer_at_apcer_5`` (worst species). Presentations without a score
+    are in ``no_answer`` and in no other rate.
+
+    Raises:
+        EvaluationError: a fold has no bona fide presentation or no attack with a score.
+    """
+    every = _joined([_centred(part) for part in parts])
+    used = every.where(every.responded)
+    folds = _by_fold(parts)
+
+    def of_draw(weight: Floats) -> dict[str, float] | None:
+        try:
+            return _values(used, folds, weight)
+        except EvaluationError:  # a class of a fold was not drawn
+            return None
+
+    values = _values(used, folds, np.ones(len(used)))
+    spread = bootstrap_by_person(used.person, of_draw, seed=seed, resamples=resamples)
+    accepted = used.score >= 0
+    species = np.asarray(used.species, object)
+    apcer = {
+        name: _rate(accepted, used, ~used.live & (species == name), seed, resamples)
+        for name in sorted(set(species[~used.live]))
+    }
+    bpcer = _rate(~accepted, used, used.live, seed, resamples)
+    spread |= _without_errors(values, apcer, bpcer, used, folds)
+    wrong = used.live != accepted
+    return {
+        "apcer": apcer,
+        "bpcer": bpcer,
+        **{name: _valued(value, spread.get(name)) for name, value in values.items()},
+        "errors": int(wrong.sum()),
+        "presentations": len(used),
+        "persons": len(set(used.person)),
+        "no_answer": {
+            "live": _share(~every.responded, every.live),
+            "attack": _share(~every.responded, ~every.live),
+        },
+    }
+
+
+def _share(which: Bools, group: Bools) -> float:
+    return float(which[group].mean()) if group.any() else 0.0
+
+
+def _valued(value: float, interval: Interval | None) -> Json:
+    low, high = interval or (None, None)
+    return {"value": value, "low": low, "high": high}
+
+
+def _rate(wrong: Bools, scores: Scores, group: Bools, seed: int, resamples: int) -> Json:
+    person = [scores.person[i] for i in np.flatnonzero(group)]
+    interval = rate_by_person(wrong[group], person, seed=seed, resamples=resamples)
+    return {
+        **_valued(float(wrong[group].mean()), interval),
+        "errors": int(wrong[group].sum()),
+        "presentations": int(group.sum()),
+    }
+
+
+def _centred(part: Part) -> Scores:
+    one = part.scores
+    return Scores(one.score - part.threshold, one.live, one.species, one.person)
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    return Scores(
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.live for part in parts]),
+        tuple(name for part in parts for name in part.species),
+        tuple(name for part in parts for name in part.person),
+    )
+
+
+def _by_fold(parts: Sequence[Part]) -> list[tuple[Scores, Rows]]:
+    """Scores of each fold as they are, and where they stand among all that have one."""
+    fold = [part.fold for part in parts for _ in range(int(part.scores.responded.sum()))]
+    names = np.asarray(fold, object)
+    raw = _joined([part.scores.where(part.scores.responded) for part in parts])
+    return [
+        (raw.where(names == name), np.flatnonzero(names == name)) for name in dict.fromkeys(fold)
+    ]
+
+
+Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+def _values(used: Scores, folds: Sequence[tuple[Scores, Rows]], weight: Floats) -> dict[str, float]:
+    at = rates_at(used, 0.0, weight)
+    free = []
+    for scores, rows in folds:
+        line = curve(scores, weight[rows])
+        free.append(
+            (
+                equal_error(line)[0],
+                area_under_curve(line),
+                bpcer_at_apcer(line, APCER_TARGET)[0],
+            )
+        )
+    means = np.mean(free, axis=0)
+    return {
+        "max_apcer": at.worst,
+        "acer": at.acer,
+        **{name: float(value) for name, value in zip(FREE, means, strict=True)},
+    }
+
+
+def _without_errors(
+    values: Mapping[str, float],
+    apcer: Mapping[str, Json],
+    bpcer: Json,
+    used: Scores,
+    folds: Sequence[tuple[Scores, Rows]],
+) -> dict[str, Interval]:
+    """Intervals where no error leaves a bootstrap nothing to vary: exact ones, by persons."""
+    found: dict[str, Interval] = {}
+    most = max(one["high"] for one in apcer.values())
+    if values["max_apcer"] == 0:
+        found["max_apcer"] = (0.0, most)
+    if values["acer"] == 0:
+        found["acer"] = (0.0, (most + bpcer["high"]) / 2)
+    far, frr = (_nothing_wrong(used, group) for group in (~used.live, used.live))
+    if values["eer"] == 0:
+        found["eer"] = (0.0, (far + frr) / 2)
+        found["auc"] = ((1 - far) * (1 - frr), 1.0)
+    if values["bpcer_at_apcer_5"] == 0:
+        found["bpcer_at_apcer_5"] = (0.0, frr)
+    return found
+
+
+def _nothing_wrong(used: Scores, group: Bools) -> float:
+    """Upper end of the interval of a rate without an error."""
+    person = [used.person[i] for i in np.flatnonzero(group)]
+    return rate_by_person(np.zeros(len(person), np.bool_), person)[1]
