@@ -1,9 +1,10 @@
 """From a training run to a bundle: export, quantise, measure each precision, calibrate, write."""
 
+import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,10 @@ CROP_RULES = {
     "context": CropRule(scale=4.0, size=160, alignment="eyes"),
 }
 """Patches have none: they are cut in the frame's own pixels."""
+
+_PICTURE = re.compile(r"([#@][\d.]+s?)?(~\d+)?$")
+"""What a source says of the single picture and of the procedural person made from it."""
+_NAMED_SOURCES = 40
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -271,7 +276,7 @@ def _told(store: CropStore, rows: Rows) -> str:
     table = [store.rows[i] for i in rows]
     species = Counter(row.species for row in table)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(species.items()))
-    sources = ", ".join(sorted({row.source for row in table if row.source}))
+    sources = _shortened({_PICTURE.sub("", row.source) for row in table if row.source})
     stores = ", ".join(folder.name for folder in store.folders)
     persons = len({row.person for row in table})
     media = len({row.medium for row in table if row.medium})
@@ -279,6 +284,14 @@ def _told(store: CropStore, rows: Rows) -> str:
         f"{len(table)} crops ({counts}) of {persons} persons and {media} media from {stores}"
         f"; sources: {sources or 'not told'}"
     )
+
+
+def _shortened(names: Iterable[str]) -> str:
+    """Names in order; of many, only the first: a manifest repeats them with every metric."""
+    found = sorted(names)
+    rest = len(found) - _NAMED_SOURCES
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(found[:_NAMED_SOURCES]) + more
 
 
 def _metrics(judged: Mapping[str, Judged], data: str) -> list[Metric]:

@@ -51,8 +51,6 @@ _LOOKING, _MAKING_HELD, _MAKING = 0.15, 0.10, 0.35
 _BUNDLING = 50.0
 """Seconds that are kept for the export of a network, its calibration and its bundle, but never
 more than a third of what is left."""
-_LEAST_HELD, _LEAST = 32, 48
-"""Rows that are made whatever the time."""
 _MANY_ROWS = 50_000
 _STORES = "stores.json"
 
@@ -74,6 +72,8 @@ class SiteOptions:
     workers: int = 0
     """Processes that make crops, and threads that learn; 0: as many as cores."""
     seed: int = 0
+    least: tuple[int, int] = (64, 96)
+    """Rows to check on and to learn from that are made whatever the time."""
     resume: bool = False
     """Go on with what the working folder holds."""
 
@@ -224,8 +224,8 @@ def _make(
     learn = [*(p for person in people.learn for p in person.pictures), *portraits]
     check = [p for person in people.check for p in person.pictures]
     plans = (
-        ("check", check, _MAKING_HELD, _LEAST_HELD, 1),
-        ("learn", learn, _MAKING, _LEAST, 1 + workers),
+        ("check", check, _MAKING_HELD, options.least[0], 1),
+        ("learn", learn, _MAKING, options.least[1], 1 + workers),
     )
     for name, shown, share, least, seed in plans:
         seconds = share * total
@@ -283,7 +283,7 @@ def _adapted(
         made = make_bundle(chosen, Path(folder) / recipe.name, files=roles, say=say)
         fit, own = _calibrated(chosen, before, base, open_crops(prepared.footage))
         rates = _site_rates(chosen.network, before, fit, base, open_crops(prepared.footage))
-        bundle = _written(made, base, fit, rates, prepared, out)
+        bundle = _written(made, base, fit, rates, compared["kept"], prepared, out)
     result = {
         "name": bundle.manifest.about.name,
         "version": bundle.manifest.about.version,
@@ -459,6 +459,7 @@ def _written(
     base: Bundle,
     fit: Fit,
     rates: Mapping[str, Any],
+    kept: str,
     prepared: Prepared,
     out: Path,
 ) -> Bundle:
@@ -469,8 +470,9 @@ def _written(
         licence=base.manifest.about.licence,
     )
     origin = f"{base.manifest.about.name} {base.manifest.about.version}"
+    settings = {"base": origin, "kept": "base" if kept == "before" else "learned"}
     training = replace(
-        made.manifest.training, settings={**made.manifest.training.settings, "base": origin}
+        made.manifest.training, settings={**made.manifest.training.settings, **settings}
     )
     manifest = replace(
         made.manifest,
