@@ -42,9 +42,9 @@ def load_weights(path: Path) -> Weights:
         TrainingError: the file is no ``.npz``, or holds something other than numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise TrainingError(
             f"{path}: expected weights as an .npz of numbers, found {error}; get the bundle anew"
         ) from error

@@ -1,0 +1,77 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from padflow.engines.bundle import read_bundle
+from padflow.trainers.networks import NetworkOptions, build_network
+from padflow.trainers.recipe import TrainingError
+from padflow.trainers.training import train
+from padflow.trainers.weights import bundle_weights, load_weights, save_weights, use_weights
+from tests.nodes.tiny_nets import write_tiny_bundle
+from tests.trainers.stores import write_store
+from tests.trainers.test_training import recipe
+
+SMALL = NetworkOptions(embedding=8)
+
+
+def test_weights_come_back_as_they_went(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = build_network("patch_light", SMALL).eval()
+    network.head.strangeness.means += 1.5
+    path = save_weights(network, tmp_path / "w.npz")
+    other = build_network("patch_light", SMALL).eval()
+    crops = torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert not torch.equal(other(crops).score, network(crops).score)
+        use_weights(other, load_weights(path))
+        for found, expected in zip(other(crops)[:3], network(crops)[:3], strict=True):
+            assert torch.equal(found, expected)
+    again = save_weights(network, tmp_path / "again.npz")
+    assert again.read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.npz", "w.npz"]
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, a=np.array([{"x": 1}], dtype=object))
+    with pytest.raises(TrainingError, match=r"expected weights as an \.npz of numbers"):
+        load_weights(path)
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    plain = (tmp_path / "a.npy").read_bytes()
+    for content in (pickle.dumps({"a": 1}), b"", b"PK\x03\x04", plain):
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"expected weights as an \.npz of numbers"):
+            load_weights(path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    network = build_network("patch_light", SMALL)
+    weights = dict(load_weights(save_weights(network, tmp_path / "w.npz")))
+    with pytest.raises(TrainingError, match="weights: expected those of this network"):
+        use_weights(build_network("context", SMALL), weights)
+    with pytest.raises(TrainingError, match=r"classify\.embed\.weight: expected .*found float32"):
+        use_weights(build_network("patch_light", NetworkOptions(embedding=9)), weights)
+    weights["classify.score.bias"] = np.array([np.nan], np.float32)
+    with pytest.raises(TrainingError, match=r"classify\.score\.bias: expected finite numbers"):
+        use_weights(network, weights)
+
+
+def test_a_bundle_without_weights_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="expected weights to start from, found only f32"):
+        bundle_weights(read_bundle(write_tiny_bundle(tmp_path / "tiny", "patch")))
+
+
+def test_training_starts_from_weights(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    store = write_store(tmp_path / "store", rows=48, persons=4)
+    wanted = recipe(epochs=2, steps_per_epoch=15)
+    first = train(wanted, store, tmp_path / "one", tensorboard=False, say=lambda line: None)
+    weights = load_weights(save_weights(first.network, tmp_path / "w.npz"))
+    slow = recipe(epochs=1, steps_per_epoch=1, learning_rate=1e-9, average=0.0)
+    quiet = {"tensorboard": False, "say": lambda line: None}
+    second = train(slow, store, tmp_path / "two", start=weights, **quiet)  # type: ignore[arg-type]
+    for name, value in second.network.named_parameters():
+        np.testing.assert_allclose(value.detach().numpy(), weights[name], atol=1e-6, err_msg=name)
