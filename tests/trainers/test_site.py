@@ -1,0 +1,106 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from padflow.engines.bundle import Bundle, read_bundle, write_bundle
+from padflow.engines.engine import load_engine
+from padflow.trainers.calibration import Fit
+from padflow.trainers.recipe import TrainingError, parse_recipe, recipe_text
+from padflow.trainers.site import SiteOptions, adapt, mixed
+from padflow.trainers.training import build
+from padflow.trainers.weights import save_weights
+from tests.nodes.tiny_nets import CALIBRATION, write_tiny_bundle
+from tests.trainers.door import write_door
+
+RECIPE = {
+    "name": "context",
+    "task": "Tells what is around a face.",
+    "network": {"name": "context", "embedding": 8, "width": 0.5},
+    "losses": {"depth": 0.0},
+    "batch": 16,
+    "average": 0.5,
+    "learning_rate": 0.01,
+    "seed": 37,
+}
+"""Untrained, with a seed whose random weights happen to score the clip's attacks lower."""
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or the exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
+
+
+def write_base(folder: Path) -> Bundle:
+    recipe = parse_recipe(RECIPE)
+    tiny = read_bundle(write_tiny_bundle(folder / "tiny", "context"))
+    weights = save_weights(build(recipe), folder / "context-weights.npz")
+    manifest = replace(
+        tiny.manifest,
+        about=replace(tiny.manifest.about, name="context", version="0.1.0"),
+        training=replace(tiny.manifest.training, recipe=recipe_text(recipe)),
+    )
+    files = {"f32": tiny.folder / tiny.manifest.files["f32"].path, "weights": weights}
+    return write_bundle(folder / "context", manifest, files)
+
+
+@pytest.mark.slow
+def test_a_door_gives_a_bundle_and_a_report(models: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    base = write_base(tmp_path)
+    door, out, work = write_door(tmp_path / "door.mp4"), tmp_path / "out", tmp_path / "work"
+    options = SiteOptions(minutes=0.01, bases=[base.folder], workers=2, least=(20, 20))
+    lines: list[str] = []
+    (bundle,) = adapt([door], out, work, options, lines.append)
+    about = bundle.manifest.about
+    assert (about.name, about.version) == ("context_site", "0.1.1")
+    assert set(bundle.manifest.files) == {"f32", "weights"}
+    assert bundle.manifest.training.settings["base"] == "context 0.1.0"
+    assert bundle.manifest.calibration is not None
+    assert bundle.manifest.calibration.parameters["slope"] > 0
+    assert str(tmp_path) not in (bundle.folder / "bundle.json").read_text()
+    with load_engine(out / "context_site") as engine:
+        found = engine.infer({"image": np.zeros((2, 160, 160, 3), np.uint8)})
+    assert np.isfinite(found["score"]).all()
+    report = json.loads((out / "site.json").read_text())
+    (network,) = report["networks"]
+    assert report["crops_checked_on"] >= 20
+    assert network["simulated"]["before"]["eer"] < 0.5
+    assert "parted by time" in (out / "site.html").read_text()
+    going_on = replace(options, resume=True)
+    (again,) = adapt([door], out, work, going_on, lines.append)
+    assert again.manifest.about.version == "0.1.2"
+    assert "going on with the crops of the run before" in lines
+
+
+def test_a_base_without_weights_is_told_before_any_work(tmp_path: Path) -> None:
+    bare = write_tiny_bundle(tmp_path / "tiny", "context")
+    with pytest.raises(TrainingError, match="expected weights to start from, found only f32"):
+        adapt([tmp_path], tmp_path / "out", tmp_path / "work", SiteOptions(bases=[bare]))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_calibration_of_few_presentations_changes_little() -> None:
+    rng = np.random.default_rng(1)
+    before = rng.normal(0, 2, 400)
+    score = 0.5 * before + 1.0  # the adapted network says the same on another scale
+    few = Fit(0.2, 0.0, -1.0, 1.0, live=2.0, attacks=2.0)
+    found, told = mixed(few, CALIBRATION, score, before)
+    theirs = np.expm1(-CALIBRATION["min_llr"])
+    assert told["share_of_site"] == pytest.approx(2 / (2 + theirs))
+    share = told["share_of_site"]
+    assert found.slope == pytest.approx(share * 0.2 + (1 - share) * 2 * CALIBRATION["slope"])
+    expected = (1 - share) * (CALIBRATION["offset"] - 2 * CALIBRATION["slope"])
+    assert found.offset == pytest.approx(expected)
+    assert CALIBRATION["min_llr"] < found.min_llr < few.min_llr
+    assert few.max_llr < found.max_llr < CALIBRATION["max_llr"]
+
+
+def test_a_base_that_says_the_opposite_is_not_mixed_in() -> None:
+    before = np.linspace(-2, 2, 50)
+    fit = Fit(0.7, 0.1, -2.0, 3.0, live=6.4, attacks=19.1)
+    assert mixed(fit, CALIBRATION, -before, before) == (fit, {"share_of_site": 1.0})
