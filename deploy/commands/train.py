@@ -2,14 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..exits import Exit, UsageError
 from .train_site import add_site_arguments, run_site
 
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
-FILES = ("f32", "f16", "int8")
+FILES: Final = ("f32", "f16", "int8")
 MISSING = (
     "padflow train needs {name}, which is not installed; install the extra: "
     "pip install 'padflow[train]'"

@@ -74,4 +74,5 @@ def test_training_starts_from_weights(tmp_path: Path) -> None:
     quiet = {"tensorboard": False, "say": lambda line: None}
     second = train(slow, store, tmp_path / "two", start=weights, **quiet)  # type: ignore[arg-type]
     for name, value in second.network.named_parameters():
-        np.testing.assert_allclose(value.detach().numpy(), weights[name], atol=1e-6, err_msg=name)
+        expected = weights[name].astype(np.float64)
+        np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-6, err_msg=name)
