@@ -35,7 +35,7 @@ from .recipe import HoldOut, Recipe, TrainingError, load_recipe, parse_recipe
 from .scoring import measures, pictures
 from .site_report import site_page
 from .sources import Say, source_files
-from .training import Trained, build, train
+from .training import Trained, build, train, use_threads
 from .visits import SitePeople, site_people
 from .weights import bundle_weights, use_weights
 
@@ -121,7 +121,7 @@ def adapt(
     """
     options = options or SiteOptions()
     if options.workers:
-        torch.set_num_threads(options.workers)
+        use_threads(options.workers)
     began = time.time()
     end = began + 60 * options.minutes
     bases = _bases(options)

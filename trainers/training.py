@@ -135,6 +135,11 @@ def train_beside_others(
     run.epochs(resume=resume, tensorboard=None if run.is_first else False)
 
 
+def use_threads(count: int) -> None:
+    """Compute with so many threads of the CPU from now on; at first it is one for each core."""
+    torch.set_num_threads(count)
+
+
 def build(recipe: Recipe) -> CropNetwork:
     """The recipe's network with the random weights of its seed."""
     torch.manual_seed(recipe.seed)

@@ -104,16 +104,14 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _trained(args: argparse.Namespace, folder: Path) -> Any:
-    import torch
-
     from ...trainers.crops import open_crops
     from ...trainers.recipe import load_recipe
-    from ...trainers.training import train
+    from ...trainers.training import train, use_threads
 
     asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
     recipe = load_recipe(args.recipe, **{k: v for k, v in asked.items() if v is not None})
     if args.threads:
-        torch.set_num_threads(args.threads)
+        use_threads(args.threads)
     if args.workers > 1:
         from ...trainers.workers import train_on_workers
 
