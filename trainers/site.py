@@ -51,7 +51,9 @@ _LOOKING, _MAKING_HELD, _MAKING = 0.15, 0.10, 0.35
 _BUNDLING = 50.0
 """Seconds that are kept for the export of a network, its calibration and its bundle, but never
 more than a third of what is left."""
-_MANY_ROWS = 50_000
+_MOST_ROWS = 1600, 6400
+"""Rows to check on and to learn from at most: 0.6 and 2.5 GB. Time that is left goes to learning.
+"""
 _STORES = "stores.json"
 
 
@@ -224,16 +226,17 @@ def _make(
     learn = [*(p for person in people.learn for p in person.pictures), *portraits]
     check = [p for person in people.check for p in person.pictures]
     plans = (
-        ("check", check, _MAKING_HELD, options.least[0], 1),
-        ("learn", learn, _MAKING, options.least[1], 1 + workers),
+        ("check", check, _MAKING_HELD, 0, 1),
+        ("learn", learn, _MAKING, 1, 1 + workers),
     )
-    for name, shown, share, least, seed in plans:
+    for name, shown, share, side, seed in plans:
         seconds = share * total
+        least, most = options.least[side], _MOST_ROWS[side]
         order = StoreOrder(
             people=shown,
-            rows=workers * _MANY_ROWS,
+            rows=max(least, most),
             seed=1000 * options.seed + seed,
-            rows_per_seed=_MANY_ROWS,
+            rows_per_seed=-(-max(least, most) // workers),
             identities=int(np.clip(seconds / 4, 6, 240)),
             until=time.time() + seconds,
             least=-(-least // workers),

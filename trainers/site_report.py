@@ -29,8 +29,9 @@ def site_page(report: Json) -> str:
 learned from; {report["crops_checked_on"]} of {report["persons_checked_on"]} others, and
 {report["footage_frames_checked_on"]} frames of those as filmed, were checked on.</p>
 <p class="note">{escape(report["note"])}</p>
-<p class="note">The attacks are simulated. What they do not show, these numbers do not tell: try a
-print and a screen before the camera.</p>
+<p class="note">The best epoch was chosen and the ratio fitted on the persons checked on, which
+flatters the rates a little. The attacks are simulated. What they do not show, these numbers do not
+tell: try a print and a screen before the camera.</p>
 {networks}</body></html>
 """
 

@@ -22,9 +22,10 @@ _CLOSEST = 0.4
 """Least time between looks, in seconds."""
 _KEY_PICTURES = 2.0
 """From this spacing on, in seconds, only key pictures are decoded: the rest would take long."""
-_KEPT = 16
+_KEPT = 32
+"""Looks of a visit."""
 _SHOWN = 6
-"""Of the kept pictures of a visit, so many are shown in the synthesis."""
+"""Looks of a visit that the synthesis shows."""
 ENOUGH_PERSONS = 4
 """Fewer persons than this cannot be parted into those to learn from and those to check on."""
 
@@ -34,15 +35,14 @@ class Look:
     """One picture with a face."""
 
     seconds: float
-    image: Array
-    """uint8 RGB (h, w, 3)."""
-    mesh: Array
-    """float32 (468, 3), pixels of the picture."""
-
-    @property
-    def face_px(self) -> float:
-        """Longer side of the mesh's box in pixels."""
-        return float(np.ptp(self.mesh[:, :2], axis=0).max())
+    middle: tuple[float, float]
+    """Of the face, in pixels of the frame."""
+    face_px: float
+    """Longer side of the mesh's box in pixels of the frame."""
+    crops: Crops
+    """Cut from the frame as it is."""
+    picture: PersonPicture
+    """The frame trimmed to what crops can show, without a matte."""
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ def _visits_of(
         if mesh is None:
             missed += 1
         else:
-            look = Look(seconds, image, mesh)
+            look = look_at(image, mesh, seconds, f"{file.stem}@{seconds:.2f}s")
             if last is None or missed > 1 or _elsewhere(last, look, spacing):
                 visits.append(Visit(person, file.stem))
             visits[-1].add(look)
@@ -151,13 +151,30 @@ def _visits_of(
     return visits
 
 
+def look_at(image: Array, mesh: Array, seconds: float, source: str) -> Look:
+    """What is kept of a frame: large frames of an hour would not fit into memory.
+
+    Args:
+        image: uint8 RGB (h, w, 3).
+        mesh: float32 (468, 3), pixels of the frame.
+        seconds: Since the beginning of the footage.
+        source: Names file and time.
+    """
+    x, y = mesh[:, :2].mean(axis=0)
+    bare = np.zeros(image.shape[:2], np.float32)
+    picture = trimmed(PersonPicture("", source, image, bare, mesh, False))
+    size = float(np.ptp(mesh[:, :2], axis=0).max())
+    crops = crops_of_face(image, mesh, "live")
+    return Look(seconds, (float(x), float(y)), size, crops, picture)
+
+
 def _elsewhere(last: Look, look: Look, spacing: float) -> bool:
     """Whether the face cannot be the one of the look before: too far off, or another size."""
     if look.seconds - last.seconds > max(3.0, 3 * spacing):
         return True
     if spacing >= _KEY_PICTURES:
         return False  # much can happen in that time
-    move = float(np.linalg.norm(look.mesh[:, :2].mean(axis=0) - last.mesh[:, :2].mean(axis=0)))
+    move = float(np.linalg.norm(np.subtract(look.middle, last.middle)))
     ratio = look.face_px / last.face_px
     return move > 2 * last.face_px or not 0.55 < ratio < 1.8
 
@@ -234,11 +251,9 @@ def _person(finder: FaceFinder, name: str, visits: Sequence[Visit]) -> SitePerso
         for look in visit.looks:
             crops.append(_row_of(name, visit, number, look))
         for look in _even(visit.looks, _SHOWN):
-            source = f"{visit.clip}@{look.seconds:.2f}s"
-            bare = np.zeros(look.image.shape[:2], np.float32)
-            near = trimmed(PersonPicture(name, source, look.image, bare, look.mesh, False))
-            coverage, whole = finder.person(near.image, near.mesh)
-            pictures.append(replace(near, coverage=coverage, whole=whole))
+            coverage, whole = finder.person(look.picture.image, look.picture.mesh)
+            changes = {"person": name, "coverage": coverage, "whole": whole}
+            pictures.append(replace(look.picture, **changes))
     return SitePerson(name, tuple(pictures), tuple(crops))
 
 
@@ -256,7 +271,7 @@ def _row_of(name: str, visit: Visit, number: int, look: Look) -> tuple[CropRow, 
         face_px=round(look.face_px, 2),
         clip=f"{visit.clip}/{number}",
     )
-    return row, crops_of_face(look.image, look.mesh, "live")
+    return row, look.crops
 
 
 def _even(looks: Sequence[Look], most: int) -> list[Look]:
