@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if kind == "synthetic":
             _add_unseen(one)
         else:
-            _add_footage(one)
+            _add_footage(one, step=0.2 if kind == "live" else 0.0)
         _add_output(one)
     merge = kinds.add_parser("merge", help="put the folds of several studies into one table")
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="study.json of each")
@@ -86,16 +86,17 @@ def _add_unseen(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _add_footage(parser: argparse.ArgumentParser) -> None:
+def _add_footage(parser: argparse.ArgumentParser, step: float) -> None:
     parser.add_argument(
         "--persons", nargs="+", metavar="PERSON", help="only these people (default: all)"
     )
     parser.add_argument(
         "--step",
         type=float,
-        default=0.2,
+        default=step,
         metavar="S",
-        help="seconds between two rows of a sequence, for the fusion (default: 0.2)",
+        help="seconds between two rows of a sequence, for the fusion; 0: all are one look, so "
+        f"that a sequence's length says nothing (default: {step:g})",
     )
     parser.add_argument(
         "--worst", type=int, default=8, metavar="N", help="crops a line of the sheets (default: 8)"
@@ -133,8 +134,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name, fewest)
         if value < fewest:
             raise UsageError(f"--{name}: expected {fewest} or more, found {value}")
-    if not getattr(args, "step", 1.0) > 0:
-        raise UsageError(f"--step: expected seconds above 0, found {args.step:g}")
+    if not getattr(args, "step", 0.0) >= 0:
+        raise UsageError(f"--step: expected seconds, 0 or more, found {args.step:g}")
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out}: expected a folder, found a file; name another")
 
@@ -216,8 +217,8 @@ def _merged(files: Sequence[Path]) -> tuple[str, list[dict[str, Any]]]:
     for path, kind in zip(files, kinds, strict=True):
         if kind != kinds[0]:
             raise UsageError(
-                f"{path}: expected a {kinds[0]} study as in {files[0]}, found {kind}; merge studies "
-                "of one kind"
+                f"{path}: expected a {kinds[0]} study as in {files[0]}, found {kind}; merge "
+                "studies of one kind"
             )
     folds = [fold for one in found for fold in one["folds"]]
     names = [fold["name"] for fold in folds]

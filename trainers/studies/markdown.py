@@ -21,8 +21,8 @@ def synthetic_text(folds: Sequence[Json], tables: Json) -> str:
         "",
         "S1: new people. S2: on media never seen as well. S3: by cameras never seen. S4: all new. "
         "Each half of the people is tested at the threshold of the other half's equal error rate "
-        "on S1; EER and AUC need no threshold and are means over folds. Sharp limits of what this "
-        "says: the attacks are simulated.",
+        "on S1; EER and AUC need no threshold and are means over folds. The attacks are simulated: "
+        "this says nothing of real ones.",
         "",
         INTERVALS,
         "",
@@ -71,10 +71,14 @@ def _protocol(found: Json) -> Iterator[str]:
         yield _line(cells)
     yield ""
     few = (
-        f"{key} {'without error' if times is None else f'{times:g} times'}"
+        f"{key} {_times(times['errors'])} (ACER {_times(times['acer'])})"
         for key, times in found["fewer_errors"].items()
     )
     yield f"Fewer errors than {BASELINE}: {', '.join(few)}."
+
+
+def _times(value: float | None) -> str:
+    return "without error" if value is None else f"{value:g} times"
 
 
 def real_text(folds: Sequence[Json], tables: Json) -> str:
@@ -82,9 +86,9 @@ def real_text(folds: Sequence[Json], tables: Json) -> str:
     lines = [
         "## Real footage, by sequence",
         "",
-        "Networks: mean of the ratios of a sequence's rows. Fusions: what the graph would say at "
-        f"the sequence's end, rows {folds[0]['step']:g} s apart. BPCER at APCER 5 % and EER are "
-        "at thresholds of these sequences themselves.",
+        f"Networks: mean of the ratios of a sequence's rows. Fusions: {_looks(folds[0])}. BPCER at "
+        "APCER 5 % and EER are at thresholds of these sequences themselves. LIVE and SPOOF: at "
+        "the policy's thresholds.",
         "",
         INTERVALS,
     ]
@@ -106,6 +110,12 @@ def real_text(folds: Sequence[Json], tables: Json) -> str:
         elif some["live"] and some["attacks"]:
             lines += ["", *_wrong(fold, own)]
     return "\n".join(lines) + "\n"
+
+
+def _looks(fold: Json) -> str:
+    if not fold["step"]:
+        return "as the graph adds up the networks' means, as one look"
+    return f"what the graph would say at the end of the sequence, rows {fold['step']:g} s apart"
 
 
 def _source(columns: Mapping[str, Json]) -> Iterator[str]:
@@ -145,9 +155,9 @@ def live_text(folds: Sequence[Json]) -> str:
     lines = [
         "## Real live clips, one by one",
         "",
-        "Mean ratio in nats of a clip's rows by network, within the calibration's limits; fusions "
-        f"as the graph would say, rows {folds[0]['step']:g} s apart; in brackets the share of rows "
-        "that are unlike the training.",
+        "Mean ratio in nats of a clip's rows by network, within the calibration's limits; in "
+        "brackets the share of rows that are unlike the training. Fusions: "
+        f"{_looks(folds[0])}.",
     ]
     for fold in folds:
         spoof, live = fold["thresholds"]

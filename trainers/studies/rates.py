@@ -20,6 +20,7 @@ from ..evaluation.metrics import (
 )
 
 Json = dict[str, Any]
+Rows = np.ndarray[Any, np.dtype[np.intp]]
 APCER_TARGET = 0.05
 FREE = ("eer", "auc", "bpcer_at_apcer_5")
 """Numbers that need no threshold."""
@@ -122,9 +123,6 @@ def _by_fold(parts: Sequence[Part]) -> list[tuple[Scores, Rows]]:
     return [
         (raw.where(names == name), np.flatnonzero(names == name)) for name in dict.fromkeys(fold)
     ]
-
-
-Rows = np.ndarray[Any, np.dtype[np.intp]]
 
 
 def _values(used: Scores, folds: Sequence[tuple[Scores, Rows]], weight: Floats) -> dict[str, float]:

@@ -5,7 +5,9 @@ A sequence (the rows of one source and clip) has as score of
 - a network: the mean of its ratios in nats, not clipped, so that sequences can be ranked;
 - a fusion: what the graph would say at the end of the sequence. Each cue's ratios, within the
   calibration's and the policy's limits, are accumulated as looks ``step`` seconds apart, and the
-  cues are added up with the policy's discount for correlated ones;
+  cues are added up with the policy's discount for correlated ones. A step of 0 makes them one
+  look, their mean: more looks weigh more, and where live sequences have more rows than attacks,
+  as in NUAA's, a step would let their length tell them apart;
 - sharpness alone: the mean of its rows'.
 """
 
@@ -31,12 +33,10 @@ from .judging import (
 from .rates import Json, Part, rates
 
 SHARPNESS = "sharpness alone"
-STEP = 0.2
-"""Seconds between two rows of a sequence: the period at which the graph fuses."""
 
 
 def real_fold(
-    name: str, store: CropStore, found: Sequence[Member], running: Running, step: float = STEP
+    name: str, store: CropStore, found: Sequence[Member], running: Running, step: float = 0.0
 ) -> tuple[Json, dict[str, Judged]]:
     """Score the sequences of a store, and what each network says of each row.
 

@@ -66,13 +66,13 @@ def captions(store: CropStore, row: int, llr: Floats) -> tuple[str, str, str]:
     return (
         f"{one.species} {llr[row]:+.1f} nats",
         f"sharp {sharp:.2f}, face {one.face_px:.0f} px",
-        one.id[-24:],
+        one.id[-20:],
     )
 
 
 def _tile(store: CropStore, row: int, crop: str) -> Pixels:
     picture = store.one(crop, row)
     if crop == "patches":
-        picture = np.vstack([np.hstack(picture[:2]), np.hstack(picture[2:])])
+        picture = np.vstack([np.hstack(list(picture[:2])), np.hstack(list(picture[2:]))])
     found: Pixels = cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA).astype(np.uint8)
     return found

@@ -218,9 +218,8 @@ class _Columns:
         """Which rows a protocol tests in a half; live rows have no medium."""
         medium, camera = PROTOCOLS[protocol]
         live = next(iter(self.scores.values())).live
-        return (
-            (self.half == half) & (self.new_camera == camera) & (live | (self.new_medium == medium))
-        )
+        of_medium: Bools = live | (self.new_medium == medium)
+        return of_medium & (self.half == half) & (self.new_camera == camera)
 
 
 def _thresholds(fold: Json) -> dict[str, tuple[float, float]]:
@@ -306,13 +305,20 @@ def _lacking(parts: Sequence[Part]) -> str:
     return ""
 
 
-def _fewer(columns: Mapping[str, Json]) -> dict[str, float | None]:
-    """How many times fewer errors than the baseline; None: no error at all."""
+def _fewer(columns: Mapping[str, Json]) -> Json:
+    """How many times fewer errors, and lower an ACER, than the baseline; None: no error at all.
+
+    Errors depend on how many rows are live, the ACER does not.
+    """
     base = columns[BASELINE]
-    share = base["errors"] / base["presentations"]
-    found: dict[str, float | None] = {}
+    found: Json = {}
     for key, one in columns.items():
         if key != BASELINE:
-            errors = one["errors"] / one["presentations"]
-            found[key] = round(share / errors, 2) if errors else None
+            mine, theirs = (c["errors"] / c["presentations"] for c in (one, base))
+            acer, other = one["acer"]["value"], base["acer"]["value"]
+            found[key] = {"errors": _times(theirs, mine), "acer": _times(other, acer)}
     return found
+
+
+def _times(more: float, less: float) -> float | None:
+    return round(more / less, 2) if less else None
