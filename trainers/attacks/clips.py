@@ -57,6 +57,8 @@ _PRINTERS, _DISPLAYS = 7, 8
 """Streams of the numbered media: the same as in the shots."""
 _STAGE, _MEDIUM, _ROOM, _TONE, _HAND, _SHUTTER, _NOISE, _BODY = range(8)
 _TRIES = 6
+_SMALLEST_FACE = 110.0
+"""Pixels below which a face is not made smaller than it is in the footage."""
 _FACE_M = 0.19
 """Metres of a face, forehead to chin."""
 _ARM = 0.4
@@ -366,12 +368,12 @@ class ClipMaker:
 def _draw_stage(rng: np.random.Generator, footage: Footage, camera: int) -> StageParams:
     frames = footage.frames
     rows, columns = frames[0].image.shape[:2]
-    scale = float(rng.uniform(0.75, 1.0))
+    native = float(np.median([frame.face_px for frame in frames]))
+    scale = max(float(rng.uniform(0.75, 1.0)), min(1.0, _SMALLEST_FACE / native))
     width, height = (max(round(side * scale) // 2 * 2, 64) for side in (columns, rows))
     at = (np.mean([_middle(frame) for frame in frames], axis=0) + 0.5) * scale - 0.5
-    face = scale * float(np.median([frame.face_px for frame in frames]))
     focal = max(width, height) * float(rng.uniform(0.6, 1.3))
-    return StageParams((width, height), scale, face, _point(at), focal, camera, 1.0)
+    return StageParams((width, height), scale, scale * native, _point(at), focal, camera, 1.0)
 
 
 def _files(

@@ -27,6 +27,8 @@ from .parameters import Array, Colour, NotNegative, Positive, Share
 from .people import PersonPicture
 from .printing import Printer, PrinterParams, sheet_light
 
+_NEAREST = 0.1
+"""Metres from the camera at which nothing is in focus any more."""
 _ROW_TIME = 1 / 30 / 720
 """Seconds between the rows of a rolling shutter."""
 
@@ -149,14 +151,24 @@ def _pose(
     at: tuple[float, float],
     face_px: float,
     tilt: float,
+    sag: float = 0.0,
 ) -> Pose:
-    """A pose that brings the face, (2,) metres on the medium, to its place at its size."""
-    distance = max(view.focal * face_m / face_px, 0.08 + 0.5 * max(size))
+    """A pose that brings the face, (2,) metres on the medium, to its place at its size.
+
+    The medium's edges come nearer than its plane by ``sag`` metres, as it is bent.
+    """
+    distance = max(view.focal * face_m / face_px, _NEAREST)
     angles = (
         float(np.clip(rng.normal(0, tilt), -38, 38)),
         float(np.clip(rng.normal(0, 0.8 * tilt), -32, 32)),
         float(np.clip(rng.normal(0, 6), -20, 20)),
     )
+    corners = np.array([[0.0, 0.0], [1, 0], [0, 1], [1, 1]]) * size - face
+    for _ in range(8):  # what is large and near is held straighter: it must not touch the camera
+        nearest = distance - sag + float((corners @ rotation_of(*angles)[2, :2]).min())
+        if nearest > 0.75 * _NEAREST:
+            break
+        angles = (0.7 * angles[0], 0.7 * angles[1], angles[2])
     from_middle = np.append(face - np.asarray(size) / 2, 0.0)
     ray = np.array(
         [(at[0] - view.centre[0]) / view.focal, (at[1] - view.centre[1]) / view.focal, 1]
@@ -253,7 +265,8 @@ def hold_print(
     curvature = float(np.clip(rng.normal(0, 0.9), -2, 2)) / max(size) if bends else 0.0
     axis = float(rng.choice([0.0, 90.0, rng.uniform(0, 180)]))
     face = shown.mesh[:, :2].mean(axis=0) * pixel + border[:2]
-    pose = _pose(rng, face, shown.face_m, size, view, at, face_px, 14.0)
+    sag = max(-curvature, 0.0) * 0.5 * (0.5 * float(np.hypot(*size))) ** 2
+    pose = _pose(rng, face, shown.face_m, size, view, at, face_px, 14.0, sag)
     ink = Printer(printer).printed(np.asarray(white), pixel, rng)
     shade, glare = sheet_light(white.shape[:2], rng, printer.gloss, curvature * size[0])
     level = _room_level(room) * rng.uniform(0.7, 2.0)
