@@ -252,8 +252,8 @@ def _person(finder: FaceFinder, name: str, visits: Sequence[Visit]) -> SitePerso
             crops.append(_row_of(name, visit, number, look))
         for look in _even(visit.looks, _SHOWN):
             coverage, whole = finder.person(look.picture.image, look.picture.mesh)
-            changes = {"person": name, "coverage": coverage, "whole": whole}
-            pictures.append(replace(look.picture, **changes))
+            known = replace(look.picture, person=name, coverage=coverage, whole=whole)
+            pictures.append(known)
     return SitePerson(name, tuple(pictures), tuple(crops))
 
 
