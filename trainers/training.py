@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +30,7 @@ from .crops import CropStore, open_crops
 from .holdout import Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
-from .recipe import Losses, Recipe, TrainingError, recipe_text
+from .recipe import Losses, Recipe, TrainingError, parse_recipe, recipe_text
 from .scoring import measures, score_rows, spread
 from .weights import Weights, use_weights
 
@@ -381,12 +382,12 @@ class _Run:
         return self.folder / "best.pt"
 
     def restore(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the checkpoint, if there is one; the recipe may ask for a longer run."""
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
         state = _load(path)
-        if state["recipe"] != recipe_text(self.recipe):
+        if _but_length(parse_recipe(yaml.safe_load(state["recipe"]))) != _but_length(self.recipe):
             raise TrainingError(
                 f"{path}: was made with another recipe; give the one in {self.folder}/recipe.yaml "
                 "or another folder"
@@ -417,6 +418,10 @@ class _Run:
             best["line"],
             self.progress.seconds / 60,
         )
+
+
+def _but_length(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=1, max_minutes=None)
 
 
 class _Board:
