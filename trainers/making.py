@@ -63,7 +63,7 @@ class StoreOrder:
     """Who may lend features and bear media beside those shown."""
     rows_per_seed: int = ROWS_PER_SEED
     identities: int | None = None
-    """Procedural people of a chunk; None: a fifth of its rows, 60 to 400."""
+    """Procedural people of a chunk; None: a sixth of its rows, 60 to 240."""
     strength: float = 1.0
     """Of their variation."""
     until: float | None = None
@@ -172,7 +172,7 @@ def make_chunk(
     params = SynthesisParams(
         rows=chunk.rows,
         seed=chunk.seed,
-        identities=order.identities or max(60, min(400, chunk.rows // 5)),
+        identities=order.identities or max(60, min(240, chunk.rows // 6)),
         strength=order.strength,
     )
     pool = identity_pool(

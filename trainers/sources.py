@@ -83,14 +83,20 @@ def read_people(path: Path) -> dict[str, str]:
 
 
 def persons_of(files: Sequence[Path], people: Mapping[str, str]) -> dict[Path, str]:
-    """The person of every file; one that the list does not name is a person by its own name."""
+    """The person of every file; one that the list does not name is a person by its own name.
+
+    Files come in the list's order, then the others: what is drawn from them must not depend on
+    how a shell sorts.
+    """
     stems = [file.stem for file in files]
-    found = {}
+    order = {item: place for place, item in enumerate(people)}
+    found: dict[Path, tuple[int, str]] = {}
     for file in files:
-        named = [item for item in people if _ends_with(file, item)]
+        named = max((item for item in people if _ends_with(file, item)), key=len, default=None)
         own = file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}/{file.stem}"
-        found[file] = people[max(named, key=len)] if named else own
-    return found
+        found[file] = (len(order), own) if named is None else (order[named], people[named])
+    ranked = sorted(found.items(), key=lambda entry: entry[1][0])
+    return {file: person for file, (_, person) in ranked}
 
 
 def people_pictures(

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--identities",
         type=int,
         metavar="N",
-        help="procedural people of a seed (default: a fifth of its rows, 60 to 400)",
+        help="procedural people of a seed (default: a sixth of its rows, 60 to 240)",
     )
 
 
@@ -111,7 +111,7 @@ def _people(args: argparse.Namespace) -> "tuple[list[PersonPicture], list[Person
             shown = people_pictures(finder, files, people, _say)
     except SourceFilesError as error:
         raise UsageError(str(error)) from error
-    return ([*portraits, *shown], []) if show else (shown, portraits)
+    return ([*shown, *portraits], []) if show else (shown, portraits)
 
 
 def _made(order: "StoreOrder", args: argparse.Namespace) -> "CropStore":

@@ -47,6 +47,8 @@ def test_people_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
     ]
     found = persons_of(files, read_people(table))
     assert list(found.values()) == ["Ada", "Grace", "x/c", "y/c", "d"]
+    turned = persons_of(files[::-1], read_people(table))
+    assert list(turned.values()) == ["Ada", "Grace", "d", "y/c", "x/c"]
 
 
 def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:
