@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Gt, Interval
 
 from ..nodes.crops import context_crop, face_crop, face_patches, picture_frame
 from ..nodes.mesh import square_of_mesh, to_crop
 from .attacks.parameters import generator
-from .attacks.people import FaceFinder, PersonPicture, trimmed
+from .attacks.people import LARGEST_FACE, FaceFinder, PersonPicture, enlarged, trimmed
 from .attacks.shots import Shot, ShotMaker, Species
 from .attacks.variation import draw_identity, varied
 from .crops import CropRow, Crops, CropWriter
@@ -40,6 +40,10 @@ class SynthesisParams:
     """Varied pictures in the pool: each is a picture of a procedural person."""
     strength: float = 1.0
     """Of the variation; 0 shows the pictured people only."""
+    enlarge: Annotated[float, Interval(ge=0, le=300)] = 0.0
+    """Pictures with smaller faces are enlarged to between this and 300 px, and the features of
+    people with finer pictures laid over them: large faces of people of whom only small pictures
+    are at hand. 0: none is enlarged."""
 
 
 def identity_pool(
@@ -48,6 +52,7 @@ def identity_pool(
     count: int,
     seed: int,
     strength: float = 1.0,
+    enlarge: float = 0.0,
 ) -> list[PersonPicture]:
     """Pictures of procedural people, made from people with features of others.
 
@@ -59,12 +64,17 @@ def identity_pool(
         by_person.setdefault(picture.person, []).append(trimmed(picture))
     names = sorted(by_person)
     donors = [trimmed(picture) for picture in others]
+    finest = sorted(donors, key=lambda donor: -donor.face_px)[: max(len(donors) // 4, 1)]
     pool = []
     for index in range(count):
         own = by_person[names[index % len(names)]]
         picture = own[int(rng.integers(len(own)))]
         second = donors[int(rng.integers(len(donors)))]
         params = draw_identity(rng, strength)
+        if enlarge and picture.face_px < enlarge:
+            second = finest[int(rng.integers(len(finest)))]
+            picture = enlarged(picture, float(rng.uniform(enlarge, LARGEST_FACE)))
+            params = replace(params, blend=float(rng.uniform(0.5, 1.0)))
         made = varied(picture, params, second if second.person != picture.person else None)
         pool.append(replace(made, source=f"{picture.source}~{params.seed}"))
     return pool
@@ -87,7 +97,9 @@ def synthesise(
         others: People who may lend features and bear media beside those shown.
     """
     everybody = [*people, *others]
-    pool = identity_pool(people, everybody, params.identities, params.seed, params.strength)
+    pool = identity_pool(
+        people, everybody, params.identities, params.seed, params.strength, params.enlarge
+    )
     lenders = [*pool, *(trimmed(picture) for picture in others)]
     maker = ShotMaker(pool, finder, lenders)
     for shot in shots(maker, params):

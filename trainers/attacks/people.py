@@ -31,7 +31,8 @@ _SURE = 0.9
 
 
 _FACES_AROUND = 4.5
-_LARGEST_FACE = 300.0
+LARGEST_FACE = 300.0
+"""Longer side of a face's mesh box in a source's picture, at most."""
 
 
 class NoPeople(EngineError):
@@ -202,7 +203,7 @@ def trimmed(picture: PersonPicture) -> PersonPicture:
     Cut to what crops can show, with a face of at most 300 px (the rest is slow), and without the
     haze that its camera laid over it: the synthetic camera brings its own.
     """
-    scale = min(1.0, _LARGEST_FACE / picture.face_px)
+    scale = min(1.0, LARGEST_FACE / picture.face_px)
     image, coverage, mesh = picture.image, picture.coverage, picture.mesh
     if scale < 1:
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
@@ -220,6 +221,20 @@ def trimmed(picture: PersonPicture) -> PersonPicture:
         image=np.ascontiguousarray(image[part]),
         coverage=np.ascontiguousarray(coverage[part]),
         mesh=mesh - np.array([left, top, 0], np.float32),
+    )
+
+
+def enlarged(picture: PersonPicture, face_px: float) -> PersonPicture:
+    """The picture enlarged until its face has this size, in pixels."""
+    scale = face_px / picture.face_px
+    size = (round(picture.image.shape[1] * scale), round(picture.image.shape[0] * scale))
+    step = np.array([size[0] / picture.image.shape[1], size[1] / picture.image.shape[0], scale])
+    mesh = (picture.mesh + (0.5, 0.5, 0)) * step - (0.5, 0.5, 0)
+    return replace(
+        picture,
+        image=np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_CUBIC)),
+        coverage=np.asarray(cv2.resize(picture.coverage, size, interpolation=cv2.INTER_LINEAR)),
+        mesh=mesh.astype(np.float32),
     )
 
 

@@ -86,7 +86,9 @@ class Stage:
 def draw_stage(rng: np.random.Generator, person: PersonPicture, native: bool) -> Stage:
     """Size, place and camera of a shot of this person."""
     most = min(1.05 * person.face_px, _LARGEST)
-    face = float(np.exp(rng.uniform(np.log(_SMALLEST), np.log(max(most, _SMALLEST + 4)))))
+    # Not far below what the picture holds, so that fine pictures also give large faces.
+    least = max(_SMALLEST, 0.35 * most)
+    face = float(np.exp(rng.uniform(np.log(least), np.log(max(most, least + 4)))))
     width, height = _FRAMES[int(rng.integers(len(_FRAMES)))]
     face = min(face, 0.7 * height)
     room_x, room_y = max(width - 1.1 * face, 1), max(height - 1.15 * face, 1)
