@@ -66,6 +66,8 @@ class StoreOrder:
     """Procedural people of a chunk; None: a sixth of its rows, 60 to 240."""
     strength: float = 1.0
     """Of their variation."""
+    enlarge: float = 0.0
+    """As in :class:`SynthesisParams`."""
     until: float | None = None
     """Stop at this time (of :func:`time.time`) with what there is,"""
     least: int = 0
@@ -174,9 +176,15 @@ def make_chunk(
         seed=chunk.seed,
         identities=order.identities or max(60, min(240, chunk.rows // 6)),
         strength=order.strength,
+        enlarge=order.enlarge,
     )
     pool = identity_pool(
-        order.people, [*order.people, *order.others], params.identities, chunk.seed, order.strength
+        order.people,
+        [*order.people, *order.others],
+        params.identities,
+        chunk.seed,
+        order.strength,
+        order.enlarge,
     )
     with FaceFinder(matte=False) as finder, CropWriter(out, rows_per_part=_ROWS_PER_PART) as writer:
         maker = ShotMaker(pool, finder, [*pool, *order.others])

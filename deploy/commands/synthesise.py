@@ -52,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows of one seed, which are made by one process (default: 2000); the seeds count up",
     )
     parser.add_argument(
+        "--enlarge",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="enlarge sources until their faces have this many pixels or more, up to 300, and lay "
+        "the features of finer pictures over them (default: 0, none)",
+    )
+    parser.add_argument(
         "--identities",
         type=int,
         metavar="N",
@@ -72,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         others=others,
         rows_per_seed=args.rows_per_seed or ROWS_PER_SEED,
         identities=args.identities,
+        enlarge=args.enlarge,
     )
     store = _made(order, args)
     print_store(store)
