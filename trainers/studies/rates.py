@@ -49,15 +49,15 @@ def rates(parts: Sequence[Part], *, seed: int = 0, resamples: int = RESAMPLES) -
     """
     every = _joined([_centred(part) for part in parts])
     used = every.where(every.responded)
-    folds = _by_fold(parts)
+    statistic = _Statistic(used, _by_fold(parts))
+    values = statistic(np.ones(len(used)))
 
     def of_draw(weight: Floats) -> dict[str, float] | None:
         try:
-            return _values(used, folds, weight)
+            return statistic(weight)
         except EvaluationError:  # a class of a fold was not drawn
             return None
 
-    values = _values(used, folds, np.ones(len(used)))
     spread = bootstrap_by_person(used.person, of_draw, seed=seed, resamples=resamples)
     accepted = used.score >= 0
     species = np.asarray(used.species, object)
@@ -66,7 +66,7 @@ def rates(parts: Sequence[Part], *, seed: int = 0, resamples: int = RESAMPLES) -
         for name in sorted(set(species[~used.live]))
     }
     bpcer = _rate(~accepted, used, used.live, seed, resamples)
-    spread |= _without_errors(values, apcer, bpcer, used, folds)
+    spread |= _without_errors(values, apcer, bpcer, used)
     wrong = used.live != accepted
     return {
         "apcer": apcer,
@@ -125,24 +125,47 @@ def _by_fold(parts: Sequence[Part]) -> list[tuple[Scores, Rows]]:
     ]
 
 
-def _values(used: Scores, folds: Sequence[tuple[Scores, Rows]], weight: Floats) -> dict[str, float]:
-    at = rates_at(used, 0.0, weight)
-    free = []
-    for scores, rows in folds:
-        line = curve(scores, weight[rows])
-        free.append(
-            (
+class _Statistic:
+    """All numbers of a draw. Few people give few different draws: each is worked out once."""
+
+    def __init__(self, used: Scores, folds: Sequence[tuple[Scores, Rows]]) -> None:
+        self._used, self._folds = used, folds
+        self._known: dict[tuple[int, bytes], tuple[float, ...]] = {}
+        _, self._first = np.unique(np.asarray(used.person, str), return_index=True)
+        self._firsts = [
+            rows[np.unique(np.asarray(scores.person, str), return_index=True)[1]]
+            for scores, rows in folds
+        ]
+
+    def __call__(self, weight: Floats) -> dict[str, float]:
+        """The numbers, from how often each presentation counts (N,).
+
+        Raises:
+            EvaluationError: a class of a fold counts nowhere.
+        """
+        free = [self._free(number, weight) for number in range(len(self._folds))]
+        names = ("max_apcer", "acer", *FREE)
+        values = (*self._at_thresholds(weight), *np.mean(free, axis=0))
+        return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+    def _at_thresholds(self, weight: Floats) -> tuple[float, ...]:
+        key = (-1, weight[self._first].tobytes())
+        if key not in self._known:
+            at = rates_at(self._used, 0.0, weight)
+            self._known[key] = (at.worst, at.acer)
+        return self._known[key]
+
+    def _free(self, number: int, weight: Floats) -> tuple[float, ...]:
+        key = (number, weight[self._firsts[number]].tobytes())
+        if key not in self._known:
+            scores, rows = self._folds[number]
+            line = curve(scores, weight[rows])
+            self._known[key] = (
                 equal_error(line)[0],
                 area_under_curve(line),
                 bpcer_at_apcer(line, APCER_TARGET)[0],
             )
-        )
-    means = np.mean(free, axis=0)
-    return {
-        "max_apcer": at.worst,
-        "acer": at.acer,
-        **{name: float(value) for name, value in zip(FREE, means, strict=True)},
-    }
+        return self._known[key]
 
 
 def _without_errors(
@@ -150,7 +173,6 @@ def _without_errors(
     apcer: Mapping[str, Json],
     bpcer: Json,
     used: Scores,
-    folds: Sequence[tuple[Scores, Rows]],
 ) -> dict[str, Interval]:
     """Intervals where no error leaves a bootstrap nothing to vary: exact ones, by persons."""
     found: dict[str, Interval] = {}

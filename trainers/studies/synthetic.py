@@ -218,8 +218,9 @@ class _Columns:
         """Which rows a protocol tests in a half; live rows have no medium."""
         medium, camera = PROTOCOLS[protocol]
         live = next(iter(self.scores.values())).live
-        of_medium: Bools = live | (self.new_medium == medium)
-        return of_medium & (self.half == half) & (self.new_camera == camera)
+        of_medium = live | (self.new_medium == medium)
+        found: Bools = of_medium & (self.half == half) & (self.new_camera == camera)
+        return found
 
 
 def _thresholds(fold: Json) -> dict[str, tuple[float, float]]:

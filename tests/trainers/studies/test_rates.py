@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from padflow.trainers.evaluation.metrics import EvaluationError, Scores
+from padflow.trainers.evaluation.intervals import bootstrap_by_person
+from padflow.trainers.evaluation.metrics import (
+    EvaluationError,
+    Scores,
+    area_under_curve,
+    curve,
+    rates_at,
+)
 from padflow.trainers.studies.rates import Part, rates
 
 
@@ -45,6 +52,23 @@ def test_parts_keep_their_thresholds_and_folds_their_scales() -> None:
     together = rates([Part("x", low, -11.0), Part("x", high, 9.0)], resamples=50)
     assert together["errors"] == 0
     assert together["auc"]["value"] == pytest.approx(5 / 9)
+
+
+def test_intervals_are_those_of_drawn_persons() -> None:
+    rng = np.random.default_rng(3)
+    person = [f"p{i % 5}" for i in range(120)]
+    kind = ["live" if i % 3 else "print" for i in range(120)]
+    value = rng.normal(0, 1, 120) + np.array([i % 5 for i in range(120)]) / 3
+    one = scores(*zip(value.tolist(), kind, person, strict=True))
+
+    def direct(weight: np.ndarray) -> dict[str, float]:
+        return {"auc": area_under_curve(curve(one, weight)), "acer": rates_at(one, 0, weight).acer}
+
+    expected = bootstrap_by_person(person, direct, seed=4, resamples=300)
+    found = rates([Part("x", one, 0.0)], seed=4, resamples=300)
+    for name, (low, high) in expected.items():
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high))
+        assert low < found[name]["value"] < high
 
 
 def test_a_fold_of_one_class_is_refused() -> None:
