@@ -120,7 +120,8 @@ def _step(annotation: Any, part: Any) -> Any:
             hints = get_type_hints(member)
             if part in hints:
                 return hints[part]
-    inner = [arg for arg in get_args(annotation) if arg is not type(None)]
+    # A tuple[X, ...] has Ellipsis for its last argument.
+    inner = [arg for arg in get_args(annotation) if arg is not type(None) and arg is not Ellipsis]
     return inner[-1] if inner and _is_container(annotation) else annotation
 
 

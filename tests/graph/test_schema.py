@@ -27,6 +27,7 @@ class Policy:
     period: Annotated[float, Gt(0)] = 1.0
     cues: dict[str, Cue] = field(default_factory=dict)
     inner: Cue | None = None
+    several: tuple[Cue, ...] = ()
 
 
 def test_nested_data_becomes_nested_dataclasses() -> None:
@@ -44,7 +45,10 @@ def test_an_instance_is_handed_back() -> None:
     ("data", "told"),
     [
         ({}, "here.name: expected a value, found nothing"),
-        ({"name": "p", "perod": 1}, "here: expected one of cues, inner, mode, name, period"),
+        (
+            {"name": "p", "perod": 1},
+            "here: expected one of cues, inner, mode, name, period, several",
+        ),
         ({"name": "p", "perod": 1}, "found 'perod'; did you mean 'period'?"),
         ({"name": "p", "period": 0}, "here.period: expected greater than 0, found 0"),
         ({"name": "p", "period": "x"}, "here.period: expected a valid number, found 'x'"),
@@ -55,6 +59,10 @@ def test_an_instance_is_handed_back() -> None:
             "did you mean 'weight'?",
         ),
         ({"name": "p", "inner": {"wieght": 1}}, "did you mean 'weight'?"),
+        (
+            {"name": "p", "several": [{"weight": 1}, {"wieght": 1}]},
+            "here.several[1]: expected one of reasons, weight, found 'wieght'",
+        ),
         ({"name": "p", "cues": {"pulse": 3}}, "here.cues.pulse: expected a mapping"),
         (5, "here: expected a mapping of names to values, found 5"),
         (None, "here: expected a mapping of names to values, found None"),
