@@ -17,12 +17,14 @@ from rich.text import Text
 from ..graph.local import LocalRun
 from ..graph.metrics import Notice, RunMetrics
 from ..graph.packet import Packet
+from ..graph.spec import Graph
 from ..nodes.capture import SOURCE_EVENT
+from ..nodes.frame import Frame
 from ..nodes.payloads import Event
 from ..nodes.sources import redact
 from ..nodes.summary import RunSummary, StreamCounters
 from .exits import Exit
-from .session import RunRequest, mode_of, running
+from .session import RunRequest, mode_of, ports_of_type, running
 
 log = logging.getLogger("padflow")
 
@@ -82,7 +84,9 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
             interrupted = True
     metrics = run.metrics()
     if not quiet:
-        console.print(seen.summary.table(_counters(metrics, seen, time.monotonic() - began)))
+        counters = _counters(metrics, seen, time.monotonic() - began)
+        together = _dropped(metrics) if len(counters) > 1 else None
+        console.print(seen.summary.table(counters, together))
     if interrupted:
         console.print("interrupted: everything written so far is whole", style="yellow")
         return Exit.INTERRUPTED
@@ -110,18 +114,32 @@ def _wait(
     task = None if progress is None else progress.add_task("starting", total=None)
     while not run.wait(REFRESH_SECONDS):
         if progress is not None and task is not None:
-            progress.update(task, description=_status(run.metrics()))
+            progress.update(task, description=status_line(run.metrics(), run.plan.graph))
         if duration is not None and time.monotonic() - began >= duration:
             return
         if to_stdout and _nobody_reads():
             return
 
 
-def _status(metrics: RunMetrics) -> str:
+def status_line(metrics: RunMetrics, graph: Graph) -> str:
+    """Where a run stands, for the progress line."""
     alive = sum(stream.state == "running" for stream in metrics.streams.values())
-    frames = sum(node.packets_in for name, node in metrics.nodes.items() if name == "detect")
-    dropped = _dropped(metrics)
+    frames, dropped = _frames(metrics, graph), _dropped(metrics)
     return f"{alive} of {len(metrics.streams)} streams running, {frames} frames, {dropped} dropped"
+
+
+def _frames(metrics: RunMetrics, graph: Graph) -> int:
+    """Frames that went on from the sources, whatever the nodes of the graph are called.
+
+    A frame that goes to several nodes counts once.
+    """
+    sources = {node.name for node in graph.nodes if node.is_source}
+    taken = {port: 0 for port in ports_of_type(graph, Frame) if port.partition(".")[0] in sources}
+    for name, edge in metrics.edges.items():
+        port = name.partition("->")[0]
+        if port in taken:
+            taken[port] = max(taken[port], edge.packets_out)
+    return sum(taken.values())
 
 
 def _dropped(metrics: RunMetrics) -> int:
@@ -137,7 +155,7 @@ def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, 
             frames=frames.get(name, 0),
             seconds=seconds,
             # Edges count for all streams together.
-            dropped=dropped if alone else 0,
+            dropped=dropped if alone else None,
         )
         for name in metrics.streams
     }

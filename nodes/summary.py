@@ -28,8 +28,8 @@ class StreamCounters:
     """Frames decoded."""
     seconds: float = 0.0
     """Wall-clock time of the stream in seconds."""
-    dropped: int = 0
-    """Packets dropped anywhere on the way."""
+    dropped: int | None = 0
+    """Packets dropped anywhere on the way; None where all streams were counted together."""
     frame_age_ms: tuple[float, float] | None = None
     """50th and 99th percentile. None: taken from the verdict events, where they tell it."""
 
@@ -106,18 +106,29 @@ class RunSummary:
             told = event.data.get("reason") if state == "no_face" else state
             stream.trouble[str(told)] += 1
 
-    def table(self, counters: Mapping[str, StreamCounters] | None = None) -> Table:
-        """The table, one row a stream, streams without any event included."""
+    def table(
+        self, counters: Mapping[str, StreamCounters] | None = None, dropped: int | None = None
+    ) -> Table:
+        """The table, one row a stream, streams without any event included.
+
+        Args:
+            counters: by stream.
+            dropped: packets dropped of all streams together, where only that was counted; it
+                stands below the streams.
+        """
         counters = counters or {}
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("stream", overflow="fold")
+        table = Table(
+            box=None, pad_edge=False, header_style="bold", show_footer=dropped is not None
+        )
+        table.add_column("stream", "all streams", overflow="fold")
         for name in ("frames", "fps", "faces"):
             table.add_column(name, justify="right", no_wrap=True)
         for state in State:
             table.add_column(state.value, justify="right", style=COLOURS[state.value], no_wrap=True)
         table.add_column("why undecided, trouble")
         table.add_column("age p50/p99", justify="right", no_wrap=True)
-        table.add_column("drops", justify="right", no_wrap=True)
+        total = "" if dropped is None else str(dropped)
+        table.add_column("drops", total, justify="right", no_wrap=True)
         table.add_column("reconnects", justify="right", no_wrap=True)
         for name in sorted({*self.streams, *counters}):
             stream = self.streams.get(name, StreamSummary())
@@ -151,7 +162,7 @@ def _cells(stream: StreamSummary, counted: StreamCounters | None) -> list[str]:
         *(str(states[state.value]) for state in State),
         ", ".join([*why, *trouble]) or "-",
         _ages(stream, counted),
-        "-" if counted is None else str(counted.dropped),
+        "-" if counted is None or counted.dropped is None else str(counted.dropped),
         str(stream.reconnects),
     ]
 

@@ -100,3 +100,13 @@ def test_an_empty_histogram_has_no_percentile() -> None:
     for _ in range(100):
         full.add(random.Random(1).uniform(1e9, 1e10))
     assert full.percentile(0.5) == pytest.approx(float("inf"))
+
+
+def test_drops_that_were_counted_together_stand_below_the_streams() -> None:
+    summary = RunSummary()
+    counters = {name: StreamCounters(10, 1.0, None) for name in ("door", "yard")}
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(summary.table(counters, 7))
+    lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
+    assert [line[-2] for line in lines[1:3]] == ["-", "-"]
+    assert lines[3] == ["all", "streams", "7"]
