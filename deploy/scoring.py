@@ -104,9 +104,14 @@ def score_items(items: Sequence[Path], request: RunRequest, out: Path, *, quiet:
 
 
 def _cues(graph: Graph) -> list[str]:
-    """Cues whose columns stand in the CSV even where no item has a value of them."""
-    ports = ports_of_type(graph, Evidence)
-    return sorted(port.split(".")[0] for port in ports)
+    """Cues whose columns stand in the CSV even where no item has a value of them.
+
+    A node that gives evidence names its cue as ``cue`` of its class; the cue of one that does not
+    has a column only where an item has a value.
+    """
+    gives = {port.partition(".")[0] for port in ports_of_type(graph, Evidence)}
+    cues = {getattr(node.node_class, "cue", "") for node in graph.nodes if node.name in gives}
+    return sorted(cues - {""})
 
 
 def _run(

@@ -188,6 +188,8 @@ class Pulse(Node[PulseParams]):
 
     Params = PulseParams
 
+    cue = "pulse"
+
     @classmethod
     def contract(cls, params: PulseParams) -> Contract:
         """Takes skin samples; keeps its state by track."""
