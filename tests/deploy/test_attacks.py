@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import cv2
 import jsonschema
+import numpy as np
 import pytest
 
 from padflow.deploy.cli import main
@@ -130,7 +131,8 @@ def test_wrong_use_is_told_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     wall, notes = tmp_path / "wall.png", tmp_path / "notes.mp4"
-    cv2.imwrite(str(wall), cv2.GaussianBlur(cv2.imread(str(portrait)), (0, 0), 60))
+    face = np.asarray(cv2.imread(str(portrait)))
+    cv2.imwrite(str(wall), cv2.GaussianBlur(face, (0, 0), 60))
     notes.write_text("no video at all\n" * 50)
     places = {"portrait": portrait, "new": tmp_path / "new", "wall": wall, "notes": notes}
     assert main(["attacks", *(word.format(**places) for word in words)]) == 2

@@ -44,7 +44,8 @@ def a_screen(person: PersonPicture, seed: int) -> HeldScreen:
 
 
 def picture_of(light: Array) -> Array:
-    return np.rint(to_srgb(light * np.float32(auto_exposure(light))) * 255).astype(np.uint8)
+    codes = to_srgb(light * np.float32(auto_exposure(light))) * 255
+    return np.asarray(np.rint(codes), np.uint8)
 
 
 def box(mesh: Array) -> tuple[Array, float]:

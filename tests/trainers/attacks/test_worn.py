@@ -147,7 +147,7 @@ def test_paper_covers_its_piece_alone_and_stays_on_it(people: list[PersonPicture
 def test_the_same_seed_dresses_the_same(people: list[PersonPicture]) -> None:
     wearer, face = people
     masks = [with_mask(wearer, face, WornMaskParams(), generator(4)).image for _ in range(2)]
-    assert np.array_equal(*masks)
+    assert np.array_equal(masks[0], masks[1])
     papers = [with_paper(wearer, face, draw_printer(generator(0)), generator(4)) for _ in range(2)]
     assert np.array_equal(papers[0][0].image, papers[1][0].image)
 
