@@ -16,7 +16,6 @@ from ..evaluation.metrics import (
     bpcer_at_apcer,
     curve,
     equal_error,
-    rates_at,
 )
 
 Json = dict[str, Any]
@@ -129,9 +128,19 @@ class _Statistic:
     """All numbers of a draw. Few people give few different draws: each is worked out once."""
 
     def __init__(self, used: Scores, folds: Sequence[tuple[Scores, Rows]]) -> None:
-        self._used, self._folds = used, folds
+        self._folds = folds
         self._known: dict[tuple[int, bytes], tuple[float, ...]] = {}
-        _, self._first = np.unique(np.asarray(used.person, str), return_index=True)
+        names, self._first, person = np.unique(
+            np.asarray(used.person, str), return_index=True, return_inverse=True
+        )
+        species = np.asarray(used.species, object)
+        groups = [used.live]
+        groups += [~used.live & (species == name) for name in sorted(set(species[~used.live]))]
+        wrong = used.live != (used.score >= 0)
+        self._wrong, self._all = (
+            np.array([np.bincount(person[g & w], minlength=len(names)) for g in groups], float)
+            for w in (wrong, np.ones_like(wrong))
+        )
         self._firsts = [
             rows[np.unique(np.asarray(scores.person, str), return_index=True)[1]]
             for scores, rows in folds
@@ -149,11 +158,13 @@ class _Statistic:
         return {name: float(value) for name, value in zip(names, values, strict=True)}
 
     def _at_thresholds(self, weight: Floats) -> tuple[float, ...]:
-        key = (-1, weight[self._first].tobytes())
-        if key not in self._known:
-            at = rates_at(self._used, 0.0, weight)
-            self._known[key] = (at.worst, at.acer)
-        return self._known[key]
+        """Greatest APCER and ACER, from counts by group (live, then the species) and person."""
+        people = weight[self._first]
+        wrong, total = self._wrong @ people, self._all @ people
+        if not (total[0] and total[1:].any()):
+            raise EvaluationError("rates: expected bona fide and attack presentations; add some")
+        worst = max(w / n for w, n in zip(wrong[1:], total[1:], strict=True) if n)
+        return worst, (worst + wrong[0] / total[0]) / 2
 
     def _free(self, number: int, weight: Floats) -> tuple[float, ...]:
         key = (number, weight[self._firsts[number]].tobytes())
