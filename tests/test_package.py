@@ -46,12 +46,14 @@ def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
     assert "padflow/py.typed" in data
     assert "padflow/deploy/graphs/default.yaml" in data
     assert "padflow/nodes/policies/default.yaml" in data
+    assert "padflow/trainers/recipes/depth_light.yaml" in data
 
 
 def test_help_starts_quickly_and_without_heavy_libraries() -> None:
     code = (
         "import sys; from padflow.deploy.cli import main; main(['--help']);"
-        "heavy = {'torch', 'cv2', 'openvino', 'av', 'numpy', 'pydantic'} & set(sys.modules);"
+        "heavy = {'torch', 'sklearn', 'cv2', 'openvino', 'av', 'numpy', 'pydantic'};"
+        "heavy &= set(sys.modules);"
         "sys.exit(','.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -59,13 +61,14 @@ def test_help_starts_quickly_and_without_heavy_libraries() -> None:
     assert "COMMAND" in done.stdout
 
 
-def test_no_module_outside_trainers_imports_torch() -> None:
+def test_no_module_outside_trainers_imports_torch_or_its_like() -> None:
     code = (
         "import sys, pkgutil, importlib, padflow\n"
         "for module in pkgutil.walk_packages(padflow.__path__, 'padflow.'):\n"
         "    if '.trainers' not in module.name and not module.name.endswith('__main__'):\n"
         "        importlib.import_module(module.name)\n"
-        "sys.exit('torch was imported' if 'torch' in sys.modules else 0)\n"
+        "heavy = {'torch', 'lightning', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(','.join(sorted(heavy)) or 0)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)

@@ -109,7 +109,7 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
     with _quiet("nncf"):
-        import nncf  # type: ignore[import-untyped]
+        import nncf
 
         model = onnx.load(source)
         quantised = nncf.quantize(
@@ -221,7 +221,7 @@ def _around_convolutions(model: onnx.ModelProto) -> list[str]:
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
     """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
     log = logging.getLogger(logger)
     level, interval = log.level, tqdm.monitor_interval
