@@ -57,8 +57,8 @@ def device(camera_id: int) -> SensorParams:
 def draw_shot(rng: np.random.Generator, base: SensorParams, kind: Kind) -> SensorParams:
     """Focus, light, exposure, white balance and motion of one picture of a device.
 
-    About one shot in eight is in poor light: much gain, often too dark, and pale. Cameras smooth the
-    more the higher their gain is, over time and over the picture.
+    About one shot in eight is in poor light: much gain, often too dark, and pale. Cameras smooth
+    the more the higher their gain is, over time and over the picture.
     """
     poor = rng.random() < (0.08 if kind in ("phone", "good") else 0.14)
     gain = _log(rng, 4, 24) if poor else _log(rng, 1, 5)

@@ -28,7 +28,8 @@ _SEARCH = Search(min_score=0.5, nms_iou=0.3, max_faces=3, min_face_px=24)
 _MATTE_SIDE = 256
 _SURE = 0.9
 """Presence of the mesh network from which a picture is taken as a source."""
-
+_HALF = np.array([0.5, 0.5, 0.0], np.float32)
+"""From a pixel's middle to its corner, for meshes."""
 
 _FACES_AROUND = 4.5
 LARGEST_FACE = 300.0
@@ -181,7 +182,8 @@ def _refined(image: Array, matte: Array, mesh: Array) -> Array:
     )
     offset = mean_m - slope * mean_g
     fine = cv2.blur(slope, size) * guide + cv2.blur(offset, size)
-    return np.clip((np.asarray(fine) - 0.2) / 0.65, 0.0, 1.0).astype(np.float32)
+    refined: Array = np.clip((np.asarray(fine) - 0.2) / 0.65, 0.0, 1.0).astype(np.float32)
+    return refined
 
 
 def person_picture(finder: FaceFinder, image: Array, person: str, source: str) -> PersonPicture:
@@ -210,7 +212,7 @@ def trimmed(picture: PersonPicture) -> PersonPicture:
         step = np.array([size[0] / image.shape[1], size[1] / image.shape[0], scale], np.float32)
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         coverage = np.asarray(cv2.resize(coverage, size, interpolation=cv2.INTER_AREA))
-        mesh = ((mesh + (0.5, 0.5, 0)) * step - (0.5, 0.5, 0)).astype(np.float32)
+        mesh = ((mesh + _HALF) * step - _HALF).astype(np.float32)
     image = _clear(image)
     reach = _FACES_AROUND / 2 * float(np.ptp(mesh[:, :2], axis=0).max())
     x, y = mesh[:, :2].mean(axis=0)
@@ -229,7 +231,7 @@ def enlarged(picture: PersonPicture, face_px: float) -> PersonPicture:
     scale = face_px / picture.face_px
     size = (round(picture.image.shape[1] * scale), round(picture.image.shape[0] * scale))
     step = np.array([size[0] / picture.image.shape[1], size[1] / picture.image.shape[0], scale])
-    mesh = (picture.mesh + (0.5, 0.5, 0)) * step - (0.5, 0.5, 0)
+    mesh = (picture.mesh + _HALF) * step - _HALF
     return replace(
         picture,
         image=np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_CUBIC)),
@@ -247,7 +249,8 @@ def _clear(image: Array) -> Array:
     if high - low < 0.02:
         return image
     stretched = (linear - low) * (min(0.95, 3.0 * high) / (high - low))
-    return np.rint(to_srgb(stretched) * 255).astype(np.uint8)
+    cleared: Array = np.rint(to_srgb(stretched) * 255).astype(np.uint8)
+    return cleared
 
 
 def portrait_pictures(finder: FaceFinder) -> list[PersonPicture]:

@@ -246,9 +246,10 @@ def _bearded(
     nose = float(picture.mesh[_BEARD_FROM, 1])
     below = np.clip((rows - nose) / (0.06 * picture.face_px), 0, 1)
     lips = _region(picture.mesh, LIPS, linear.shape, 0.008 * picture.face_px)
-    hairs = rng.standard_normal(linear.shape[:2]).astype(np.float32)
-    hairs = cv2.GaussianBlur(hairs, (0, 0), 0.5, sigmaY=max(0.008 * picture.face_px, 0.6))
-    hairs = hairs / (np.asarray(hairs).std() + 1e-6)
+    noise = rng.standard_normal(linear.shape[:2]).astype(np.float32)
+    tall = max(0.008 * picture.face_px, 0.6)
+    hairs = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.5, sigmaY=tall))
+    hairs = hairs / (hairs.std() + 1e-6)
     where = oval * below * (1 - np.clip(lips * 1.4, 0, 1)) * np.clip(0.75 + 0.35 * hairs, 0, 1)
     colour = np.array([0.05, 0.04, 0.035]) * rng.uniform(0.4, 4.0)
     mix = (0.85 * strength * where)[..., None]
@@ -270,7 +271,10 @@ def _with_glasses(linear: Array, picture: PersonPicture, rng: np.random.Generato
         shape = (at, (2 * axes[0], 2 * axes[1]), angle)
         cv2.ellipse(frame, shape, 255, thick, cv2.LINE_AA)
         cv2.ellipse(lens, shape, 255, -1, cv2.LINE_AA)
-    ends = [centre + side * across / apart * axes[0] for centre, side in zip(centres, (1, -1))]
+    ends = [
+        centre + side * across / apart * axes[0]
+        for centre, side in zip(centres, (1, -1), strict=True)
+    ]
     bridge = [tuple(int(v) for v in np.round(end)) for end in ends]
     cv2.line(frame, bridge[0], bridge[1], 255, thick, cv2.LINE_AA)
     for ear, centre, side in ((234, centres[0], -1), (454, centres[1], 1)):
@@ -305,9 +309,9 @@ def _warped(
     source = middle + (grid - middle) * scale + shift
     empty = np.empty(0, np.float32)
     source = np.ascontiguousarray(source, np.float32)
-    mode = {"borderMode": cv2.BORDER_REPLICATE}
-    image = cv2.remap(picture.image, source, empty, cv2.INTER_LINEAR, **mode)
-    coverage = cv2.remap(picture.coverage, source, empty, cv2.INTER_LINEAR, **mode)
+    linear, edge_mode = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    image = cv2.remap(picture.image, source, empty, linear, borderMode=edge_mode)
+    coverage = cv2.remap(picture.coverage, source, empty, linear, borderMode=edge_mode)
     mesh = picture.mesh.copy()
     for _ in range(3):
         x, y = np.clip(np.round(mesh[:, :2]).astype(int), 0, (w - 1, h - 1)).T
