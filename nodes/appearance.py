@@ -67,8 +67,8 @@ class AppearanceParams:
     """Settings of a node that runs an appearance network."""
 
     engine: str = ""
-    """Name or folder of the bundle; empty: the node's own. Where its own is not on this machine
-    the cue says ``engine_missing``; any other must be there."""
+    """Name or folder of the bundle; empty: the node's own, which padflow ships. Where its own is
+    not on this machine the cue says ``engine_missing``; any other must be there."""
     backend: str = "auto"
     """``auto``, or the name of a backend."""
     precision: Precision = "f32"
@@ -109,6 +109,8 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
     Params = AppearanceParams
 
     cue: ClassVar[Literal["depth", "patch", "context"]]
+    own: ClassVar[str]
+    """Name of the bundle that the node runs unless told otherwise."""
     payload: ClassVar[type]
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
 
@@ -149,13 +151,13 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         params = self.params
         try:
             engine = load_engine(
-                params.engine or self.cue,
+                params.engine or self.own,
                 backend=params.backend,
                 threads=params.threads,
                 precision=params.precision,
             )
         except ModelMissing:
-            if params.engine not in ("", self.cue):
+            if params.engine not in ("", self.own):
                 raise
             self._tell_missing = context.notice
             return
@@ -177,7 +179,7 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         """Judge every face of the batch that meets the conditions."""
         if self._tell_missing is not None and packets:
             self._tell_missing(
-                f"there is no bundle called {self.cue} on this machine, so faces get no "
+                f"there is no bundle called {self.own} on this machine, so faces get no "
                 f"{self.cue} evidence; name the folder of one in the node's parameter engine"
             )
             self._tell_missing = None

@@ -10,6 +10,7 @@ class ContextNet(AppearanceNode[FaceCrop]):
     """Evidence ``context``: the score of the wide crop."""
 
     cue = "context"
+    own = "context"
     payload = FaceCrop
 
     def pictures(self, face: FaceCrop) -> np.ndarray:

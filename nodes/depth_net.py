@@ -19,6 +19,7 @@ class DepthNet(AppearanceNode[FaceCrop]):
     """Evidence ``depth``: the score of the face crop; and the depth map behind it."""
 
     cue = "depth"
+    own = "depth_light"
     payload = FaceCrop
     outputs_wanted = frozenset({"score", "strangeness", "depth"})
 

@@ -14,6 +14,7 @@ class PatchNet(AppearanceNode[FacePatches]):
     """Evidence ``patch``: the mean score of a face's patches."""
 
     cue = "patch"
+    own = "patch_light"
     payload = FacePatches
 
     def pictures(self, face: FacePatches) -> np.ndarray:

@@ -22,6 +22,8 @@ _CLOSEST = 0.4
 """Least time between looks, in seconds."""
 _KEY_PICTURES = 2.0
 """From this spacing on, in seconds, only key pictures are decoded: the rest would take long."""
+_FEWEST = 2
+"""Looks of all footage, whatever the time: one to learn from and one to check on."""
 _KEPT = 32
 """Looks of a visit."""
 _SHOWN = 6
@@ -101,7 +103,7 @@ def site_people(
         finder: Finds faces and mattes.
         files: Videos and pictures of live people.
         people: Who is in which, by name; may be empty.
-        until: Stop looking at this time (of :func:`time.time`).
+        until: Stop looking at this time (of :func:`time.time`), with two pictures or more.
         say: Takes a line for each file.
 
     Raises:
@@ -146,7 +148,7 @@ def _visits_of(
                 visits.append(Visit(person, file.stem))
             visits[-1].add(look)
             last, missed = look, 0
-        if time.time() > until:
+        if time.time() > until and sum(visit.seen for visit in visits) >= _FEWEST:
             break
     return visits
 

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from ..exits import Exit
+from ..exits import Exit, UsageError
+
+MISSING = (
+    "padflow bench networks needs {name}, which is not installed; install the extra: "
+    "pip install 'padflow[train]'"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default="all",
-        choices=("all", "hops", "frame", "streams"),
-        help="hops: a packet from node to node; frame: CPU of each part beside a hand-written "
-        "loop; streams: how many run in real time",
+        choices=("all", "hops", "networks", "frame", "streams"),
+        help="hops: a packet from node to node; networks: what a face costs in every precision; "
+        "frame: CPU of each part beside a hand-written loop; streams: how many run in real time",
     )
     parser.add_argument("--clip", type=Path, help="measure on this clip (default: rendered ones)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of rendered clips")
@@ -30,8 +35,22 @@ def run(args: argparse.Namespace) -> int:
         from ..bench_hops import main as hops
 
         hops([])
+    if args.what in ("all", "networks"):
+        _networks(needed=args.what == "networks")
     if args.what in ("all", "frame", "streams"):
         from ..bench_pipeline import bench_pipeline
 
         bench_pipeline(args)
     return Exit.DONE
+
+
+def _networks(needed: bool) -> None:
+    try:
+        from ..bench_networks import bench_networks
+
+        bench_networks()
+    except ModuleNotFoundError as error:
+        lack = MISSING.format(name=error.name)
+        if needed:
+            raise UsageError(lack) from error
+        print(lack)
