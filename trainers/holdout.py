@@ -35,11 +35,18 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
         without: sources that are on neither side.
 
     Raises:
-        TrainingError: one side would have no live crop or no attack.
+        TrainingError: one side would have no live crop or no attack, or the rule names persons
+            who are in no crop.
     """
     barred = set(without)
     rows = [(i, row) for i, row in enumerate(store.rows) if row.source not in barred]
-    persons = rule.persons or drawn({row.person for _, row in rows}, rule.share)
+    everybody = {row.person for _, row in rows}
+    persons = rule.persons or drawn(everybody, rule.share)
+    if strangers := sorted(set(persons) - everybody):
+        raise TrainingError(
+            f"hold_out: expected persons of {', '.join(map(str, store.folders))}, found "
+            f"{', '.join(strangers)}; name some of {', '.join(sorted(everybody))}"
+        )
     media = rule.media or _drawn_media([row for _, row in rows], rule.share)
     sole = _sole_media([row for _, row in rows])
     train, validation = [], []

@@ -167,7 +167,7 @@ class Recipe:
     """Compile the colour planes into one pass: a saving on a CPU, at half a minute to begin with.
     Needs a C++ compiler."""
     precision: Literal["f32", "bf16"] = "f32"
-    """bf16: mixed; it pays where the processor computes in it."""
+    """bf16: mixed, where the processor computes in it; elsewhere f32."""
     select_by: str = "validation"
     """What chooses the best epoch: ``validation`` (held-out persons and media), ``last`` (the last
     epoch), or the name of an extra validation store, which then no longer serves as a test."""

@@ -16,7 +16,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from ..engines.errors import BackendMissing
 from .crops import open_crops
 from .recipe import Recipe, parse_recipe, recipe_text
-from .training import PRECISIONS, Say, Trained, train, train_beside_others
+from .training import PRECISIONS, Say, Trained, computed_in, train, train_beside_others
 
 
 def fabric_among_workers(recipe: Recipe) -> Fabric:
@@ -29,7 +29,7 @@ def fabric_among_workers(recipe: Recipe) -> Fabric:
         devices=here,
         num_nodes=world // here,
         strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
-        precision=PRECISIONS[recipe.precision],
+        precision=PRECISIONS[computed_in(recipe)],
     )
     fabric.launch()
     return fabric

@@ -1,6 +1,7 @@
 """``padflow train``: from crops to a calibrated bundle; ``padflow train site``: from footage."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="checkpoints, history and logs (default: OUT with .run behind it)",
     )
+    parser.add_argument(
+        "--hold-out",
+        nargs="+",
+        metavar="PERSON",
+        help="people to validate and calibrate on (default: a fifth, drawn by name)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="Ray Train workers")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -93,6 +100,8 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
             raise UsageError(f"--{name}: expected 1 or more, found {value}")
     if args.recipe != SITE and not args.data:
         raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
+    if args.recipe == SITE and args.hold_out:
+        raise UsageError("--hold-out: expected none with train site, which parts the people itself")
     if args.recipe != SITE and (args.live or args.base or args.people):
         raise UsageError(
             "--live, --base, --people: expected with train site only; say padflow train site"
@@ -109,7 +118,11 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     from ...trainers.training import train, use_threads
 
     asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
-    recipe = load_recipe(args.recipe, **{k: v for k, v in asked.items() if v is not None})
+    changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+    recipe = load_recipe(args.recipe, **changes)
+    if args.hold_out:
+        people = replace(recipe.hold_out, persons=tuple(args.hold_out))
+        recipe = replace(recipe, hold_out=people)
     if args.threads:
         use_threads(args.threads)
     if args.workers > 1:

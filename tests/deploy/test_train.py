@@ -8,6 +8,8 @@ from padflow.deploy.commands import train
 from padflow.deploy.exits import Exit, UsageError
 from padflow.engines.bundle import read_bundle
 from padflow.engines.errors import BackendMissing
+from padflow.trainers.crops import open_crops
+from padflow.trainers.recipe import TrainingError
 from tests.trainers.stores import write_store
 
 RECIPE = """
@@ -39,11 +41,17 @@ def test_trains_and_writes_a_bundle(
     recipe.write_text(RECIPE)
     words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
     words += ["--files", "f16", "--threads", "1", "--validate", str(tmp_path / "store")]
+    with pytest.raises(TrainingError, match=r"expected persons of .*, found nobody; name some of"):
+        train.run(asked(*words, "--hold-out", "nobody"))
+    people = sorted({row.person for row in open_crops(tmp_path / "store").rows})
+    words += ["--hold-out", *people[:2]]
     assert train.run(asked(*words)) == Exit.DONE
     printed = capsys.readouterr().out
     assert "epoch 2/2" in printed
     assert "store: AUC" in printed
-    assert set(read_bundle(out).manifest.files) == {"f16", "weights"}
+    manifest = read_bundle(out).manifest
+    assert set(manifest.files) == {"f16", "weights"}
+    assert manifest.training.settings["held_out_persons"] == ", ".join(people[:2])
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
 
