@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERSON",
         help="people to validate and calibrate on (default: a fifth, drawn by name)",
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="BUNDLE",
+        help="begin with the weights of this bundle instead of random ones",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="Ray Train workers")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -102,6 +108,10 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
     if args.recipe == SITE and args.hold_out:
         raise UsageError("--hold-out: expected none with train site, which parts the people itself")
+    if args.start and (args.recipe == SITE or args.workers != 1):
+        raise UsageError(
+            "--start: expected a recipe and one worker; train site takes its bundles by --base"
+        )
     if args.recipe != SITE and (args.live or args.base or args.people):
         raise UsageError(
             "--live, --base, --people: expected with train site only; say padflow train site"
@@ -113,9 +123,11 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
 
 
 def _trained(args: argparse.Namespace, folder: Path) -> Any:
+    from ...engines.bundle import read_bundle
     from ...trainers.crops import open_crops
     from ...trainers.recipe import load_recipe
     from ...trainers.training import train, use_threads
+    from ...trainers.weights import bundle_weights
 
     asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
     changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
@@ -143,6 +155,7 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
         folder,
         extra_validation=args.validate,
         resume=args.resume,
+        start=bundle_weights(read_bundle(args.start)) if args.start else None,
         say=_say,
     )
 

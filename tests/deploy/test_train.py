@@ -54,6 +54,13 @@ def test_trains_and_writes_a_bundle(
     assert manifest.training.settings["held_out_persons"] == ", ".join(people[:2])
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
+    again = [*words, "--out", str(tmp_path / "on"), "--start", str(out), "--epochs", "1"]
+    assert train.run(asked(*again)) == Exit.DONE
+    assert loss_of_first_epoch(capsys.readouterr().out) < loss_of_first_epoch(printed)
+
+
+def loss_of_first_epoch(printed: str) -> float:
+    return float(printed.split("loss ")[1].split()[0])
 
 
 def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +69,8 @@ def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     words = ["patch_light", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "b")]
     with pytest.raises(UsageError, match="--workers: expected 1 or more"):
         train.run(asked(*words, "--workers", "0"))
+    with pytest.raises(UsageError, match="--start: expected a recipe and one worker"):
+        train.run(asked(*words, "--start", str(tmp_path), "--workers", "2"))
     monkeypatch.setitem(sys.modules, "ray.train", None)
     with pytest.raises(BackendMissing, match="expected Ray Train, found none"):
         train.run(asked(*words, "--workers", "2"))
