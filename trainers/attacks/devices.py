@@ -112,11 +112,14 @@ def _draw_device(rng: np.random.Generator, kind: Kind, name: str) -> SensorParam
 
 
 def _tone(rng: np.random.Generator, vivid: tuple[float, float]) -> dict[str, Any]:
+    """One device in three is hazy: a dirty window, light in the lens, a flat picture profile."""
+    hazy = rng.random() < 1 / 3
+    pale = float(rng.uniform(0.55, 0.95)) if hazy else 1.0
     return {
-        "saturation": float(rng.uniform(*vivid)),
+        "saturation": float(rng.uniform(*vivid)) * pale,
         "gamma": float(rng.uniform(0.82, 1.22)),
         "contrast": float(rng.uniform(-0.15, 0.7)),
-        "black": float(rng.uniform(-0.07, 0.03)),
+        "black": float(rng.uniform(0.04, 0.28) if hazy else rng.uniform(-0.07, 0.03)),
         "white": float(rng.uniform(0.94, 1.06)),
         "temperature": float(rng.normal(0, 0.15)),
         "tint": float(rng.normal(0, 0.06)),

@@ -131,8 +131,8 @@ class SensorParams:
     """Exponent upon sRGB's own curve: below 1 lifts."""
     contrast: Annotated[float, Interval(ge=-0.8, le=0.9)] = 0.0
     """S-curve upon the encoded value: above 0 steepens the middle."""
-    black: Annotated[float, Interval(ge=-0.1, le=0.15)] = 0.0
-    """Encoded value of black: below 0 it is crushed."""
+    black: Annotated[float, Interval(ge=-0.1, le=0.4)] = 0.0
+    """Encoded value of black: below 0 it is crushed, far above it is haze."""
     white: Annotated[float, Interval(ge=0.8, le=1.15)] = 1.0
     """Encoded value of white."""
     # Processing

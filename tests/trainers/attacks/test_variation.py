@@ -1,12 +1,19 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from padflow.trainers.attacks.light import LUMINANCE, to_linear
 from padflow.trainers.attacks.parameters import Array
 from padflow.trainers.attacks.people import FaceFinder, PersonPicture
-from padflow.trainers.attacks.variation import IdentityParams, draw_identity, relight, varied
+from padflow.trainers.attacks.variation import (
+    IdentityParams,
+    draw_identity,
+    refined,
+    relight,
+    varied,
+)
 
 CHEEKS = (50, 280, 101, 330, 205, 425)
 
@@ -112,3 +119,25 @@ def test_a_lamp_lights_the_side_that_turns_to_it(people: list[PersonPicture]) ->
         return levels[1] / levels[0]
 
     assert ratio(1.0) > 1.2 * ratio(-1.0)
+
+
+def test_edges_of_a_soft_picture_become_as_fine_as_asked(people: list[PersonPicture]) -> None:
+    picture = people[0]
+    linear = to_linear(cv2.GaussianBlur(picture.image, (0, 0), 2.0))
+
+    finer = refined(linear, picture, 0.8)
+
+    left, top = np.maximum(picture.mesh[:, :2].min(axis=0), 0).astype(int)
+    right, bottom = picture.mesh[:, :2].max(axis=0).astype(int)
+    face = (slice(top, bottom), slice(left, right))
+    steps = [np.abs(np.diff(values[face], axis=1)) for values in (linear, finer)]
+    assert np.percentile(steps[1], 99) > 1.5 * np.percentile(steps[0], 99)
+    assert np.percentile(steps[1], 50) < 1.5 * np.percentile(steps[0], 50), "skin is no rougher"
+    assert abs(finer[face].mean() - linear[face].mean()) < 0.1 * linear[face].mean()
+
+
+def test_a_fine_picture_stays_as_it_is(people: list[PersonPicture]) -> None:
+    finest = max(people, key=lambda picture: picture.face_px)
+    linear = to_linear(finest.image)
+
+    assert np.allclose(refined(linear, finest, 0.3), linear, atol=1e-5)
