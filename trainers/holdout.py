@@ -35,18 +35,15 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
         without: sources that are on neither side.
 
     Raises:
-        TrainingError: one side would have no live crop or no attack, or the rule names persons
-            who are in no crop.
+        TrainingError: one side would have no live crop or no attack, or the rule names persons,
+            media or cameras that are in no crop.
     """
     barred = set(without)
     rows = [(i, row) for i, row in enumerate(store.rows) if row.source not in barred]
-    everybody = {row.person for _, row in rows}
-    persons = rule.persons or drawn(everybody, rule.share)
-    if strangers := sorted(set(persons) - everybody):
-        raise TrainingError(
-            f"hold_out: expected persons of {', '.join(map(str, store.folders))}, found "
-            f"{', '.join(strangers)}; name some of {', '.join(sorted(everybody))}"
-        )
+    _check_names(store, "persons", rule.persons, {row.person for row in store.rows})
+    _check_names(store, "media", rule.media, {row.medium for row in store.rows})
+    _check_names(store, "cameras", rule.cameras, {row.camera for row in store.rows})
+    persons = rule.persons or drawn({row.person for _, row in rows}, rule.share)
     media = rule.media or _drawn_media([row for _, row in rows], rule.share)
     sole = _sole_media([row for _, row in rows])
     train, validation = [], []
@@ -94,6 +91,14 @@ def _sole_media(rows: list[CropRow]) -> set[tuple[str, str]]:
         for species, names in _media_by_species(rows).items()
         if len(names) == 1
     }
+
+
+def _check_names(store: CropStore, what: str, named: Iterable[str], there: set[str]) -> None:
+    if strangers := sorted(set(named) - there):
+        raise TrainingError(
+            f"hold_out: expected {what} of {', '.join(map(str, store.folders))}, found "
+            f"{', '.join(strangers)}; name some of {', '.join(sorted(there - {''}))}"
+        )
 
 
 def _check(store: CropStore, found: Split) -> None:

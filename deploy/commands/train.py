@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="people to validate and calibrate on (default: a fifth, drawn by name)",
     )
     parser.add_argument(
+        "--hold-out-cameras",
+        nargs="+",
+        metavar="CAMERA",
+        help="cameras whose crops are not trained on, for padflow study synthetic",
+    )
+    parser.add_argument(
         "--start",
         type=Path,
         metavar="BUNDLE",
@@ -106,7 +112,7 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
             raise UsageError(f"--{name}: expected 1 or more, found {value}")
     if args.recipe != SITE and not args.data:
         raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
-    if args.recipe == SITE and args.hold_out:
+    if args.recipe == SITE and (args.hold_out or args.hold_out_cameras):
         raise UsageError("--hold-out: expected none with train site, which parts the people itself")
     if args.start and (args.recipe == SITE or args.workers != 1):
         raise UsageError(
@@ -132,9 +138,12 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
     changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
     recipe = load_recipe(args.recipe, **changes)
+    rule = recipe.hold_out
     if args.hold_out:
-        people = replace(recipe.hold_out, persons=tuple(args.hold_out))
-        recipe = replace(recipe, hold_out=people)
+        rule = replace(rule, persons=tuple(args.hold_out))
+    if args.hold_out_cameras:
+        rule = replace(rule, cameras=tuple(args.hold_out_cameras))
+    recipe = replace(recipe, hold_out=rule)
     if args.threads:
         use_threads(args.threads)
     if args.workers > 1:

@@ -43,8 +43,16 @@ def test_sources_can_be_left_out(store: CropStore) -> None:
 
 
 def test_an_empty_side_is_refused(store: CropStore) -> None:
+    kept = [i for i, row in enumerate(store.rows) if row.person != "p1" or row.label == "live"]
     with pytest.raises(TrainingError, match="attack crops for validation"):
-        split(store, HoldOut(persons=("p1",), media=("none",)))
+        split(store.only(kept), HoldOut(persons=("p1",), media=("print-0",)))
+
+
+@pytest.mark.parametrize("what", ["persons", "media", "cameras"])
+def test_names_that_are_in_no_crop_are_refused(store: CropStore, what: str) -> None:
+    rule = replace(HoldOut(), **{what: ("nobody",)})
+    with pytest.raises(TrainingError, match=f"expected {what} of .*, found nobody; name some of"):
+        split(store, rule)
 
 
 def test_drawing_does_not_depend_on_the_order() -> None:
