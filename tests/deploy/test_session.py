@@ -113,6 +113,16 @@ def test_events_are_cloudevents_in_plain_dictionaries(live_clip: Path) -> None:
         assert event == json.loads(json.dumps(event, allow_nan=False))
         assert "private" not in event["data"]
     final = [e["data"] for e in events if e["type"] == "padflow.verdict.v1" and e["data"]["final"]]
+    assert [data["state"] in ("LIVE", "SPOOF", "UNDECIDED") for data in final] == [True]
+    assert set(final[0]["engines"]) >= {"depth_light", "patch_light", "context"}
+
+
+def test_without_networks_a_living_person_is_undecided(
+    live_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("padflow.engines.bundle.SHIPPED", tmp_path / "none")
+    events = list(padflow.run([str(live_clip)], options=HERE))
+    final = [e["data"] for e in events if e["type"] == "padflow.verdict.v1" and e["data"]["final"]]
     assert [data["state"] for data in final] == ["UNDECIDED"]
     assert "no_appearance_evidence" in final[0]["reasons"]
 

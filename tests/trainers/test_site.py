@@ -6,27 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from padflow.engines.bundle import Bundle, read_bundle, write_bundle
+from padflow.engines.bundle import SHIPPED
 from padflow.engines.engine import load_engine
 from padflow.trainers.calibration import Fit
-from padflow.trainers.recipe import TrainingError, parse_recipe, recipe_text
+from padflow.trainers.recipe import TrainingError
 from padflow.trainers.site import SiteOptions, adapt, mixed
-from padflow.trainers.training import build
-from padflow.trainers.weights import save_weights
 from tests.nodes.tiny_nets import CALIBRATION, write_tiny_bundle
 from tests.trainers.door import write_door
 
-RECIPE = {
-    "name": "context",
-    "task": "Tells what is around a face.",
-    "network": {"name": "context", "embedding": 8, "width": 0.5},
-    "losses": {"depth": 0.0},
-    "batch": 16,
-    "average": 0.5,
-    "learning_rate": 0.01,
-    "seed": 37,
-}
-"""Untrained, with a seed whose random weights happen to score the clip's attacks lower."""
+
+BASE = SHIPPED / "patch_light"
+"""A door is adapted from what padflow ships, as a user would do it."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,36 +25,22 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
 
 
-def write_base(folder: Path) -> Bundle:
-    recipe = parse_recipe(RECIPE)
-    tiny = read_bundle(write_tiny_bundle(folder / "tiny", "context"))
-    weights = save_weights(build(recipe), folder / "context-weights.npz")
-    manifest = replace(
-        tiny.manifest,
-        about=replace(tiny.manifest.about, name="context", version="0.1.0"),
-        training=replace(tiny.manifest.training, recipe=recipe_text(recipe)),
-    )
-    files = {"f32": tiny.folder / tiny.manifest.files["f32"].path, "weights": weights}
-    return write_bundle(folder / "context", manifest, files)
-
-
 @pytest.mark.slow
 def test_a_door_gives_a_bundle_and_a_report(models: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    base = write_base(tmp_path)
     door, out, work = write_door(tmp_path / "door.mp4"), tmp_path / "out", tmp_path / "work"
-    options = SiteOptions(minutes=0.01, bases=[base.folder], workers=2, least=(20, 20))
+    options = SiteOptions(minutes=0.01, bases=[BASE], workers=2, least=(20, 20))
     lines: list[str] = []
     (bundle,) = adapt([door], out, work, options, lines.append)
     about = bundle.manifest.about
-    assert (about.name, about.version) == ("context_site", "0.1.1")
-    assert set(bundle.manifest.files) == {"f32", "weights"}
-    assert bundle.manifest.training.settings["base"] == "context 0.1.0"
+    assert (about.name, about.version) == ("patch_light_site", "0.1.1")
+    assert set(bundle.manifest.files) >= {"f32", "weights"}
+    assert bundle.manifest.training.settings["base"] == "patch_light 0.1.0"
     assert bundle.manifest.calibration is not None
     assert bundle.manifest.calibration.parameters["slope"] > 0
     assert str(tmp_path) not in (bundle.folder / "bundle.json").read_text()
-    with load_engine(out / "context_site") as engine:
-        found = engine.infer({"image": np.zeros((2, 160, 160, 3), np.uint8)})
+    with load_engine(out / "patch_light_site") as engine:
+        found = engine.infer({"image": np.zeros((2, 96, 96, 3), np.uint8)})
     assert np.isfinite(found["score"]).all()
     report = json.loads((out / "site.json").read_text())
     (network,) = report["networks"]
