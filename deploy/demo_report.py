@@ -33,9 +33,8 @@ def report_page(
     seconds = truth.frames / truth.fps
     undecided = all(visit.state in ("UNDECIDED", "") for visit in visits)
     honest = (
-        "<p>Every visit ends <b>UNDECIDED</b>. That is the right answer: no cue that looks at the "
-        "face itself (depth, patches) is in this graph yet, and a pulse alone, which a replay "
-        "carries too, is never enough for LIVE under the default policy.</p>"
+        "<p>Every visit ends <b>UNDECIDED</b>: what the networks see here does not reach the "
+        "thresholds of the policy, and padflow does not guess.</p>"
         if undecided
         else ""
     )
