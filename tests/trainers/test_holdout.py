@@ -48,9 +48,15 @@ def test_an_empty_side_is_refused(store: CropStore) -> None:
         split(store.only(kept), HoldOut(persons=("p1",), media=("print-0",)))
 
 
-@pytest.mark.parametrize("what", ["persons", "media", "cameras"])
-def test_names_that_are_in_no_crop_are_refused(store: CropStore, what: str) -> None:
-    rule = replace(HoldOut(), **{what: ("nobody",)})
+@pytest.mark.parametrize(
+    ("what", "rule"),
+    [
+        ("persons", HoldOut(persons=("nobody",))),
+        ("media", HoldOut(media=("nobody",))),
+        ("cameras", HoldOut(cameras=("nobody",))),
+    ],
+)
+def test_names_that_are_in_no_crop_are_refused(store: CropStore, what: str, rule: HoldOut) -> None:
     with pytest.raises(TrainingError, match=f"expected {what} of .*, found nobody; name some of"):
         split(store, rule)
 

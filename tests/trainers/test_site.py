@@ -14,7 +14,6 @@ from padflow.trainers.site import SiteOptions, adapt, mixed
 from tests.nodes.tiny_nets import CALIBRATION, write_tiny_bundle
 from tests.trainers.door import write_door
 
-
 BASE = SHIPPED / "patch_light"
 """A door is adapted from what padflow ships, as a user would do it."""
 
