@@ -147,6 +147,34 @@ def computed_in(recipe: Recipe) -> Literal["f32", "bf16"]:
     return "bf16" if able else "f32"
 
 
+def taken_as_it_is(
+    recipe: Recipe,
+    store: CropStore,
+    out: Path | str,
+    start: Weights,
+    *,
+    extra_validation: Sequence[Path | str] = (),
+) -> Trained:
+    """A network with given weights and no training, to be calibrated on other people.
+
+    The recipe's ``hold_out`` must keep out whom and what those weights were learned without.
+
+    Raises:
+        TrainingError: the weights are another network's, or the split is empty on one side.
+    """
+    found = split(store, recipe.hold_out, recipe.leave_out_sources)
+    network = build(recipe)
+    use_weights(network, start)
+    network.eval()
+    batches = Batches(store, found.train, recipe, network.crop)
+    fit_strangeness(network, store, replace(found, train=batches.rows))
+    line: dict[str, Any] = {"epoch": 0}
+    for name, extra in _named(extra_validation).items():
+        rows = spread(extra, np.arange(len(extra)), recipe.validation_crops)
+        line[name] = measures(extra, rows, score_rows(network, extra, rows).by_row(len(rows)))
+    return Trained(network, recipe, store, found, Path(out), line, 0.0)
+
+
 def use_threads(count: int) -> None:
     """Compute with so many threads of the CPU from now on; at first it is one for each core."""
     torch.set_num_threads(count)

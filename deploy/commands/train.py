@@ -3,10 +3,14 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..exits import Exit, UsageError
 from .train_site import add_site_arguments, run_site
+
+if TYPE_CHECKING:
+    from ...engines.bundle import Training
+    from ...trainers.recipe import Recipe
 
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
@@ -67,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUNDLE",
         help="begin with the weights of this bundle instead of random ones",
     )
+    parser.add_argument(
+        "--calibrate-only",
+        action="store_true",
+        help="keep the weights of --start as they are, and the media and cameras that they were "
+        "learned without; calibrate them on the people of --hold-out",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="Ray Train workers")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -114,6 +124,8 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
     if args.recipe == SITE and (args.hold_out or args.hold_out_cameras):
         raise UsageError("--hold-out: expected none with train site, which parts the people itself")
+    if args.calibrate_only and not (args.start and args.hold_out):
+        raise UsageError("--calibrate-only: expected --start BUNDLE and --hold-out PERSON...")
     if args.start and (args.recipe == SITE or args.workers != 1):
         raise UsageError(
             "--start: expected a recipe and one worker; train site takes its bundles by --base"
@@ -132,7 +144,7 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     from ...engines.bundle import read_bundle
     from ...trainers.crops import open_crops
     from ...trainers.recipe import load_recipe
-    from ...trainers.training import train, use_threads
+    from ...trainers.training import taken_as_it_is, train, use_threads
     from ...trainers.weights import bundle_weights
 
     asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
@@ -146,6 +158,15 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     recipe = replace(recipe, hold_out=rule)
     if args.threads:
         use_threads(args.threads)
+    if args.calibrate_only:
+        base = read_bundle(args.start)
+        return taken_as_it_is(
+            _held_out_as(recipe, base.manifest.training),
+            open_crops(*args.data),
+            folder,
+            bundle_weights(base),
+            extra_validation=args.validate,
+        )
     if args.workers > 1:
         from ...trainers.workers import train_on_workers
 
@@ -167,6 +188,20 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
         start=bundle_weights(read_bundle(args.start)) if args.start else None,
         say=_say,
     )
+
+
+def _held_out_as(recipe: "Recipe", training: "Training") -> "Recipe":
+    """The recipe without the media and cameras that another training held out."""
+    import yaml
+
+    from ...trainers.recipe import parse_recipe
+
+    media = str(training.settings.get("held_out_media", ""))
+    cameras = parse_recipe(yaml.safe_load(training.recipe)).hold_out.cameras
+    rule = replace(
+        recipe.hold_out, media=tuple(media.split(", ")) if media else (), cameras=cameras
+    )
+    return replace(recipe, hold_out=rule)
 
 
 def _say(text: str) -> None:
