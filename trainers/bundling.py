@@ -86,8 +86,8 @@ def make_bundle(
     """Export a trained network and write its bundle.
 
     f32 is always made and held against PyTorch; f16 and int8 go into the bundle only where the
-    validation ACER and EER rise by less than 0.2 points. What every precision reached is in the metrics.
-    The weights go in as well, for a later training to start from.
+    validation ACER and EER rise by less than 0.2 points. What every precision reached is in the
+    metrics. The weights go in as well, for a later training to start from.
 
     Args:
         trained: from :func:`padflow.trainers.training.train`.
