@@ -1,7 +1,8 @@
 """One decoded picture, kept as its 4:2:0 planes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, floor, isfinite, log2, sqrt
+from threading import local
 from typing import Literal, NamedTuple, cast
 
 import av
@@ -36,6 +37,21 @@ class CropPlanes(NamedTuple):
         return cv2.transform(cv2.merge((self.y, u, v)), self.to_rgb)
 
 
+_of_thread = local()
+
+
+def _reformatter() -> VideoReformatter:
+    """This thread's own scaler.
+
+    The detector and a sink that draws may scale one frame at the same time, and a scaler that two
+    threads use at once reads memory that is no longer there.
+    """
+    found: VideoReformatter | None = getattr(_of_thread, "reformatter", None)
+    if found is None:
+        found = _of_thread.reformatter = VideoReformatter()
+    return found
+
+
 @dataclass(slots=True)
 class Frame:
     """A picture as the decoder gave it, addressed in *upright* pixels.
@@ -60,7 +76,6 @@ class Frame:
     """Where ``utc`` comes from."""
     corrupt: bool = False
     """The decoder marked the picture as damaged: not to be used as evidence."""
-    _reformatter: VideoReformatter = field(default_factory=VideoReformatter, repr=False)
 
     @property
     def width(self) -> int:
@@ -86,15 +101,19 @@ class Frame:
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""
         turned = self.rotation in (90, 270)
-        small = self._reformatter.reformat(
-            self.picture,
-            height if turned else width,
-            width if turned else height,
-            "rgb24",
-            src_colorspace=_colorspace(self.picture),
-            interpolation=Interpolation.AREA,
-            threads=1,
-        ).to_ndarray()
+        small = (
+            _reformatter()
+            .reformat(
+                self.picture,
+                height if turned else width,
+                width if turned else height,
+                "rgb24",
+                src_colorspace=_colorspace(self.picture),
+                interpolation=Interpolation.AREA,
+                threads=1,
+            )
+            .to_ndarray()
+        )
         return np.ascontiguousarray(np.rot90(small, -self.rotation // 90))
 
     def crop(self, matrix: np.ndarray, size: int) -> np.ndarray:

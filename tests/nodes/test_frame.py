@@ -1,6 +1,7 @@
 """Addressing a decoded picture: rotation, padding, thumbnails, crops, colours."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import av
@@ -223,3 +224,15 @@ def test_crop_planes_are_small_and_give_the_same_picture() -> None:
     planes = frame.crop_planes(matrix, 256)
     assert planes.y.nbytes + planes.u.nbytes + planes.v.nbytes == 98_304
     np.testing.assert_array_equal(planes.rgb(), frame.crop(matrix, 256))
+
+
+def test_threads_may_scale_one_frame_at_the_same_time() -> None:
+    """The detector and a sink that draws do."""
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    frame = Frame(av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format="yuv420p"), 0)
+    sizes = [(192, 108), (1280, 720), (640, 360), (320, 180)]
+    alone = [frame.thumbnail(*size) for size in sizes]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda size: frame.thumbnail(*size), sizes * 50))
+    for place, found in enumerate(together):
+        assert np.array_equal(found, alone[place % len(sizes)])
