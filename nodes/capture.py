@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import av
 from annotated_types import Ge, Gt, Lt
-from av.video.reformatter import VideoReformatter
 
 from ..graph.node import Contract, NodeContext, Outputs, Port, Source, StreamSpec
 from ..graph.packet import Packet
@@ -81,7 +80,6 @@ class _Stream:
     media_start: float | None = None
     media_end: float | None = None
     info: dict[str, Any] = field(default_factory=dict)
-    _thumbnails: VideoReformatter = field(default_factory=VideoReformatter)
 
     def frame(self, decoded: Decoded) -> tuple[Outputs, str]:
         """The packet of a picture, and why it begins an epoch (empty where it begins none)."""
@@ -94,7 +92,6 @@ class _Stream:
             decoded.utc,
             decoded.clock,
             decoded.corrupt,
-            self._thumbnails,
         )
         self.frames += 1
         self.corrupt += decoded.corrupt
