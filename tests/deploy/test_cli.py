@@ -52,7 +52,9 @@ def test_run_writes_events_and_video_and_sums_up(
     out, err = capsys.readouterr()
     assert out == "", "standard output is for events"
     assert "live" in err
-    assert "no appearance" in err
+    (row,) = [line.split() for line in err.splitlines() if line.startswith("live ")]
+    assert row[1] == "125", "frames"
+    assert sum(map(int, row[4:7])) == 1, "one track has one last state"
     kinds = {event["type"] for event in lines_of(events)}
     assert kinds == {"padflow.source.v1", "padflow.track.v1", "padflow.verdict.v1"}
     assert frames_of(video) == 125
