@@ -26,10 +26,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def compiled(models: Path) -> Iterator[None]:
     """Keeps the networks compiled between the runs, as one long process would."""
-    names = ("face_mesh", "face_detection_full_range", "face_detection_short_range")
+    names: dict[str, Precision] = {
+        "face_mesh": "f32",
+        "face_detection_full_range": "auto",
+        "face_detection_short_range": "auto",
+        "depth_light": "f32",
+        "patch_light": "f32",
+        "context": "f32",
+    }
     with ExitStack() as engines:
-        for name in names:
-            precision: Precision = "f32" if name == "face_mesh" else "auto"
+        for name, precision in names.items():
             engines.enter_context(load_engine(name, precision=precision))
         yield
 
