@@ -90,7 +90,7 @@ def test_two_halves_of_one_distribution_stay_at_chance() -> None:
     halves = [generator(seed).permutation(LABELS) for seed in range(5)]
     accuracy = [probe_accuracy(values, half, PEOPLE, seed) for seed, half in enumerate(halves)]
     assert 0.4 < np.mean(accuracy) < 0.57
-    assert max(accuracy) < 0.6
+    assert max(accuracy) < 0.65, "one split of so few scatters by 0.05"
 
 
 def test_people_do_not_stand_on_both_sides() -> None:

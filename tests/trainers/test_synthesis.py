@@ -34,8 +34,7 @@ def maker(finder: FaceFinder, people: list[PersonPicture]) -> ShotMaker:
 
 
 def test_crops_are_those_of_the_nodes(maker: ShotMaker) -> None:
-    shot = maker.take("print", 2)
-    assert shot is not None
+    shot = next(s for seed in range(20) if (s := maker.take("print", seed)) is not None)
     crops = crops_of(shot)
     assert np.array_equal(crops.face, face_crop(shot.image, shot.mesh))
     assert np.array_equal(crops.context, context_crop(shot.image, shot.mesh))

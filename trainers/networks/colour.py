@@ -38,7 +38,7 @@ def _fused() -> Callable[[Tensor], Tensor]:
 
 def colour_planes(image: Tensor) -> Tensor:
     """The six planes; see :class:`Colour`."""
-    rgb = image.permute(0, 3, 1, 2).to(torch.float32)
+    rgb = image.to(torch.float32).permute(0, 3, 1, 2)  # TensorRT takes uint8 into a cast only
     red, green, blue = rgb[:, 0:1], rgb[:, 1:2], rgb[:, 2:3]
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
