@@ -1,8 +1,8 @@
 """One decoded picture, kept as its 4:2:0 planes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor, isfinite, log2, sqrt
-from threading import local
+from threading import Lock, local
 from typing import Literal, NamedTuple, cast
 
 import av
@@ -76,6 +76,8 @@ class Frame:
     """Where ``utc`` comes from."""
     corrupt: bool = False
     """The decoder marked the picture as damaged: not to be used as evidence."""
+    _scaling: Lock = field(default_factory=Lock, repr=False, compare=False)
+    """Held while the picture is scaled: PyAV rewrites its colour tags meanwhile."""
 
     @property
     def width(self) -> int:
@@ -101,9 +103,8 @@ class Frame:
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""
         turned = self.rotation in (90, 270)
-        small = (
-            _reformatter()
-            .reformat(
+        with self._scaling:
+            scaled = _reformatter().reformat(
                 self.picture,
                 height if turned else width,
                 width if turned else height,
@@ -112,8 +113,7 @@ class Frame:
                 interpolation=Interpolation.AREA,
                 threads=1,
             )
-            .to_ndarray()
-        )
+        small = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(small, -self.rotation // 90))
 
     def crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
