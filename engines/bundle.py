@@ -28,6 +28,7 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn
 from annotated_types import Ge, Gt, MinLen
 from pydantic import FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 
+from .composed import FeatureRule, on_features
 from .errors import BundleError
 from .network import Network, Precision, TensorSpec
 from .onnx_file import has_external_data
@@ -148,6 +149,8 @@ class Manifest:
     training: Training
     metrics: tuple[Metric, ...]
     crop: CropRule | None = None
+    features: FeatureRule | None = None
+    """Set where the files take a third-party network's features instead of the picture."""
     calibration: Calibration | None = None
     files: Mapping[Role, BundleFile]
     format_version: int = FORMAT_VERSION
@@ -164,14 +167,16 @@ class Bundle:
         """The network of that precision, for a backend.
 
         Raises:
-            BundleError: the bundle has no such network.
+            BundleError: the bundle has no such network, or it does not go with the third-party
+                network whose features it takes.
+            ModelMissing: that one has not been pulled.
         """
         files = self.manifest.files
         role = next((role for role in _FILE_OF[precision] if role in files), None)
         if role is None:
             has = ", ".join(sorted(files))
             _refuse(self.folder, f"expected a network for precision {precision}, found {has}")
-        return Network(
+        network = Network(
             name=self.manifest.about.name,
             path=self.folder / files[role].path,
             sha256=files[role].sha256,
@@ -180,6 +185,8 @@ class Bundle:
             precision="auto" if role == "f32" else _PRECISIONS[role],
             manifest=self.manifest,
         )
+        rule = self.manifest.features
+        return network if rule is None else on_features(network, rule)
 
 
 def bundle_folders() -> dict[str, Path]:
@@ -315,6 +322,7 @@ _SECTIONS: Mapping[str, type] = {
     "inputs": TensorSpec,
     "outputs": TensorSpec,
     "crop": CropRule,
+    "features": FeatureRule,
     "calibration": Calibration,
     "metrics": Metric,
     "training": Training,

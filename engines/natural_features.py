@@ -1,0 +1,170 @@
+"""EfficientNet-Lite0 as a source of features: its PyTorch weights become an ONNX file.
+
+A network that has learned a million natural pictures sees hands, sheets, frames and displays in
+them, whatever the camera; a face camera's few thousand crops cannot teach that. Its weights are
+never changed and never shipped: ``padflow models pull`` fetches them and writes this file. What
+padflow trains and ships is the small head that judges the features.
+
+Layout: Tan and Le, *EfficientNet* (ICML 2019), in the Lite0 variant (no squeeze-and-excitation,
+ReLU6). Of four depths, where the picture is 1/8, 1/16, 1/16 and 1/32 of its size, each channel's
+mean, deviation and maximum over the picture are given.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .torch_file import read_torch_file
+
+MEAN, SCALE = 127.0, 128.0
+"""The network was trained on (RGB - MEAN) / SCALE."""
+OPSET, IR_VERSION = 18, 8
+FEATURES = 3 * (40 + 80 + 112 + 320)
+"""Length of the feature vector."""
+_EPSILON = 1e-3
+
+
+class _Stage(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    taken: bool = False
+    """Its last block's output is among the features."""
+
+
+_STAGES = (
+    _Stage(1, 3, 1),
+    _Stage(2, 3, 2),
+    _Stage(2, 5, 2, taken=True),
+    _Stage(3, 3, 2, taken=True),
+    _Stage(3, 5, 1, taken=True),
+    _Stage(4, 5, 2),
+    _Stage(1, 3, 1, taken=True),
+)
+
+
+def natural_features_onnx(weights: bytes) -> bytes:
+    """The ONNX file, the same bytes for the same weights.
+
+    Takes ``image`` uint8 (N, H, W, 3), RGB, of any size, and gives ``features`` float32
+    (N, :data:`FEATURES`).
+
+    Args:
+        weights: content of ``efficientnet-lite0-57934424.pth``.
+
+    Raises:
+        ValueError: these are no such weights.
+    """
+    graph = _Graph(read_torch_file(weights))
+    try:
+        return graph.whole()
+    except KeyError as error:
+        raise ValueError(f"no weights of an EfficientNet-Lite0: {error} is missing") from error
+
+
+class _Graph:
+    """Nodes and constants as they are strung together."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]) -> None:
+        from onnx import NodeProto, TensorProto
+
+        self.tensors = tensors
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+
+    def add(self, kind: str, inputs: list[str], **attributes: Any) -> str:
+        """One more node; the name of its output."""
+        from onnx import helper
+
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        """One more constant, by name."""
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def whole(self) -> bytes:
+        """From the picture to the features."""
+        from onnx import TensorProto, helper
+
+        x = self.add("Cast", ["image"], to=TensorProto.FLOAT)  # first: TensorRT turns no uint8
+        x = self.add("Transpose", [x], perm=[0, 3, 1, 2])
+        x = self.add("Sub", [x, self.constant("mean", np.array(MEAN, np.float32))])
+        x = self.add("Div", [x, self.constant("scale", np.array(SCALE, np.float32))])
+        x = self.clipped(self.convolved(x, "_conv_stem", "_bn0", stride=2))
+        self.constant("sides", np.array([2, 3], np.int64))
+        taken, number = [], 0
+        for stage in _STAGES:
+            for repeat in range(stage.repeats):
+                x = self.block(x, f"_blocks.{number}.", stage.stride if repeat == 0 else 1)
+                number += 1
+            if stage.taken:
+                taken += self.pooled(x)
+        self.nodes.append(helper.make_node("Concat", taken, ["features"], "features", axis=1))
+        sizes: list[str | int | None] = ["batch", "height", "width", 3]
+        picture = helper.make_tensor_value_info("image", TensorProto.UINT8, sizes)
+        features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", FEATURES])
+        graph = helper.make_graph(
+            self.nodes, "natural_features", [picture], [features], self.constants
+        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def block(self, x: str, name: str, stride: int) -> str:
+        """An inverted bottleneck, added to its input where their shapes are alike."""
+        inside = x
+        if f"{name}_expand_conv.weight" in self.tensors:
+            inside = self.clipped(self.convolved(x, f"{name}_expand_conv", f"{name}_bn0"))
+        inside = self.convolved(inside, f"{name}_depthwise_conv", f"{name}_bn1", stride=stride)
+        inside = self.clipped(inside)
+        inside = self.convolved(inside, f"{name}_project_conv", f"{name}_bn2")
+        first = self.tensors.get(f"{name}_expand_conv.weight")
+        given = self.tensors[f"{name}_project_conv.weight"].shape[0]
+        alike = stride == 1 and first is not None and first.shape[1] == given
+        return self.add("Add", [inside, x]) if alike else inside
+
+    def convolved(self, x: str, conv: str, norm: str, stride: int = 1) -> str:
+        """A convolution with the normalisation behind it folded into its kernel."""
+        kernel = self.tensors[f"{conv}.weight"].astype(np.float64)
+        gain, shift, mean, variance = (
+            self.tensors[f"{norm}.{part}"].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        gain = gain / np.sqrt(variance + _EPSILON)
+        folded = (kernel * gain[:, None, None, None]).astype(np.float32)
+        inputs = [
+            x,
+            self.constant(f"{conv}.kernel", folded),
+            self.constant(f"{conv}.bias", (shift - mean * gain).astype(np.float32)),
+        ]
+        side = kernel.shape[2]
+        return self.add(
+            "Conv",
+            inputs,
+            auto_pad="SAME_UPPER",
+            kernel_shape=[side, side],
+            strides=[stride, stride],
+            group=len(kernel) if "depthwise" in conv else 1,
+        )
+
+    def clipped(self, x: str) -> str:
+        """ReLU6."""
+        if not any(constant.name == "six" for constant in self.constants):
+            self.constant("zero", np.array(0, np.float32))
+            self.constant("six", np.array(6, np.float32))
+        return self.add("Clip", [x, "zero", "six"])
+
+    def pooled(self, x: str) -> list[str]:
+        """Mean, deviation and maximum of each channel over the picture."""
+        mean = self.add("ReduceMean", [x, "sides"], keepdims=1)
+        difference = self.add("Sub", [x, mean])
+        square = self.add("Mul", [difference, difference])
+        variance = self.add("ReduceMean", [square, "sides"], keepdims=0)
+        deviation = self.add("Sqrt", [variance])
+        flat = self.add("ReduceMean", [x, "sides"], keepdims=0)
+        return [flat, deviation, self.add("ReduceMax", [x, "sides"], keepdims=0)]
