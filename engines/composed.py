@@ -7,12 +7,14 @@ one file, so they are joined when a bundle is opened, and the result is kept in 
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import numpy as np
 from annotated_types import MinLen
-from pydantic import StringConstraints
+from pydantic import FiniteFloat, StringConstraints
 
 from .errors import BundleError
 from .network import Network
@@ -36,23 +38,31 @@ class FeatureRule:
     """Its name among the third-party models."""
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """Of its file: another edition gives other features."""
+    scales: Annotated[tuple[FiniteFloat, ...], MinLen(1)]
+    """Side of each square picture over the face's box, in order of the pictures."""
 
 
-def feature_rule(model: str) -> FeatureRule:
+def feature_rule(model: str, scales: Sequence[float]) -> FeatureRule:
     """The rule for the edition that is in the model folder.
+
+    Args:
+        model: Its name among the third-party models.
+        scales: Side of each picture over the face's box.
 
     Raises:
         ModelMissing: it has not been pulled.
         ModelDamaged: its file is not what was pulled.
     """
-    return FeatureRule(model=model, sha256=stored_network(model).sha256)
+    digest = stored_network(model).sha256
+    return FeatureRule(model=model, sha256=digest, scales=tuple(scales))
 
 
 def on_features(head: Network, rule: FeatureRule) -> Network:
-    """A network that takes the picture, of one that takes the features of a rule.
+    """A network that takes the pictures, of one that takes the features of a rule.
 
     Args:
-        head: declared to take ``image``; its file takes ``features``.
+        head: declared to take ``image`` uint8 (N, V, side, side, 3), one picture for each of the
+            rule's V scales; its file takes the V feature vectors one behind the other.
         rule: where the features come from.
 
     Raises:
@@ -80,11 +90,38 @@ def _joined(source: Path, head: Network) -> bytes:
     import onnx
 
     model = onnx.load(source)
-    sizes: tuple[str | int | None, ...] = ("batch", *head.inputs[0].shape[1:])
-    picture = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, sizes)
-    model.graph.input[0].CopyFrom(picture)
+    _take_views(model.graph, head.inputs[0].shape[1:])
     _append(model, onnx.load(head.path), head.path)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _take_views(graph: "onnx.GraphProto", shape: tuple[int, ...]) -> None:
+    """Let the network take several pictures a sample and give their features in one row."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    first, last = graph.node[0], graph.node[-1]
+    length = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if first.op_type != "Cast" or list(last.output) != [FEATURES]:
+        raise BundleError(
+            f"{graph.name}: expected a network that casts the image and ends with {FEATURES}"
+        )
+    one = np.array([-1, *shape[1:]], np.int64)
+    row = np.array([-1, shape[0] * length], np.int64)
+    graph.initializer.extend(
+        [numpy_helper.from_array(one, "views_one"), numpy_helper.from_array(row, "views_row")]
+    )
+    result = first.output[0]
+    first.output[0], last.output[0] = "views_numbers", "views_features"
+    # Behind the cast: TensorRT does nothing with uint8 but cast it.
+    apart = helper.make_node("Reshape", ["views_numbers", "views_one"], [result])
+    joined = helper.make_node("Reshape", ["views_features", "views_row"], [FEATURES])
+    rest = list(graph.node)[1:]
+    del graph.node[1:]
+    graph.node.extend([apart, *rest, joined])
+    sizes: tuple[str | int | None, ...] = ("batch", *shape)
+    picture = helper.make_tensor_value_info("image", TensorProto.UINT8, sizes)
+    graph.input[0].CopyFrom(picture)
+    graph.output[0].type.tensor_type.shape.dim[1].dim_value = shape[0] * length
 
 
 def _append(model: "onnx.ModelProto", head: "onnx.ModelProto", path: Path) -> None:

@@ -25,10 +25,7 @@ def read_torch_file(content: bytes) -> dict[str, np.ndarray]:
     """
     stream = io.BytesIO(content)
     try:
-        if (
-            pickle.Unpickler(stream).load() != _MAGIC
-            or pickle.Unpickler(stream).load() != _PROTOCOL
-        ):
+        if (_Plain(stream).load(), _Plain(stream).load()) != (_MAGIC, _PROTOCOL):
             raise ValueError("no PyTorch weights of the older form")
         _Plain(stream).load()  # Sizes of C types on the machine that wrote it.
         names = _Tensors(stream)

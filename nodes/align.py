@@ -3,7 +3,7 @@
 Everything comes from one 192x192 crop a frame, made straight from the decoder's planes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import hypot, inf
 from typing import Annotated, Any
@@ -14,10 +14,10 @@ from annotated_types import Ge, Gt, Interval, MultipleOf
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
-from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, native_square
+from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, face_views, native_square
 from .frame import Frame
 from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
-from .payloads import FaceCrop, FaceObservation, Quality, SkinSample, TrackedFace
+from .payloads import FaceCrop, FaceObservation, FaceViews, Quality, SkinSample, TrackedFace
 from .pose import PoseSolver
 from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
 from .skin import SkinMapper, background_mean
@@ -108,6 +108,7 @@ class Align(Node[AlignParams]):
                 "crops": Port(FaceCrop, "face pictures for the networks; at the cadence"),
                 "contexts": Port(FaceCrop, "the face and what is around it; with the crops"),
                 "natives": Port(FaceCrop, "the face in the frame's own pixels; with the crops"),
+                "views": Port(FaceViews, "the face and its surroundings, small; with the crops"),
             },
             state="track",
             max_gap=params.max_gap,
@@ -128,7 +129,12 @@ class Align(Node[AlignParams]):
         self._pose = PoseSolver()
         self._skin = SkinMapper()
         self._occlusion = OcclusionHint()
-        cuts = {"crops": self._crop, "contexts": self._context, "natives": self._native}
+        cuts: dict[str, Callable[[Frame, MeshReading, Quality], FaceCrop | FaceViews]] = {
+            "crops": self._crop,
+            "contexts": self._context,
+            "natives": self._native,
+            "views": self._views,
+        }
         wanted = {port: cut for port, cut in cuts.items() if context.wants(port)}
         self._cuts = wanted if self.params.cadence_hz > 0 else {}
 
@@ -145,7 +151,7 @@ class Align(Node[AlignParams]):
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Align every face of the batch; see :class:`Node`."""
         outputs: dict[str, list[Packet]] = {
-            port: [] for port in ("observations", "skin", "crops", "contexts", "natives")
+            port: [] for port in ("observations", "skin", "crops", "contexts", "natives", "views")
         }
         for packet, state in zip(packets, states, strict=True):
             self._align(packet, state, outputs)
@@ -216,6 +222,11 @@ class Align(Node[AlignParams]):
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
         return FaceCrop(frame.wide_crop(matrix, size), matrix, mesh, scale, quality)
+
+    def _views(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceViews:
+        face, context = (cut(frame, reading, quality) for cut in (self._crop, self._context))
+        images = face_views(face.image, context.image)
+        return FaceViews(images, (face.scale, context.scale), quality)
 
     def _native(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
         matrix, side = native_square(reading.mesh, frame.width, frame.height)

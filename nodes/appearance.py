@@ -7,6 +7,7 @@ everything that it was trained on. Its bundle says how a score becomes a ratio i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -14,11 +15,12 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval, Le
 
 from ..engines import BundleError, Engine, ModelMissing, load_engine
+from ..engines.bundle import bundle_folders
 from ..engines.network import Precision
 from ..graph.node import Batching, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import Evidence, Reason
-from .payloads import FaceCrop, FacePatches, Quality
+from .payloads import FaceCrop, FacePatches, FaceViews, Quality
 
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]
 Luma = Annotated[float, Interval(ge=0.0, le=255.0)]
@@ -95,7 +97,7 @@ class Reading(NamedTuple):
     """All outputs, a row for each of the face's pictures."""
 
 
-P = TypeVar("P", FaceCrop, FacePatches)
+P = TypeVar("P", FaceCrop, FacePatches, FaceViews)
 
 
 class AppearanceNode(Node[AppearanceParams], Generic[P]):
@@ -115,7 +117,7 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
 
     _engine: Engine | None = None
-    _tell_missing: Callable[[str], None] | None = None
+    _tell_missing: Callable[[], None] | None = None
     """Tells the operator at the first face that the network is missing."""
 
     @classmethod
@@ -156,10 +158,10 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
                 threads=params.threads,
                 precision=params.precision,
             )
-        except ModelMissing:
+        except ModelMissing as error:
             if params.engine not in ("", self.own):
                 raise
-            self._tell_missing = context.notice
+            self._tell_missing = partial(context.notice, self._what_is_missing(error))
             return
         try:
             self._calibration = Calibrated.of(engine)
@@ -178,10 +180,7 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Judge every face of the batch that meets the conditions."""
         if self._tell_missing is not None and packets:
-            self._tell_missing(
-                f"there is no bundle called {self.own} on this machine, so faces get no "
-                f"{self.cue} evidence; name the folder of one in the node's parameter engine"
-            )
+            self._tell_missing()
             self._tell_missing = None
         failed = [self._failures(packet.payload) for packet in packets]
         fit = [packet for packet, reasons in zip(packets, failed, strict=True) if not reasons]
@@ -207,6 +206,27 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
                 f"{self.cue}: the network was trained on crops of {rule.scale:g} times the face, "
                 f"found {face.scale:g}; set align's scale to the bundle's"
             )
+
+    def check_views(self, face: FaceViews) -> None:
+        """Refuse views that are cut otherwise than the network was trained for.
+
+        Raises:
+            BundleError: a view's scale is not that of the bundle's rule.
+        """
+        rule = self._engine.manifest.features if self._engine and self._engine.manifest else None
+        if rule is not None and not np.allclose(rule.scales, face.scales, rtol=1e-3):
+            raise BundleError(
+                f"{self.cue}: the network was trained on views of {_told(rule.scales)} times the "
+                f"face, found {_told(face.scales)}; set align's scale and context_scale to those"
+            )
+
+    def _what_is_missing(self, error: ModelMissing) -> str:
+        if self.own in bundle_folders():
+            return f"{error}; until then faces get no {self.cue} evidence"
+        return (
+            f"there is no bundle called {self.own} on this machine, so faces get no "
+            f"{self.cue} evidence; name the folder of one in the node's parameter engine"
+        )
 
     def _failures(self, face: P) -> tuple[str, ...]:
         if self._engine is None:
@@ -291,6 +311,10 @@ def _reading(outputs: Mapping[str, np.ndarray]) -> Reading:
     if not all(np.isfinite(rows).all() for rows in outputs.values()):
         score = float("nan")  # a network that gives one such number is believed in none
     return Reading(score, float(np.median(outputs["strangeness"])), outputs)
+
+
+def _told(scales: Sequence[float]) -> str:
+    return " and ".join(f"{scale:g}" for scale in scales)
 
 
 def _check_tensors(engine: Engine, wanted: frozenset[str]) -> None:

@@ -1,19 +1,23 @@
-"""What is around the face (the edge of a sheet, a hand, a bezel): the node ``context_net``."""
+"""The face in its surroundings (skin, paper, the edge of a sheet, a hand): ``context_net``.
+
+A network of natural pictures sees the face and what is around it, a head of ours judges what it
+sees; :mod:`padflow.engines.natural_features` says why.
+"""
 
 import numpy as np
 
 from .appearance import AppearanceNode
-from .payloads import FaceCrop
+from .payloads import FaceViews
 
 
-class ContextNet(AppearanceNode[FaceCrop]):
-    """Evidence ``context``: the score of the wide crop."""
+class ContextNet(AppearanceNode[FaceViews]):
+    """Evidence ``context``: the score of the tight and the wide crop together."""
 
     cue = "context"
-    own = "context"
-    payload = FaceCrop
+    own = "views"
+    payload = FaceViews
 
-    def pictures(self, face: FaceCrop) -> np.ndarray:
-        """The crop."""
-        self.check_scale(face)
-        return face.image[None]
+    def pictures(self, face: FaceViews) -> np.ndarray:
+        """Both crops, as one picture of the network."""
+        self.check_views(face)
+        return face.images[None]

@@ -10,6 +10,7 @@ cut       square                                 size             outside the pi
 ========  =====================================  ===============  ======================
 face      1.5 x the mesh's box, eyes level       256 (resampled)  its border repeated
 context   4.0 x the mesh's box, eyes level       160 (resampled)  black
+views     the face cut averaged down, context  160           (as those)
 native    1.0 x the mesh's box, upright          96 to 384        moved inside
 patches   of the native cut, at mesh points      96               (as native)
 ========  =====================================  ===============  ======================
@@ -36,6 +37,21 @@ _PATCH_POINTS = (151, 205, 425, 164, 159, 386, 199, 6)
 """Mesh points on which patches are centred, in order: forehead, right and left cheek, between nose
 and mouth; then right eye, left eye, chin, bridge of the nose."""
 MOST_PATCHES = len(_PATCH_POINTS)
+
+
+VIEW_SIDE = 160
+"""Side of both views of a face."""
+VIEW_SCALES = (FACE_SCALE, CONTEXT_SCALE)
+
+
+def face_views(face: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """A face close by and with its surroundings: uint8 RGB (2, 160, 160, 3).
+
+    Args:
+        face: face crop, uint8 RGB (side, side, 3).
+        context: context crop, likewise.
+    """
+    return np.stack([_averaged(face), _averaged(context)])
 
 
 def picture_frame(image: np.ndarray) -> Frame:
@@ -135,6 +151,11 @@ def narrower_than_a_patch(points: np.ndarray) -> bool:
     across = cv2.reduce(np.ascontiguousarray(points[:, :1]), 0, cv2.REDUCE_MAX)
     least = cv2.reduce(np.ascontiguousarray(points[:, :1]), 0, cv2.REDUCE_MIN)
     return float((across - least).item()) < PATCH_SIZE
+
+
+def _averaged(crop: np.ndarray) -> np.ndarray:
+    size = (VIEW_SIDE, VIEW_SIDE)
+    return crop if crop.shape[:2] == size else cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
 
 
 def _start(centre: float, side: int, length: int) -> int:

@@ -147,6 +147,17 @@ class FaceCrop:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceViews:
+    """A face close by and with its surroundings (port type of ``align.views``)."""
+
+    images: np.ndarray
+    """uint8 RGB (2, 160, 160, 3): the tight square, then the wide one."""
+    scales: tuple[float, float]
+    """Each square's side over the face box's side."""
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
 class FacePatches:
     """Pieces of a face at the frame's own resolution (port type of ``patches.patches``)."""
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .augmentation import augment
-from .crops import SHAPES, CropStore, Pixels
+from .crops import SHAPES, CropStore, Pixels, Values
+from .features import VIEWS_FEATURES
 from .holdout import Rows
 from .recipe import Recipe
 
@@ -19,8 +20,8 @@ Floats = npt.NDArray[np.float32]
 class Batch:
     """What a step learns from."""
 
-    image: Pixels
-    """uint8 (N, side, side, 3)."""
+    image: Values
+    """uint8 (N, side, side, 3), or features, float32 (N, 3312)."""
     live: Floats
     """float32 (N,), 1 for bona fide."""
     depth: Floats
@@ -108,10 +109,13 @@ class Batches:
             np.array(weights, np.float32),
         )
 
-    def _sample(self, place: int, seed: tuple[int, ...]) -> tuple[Pixels, Pixels, bool, float]:
+    def _sample(self, place: int, seed: tuple[int, ...]) -> tuple[Values, Pixels, bool, float]:
         rng = np.random.default_rng(seed)
         index = int(self.rows[place])
         row = self.store.rows[index]
+        if self.crop == VIEWS_FEATURES:  # Made from the crop as it is: nothing to augment.
+            features = self.store.features(index)
+            return features, np.zeros(SHAPES["depth"], np.uint8), row.label == "live", 0.0
         image = self.store.one(self.crop, index)
         if self.present is not None:
             image = image[rng.choice(np.flatnonzero(self.present[place]))]

@@ -21,12 +21,24 @@ from ..engines.bundle import (
     Training,
     write_bundle,
 )
+from ..engines.composed import feature_rule
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, Precision
+from ..nodes.crops import VIEW_SCALES
 from .calibration import Fit, ScoredCrops, fit_calibration
-from .crops import CropStore, Pixels
+from .crops import CropStore, Values
 from .evaluation.metrics import Rates, Scores, curve, equal_error, rates_at
-from .export import check_parity, input_specs, output_specs, to_f16, to_int8, to_onnx
+from .export import (
+    check_parity,
+    input_specs,
+    output_specs,
+    picture_crop,
+    served,
+    to_f16,
+    to_int8,
+    to_onnx,
+)
+from .features import MODEL
 from .holdout import Rows
 from .recipe import TrainingError, recipe_text
 from .scoring import Scored, pictures, spread
@@ -47,7 +59,7 @@ CROP_RULES = {
     "face": CropRule(scale=1.5, size=256, alignment="eyes"),
     "context": CropRule(scale=4.0, size=160, alignment="eyes"),
 }
-"""Patches have none: they are cut in the frame's own pixels."""
+"""Patches have none: they are cut in the frame's own pixels. Views have one of their own."""
 
 _PICTURE = re.compile(r"([#@][\d.]+s?)?(~\d+)?$")
 """What a source says of the single picture and of the procedural person made from it."""
@@ -92,7 +104,8 @@ def make_bundle(
     Args:
         trained: from :func:`padflow.trainers.training.train`.
         out: the bundle's folder.
-        files: precisions that the bundle is to hold.
+        files: precisions that the bundle is to hold; those in which the network is not worth
+            exporting are left out.
         quantise_with: further stores, such as one of real footage, whose crops show NNCF the range
             of activations beside training crops.
         say: takes a line for each precision.
@@ -102,6 +115,7 @@ def make_bundle(
             no higher than those of attacks.
     """
     network = trained.network
+    files = [role for role in files if role in network.precisions] or ["f32"]
     rows = trained.split.validation
     with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
         folder = Path(place)
@@ -129,17 +143,18 @@ def score_with(
     network: Network, store: CropStore, rows: Rows, crop: str, precision: Precision = "f32"
 ) -> Scored:
     """Run an exported network over rows on OpenVINO."""
+    takes = network.inputs[0].name
     places, scores, embeddings = [], [], []
     with open_network(network, "openvino", Options(precision=precision)) as engine:
         for place, images in pictures(store, rows, crop, size=8):
-            found = engine.infer({"image": images})
+            found = engine.infer({takes: images})
             places.append(place)
             scores.append(found["score"])
             embeddings.append(found["embedding"])
     return Scored(np.concatenate(places), np.concatenate(scores), np.concatenate(embeddings))
 
 
-def _crops(store: CropStore, rows: Rows, crop: str, most: int) -> Pixels:
+def _crops(store: CropStore, rows: Rows, crop: str, most: int) -> Values:
     """Up to ``most`` pictures, evenly spread over the rows."""
     found = [images for _, images in pictures(store, spread(store, rows, most), crop)]
     if not found:
@@ -147,7 +162,7 @@ def _crops(store: CropStore, rows: Rows, crop: str, most: int) -> Pixels:
     return np.concatenate(found)[:most]
 
 
-def _showing_range(trained: Trained, others: Sequence[CropStore]) -> Pixels:
+def _showing_range(trained: Trained, others: Sequence[CropStore]) -> Values:
     each = CALIBRATION_CROPS // (1 + len(others))
     crop = trained.network.crop
     parts = [_crops(trained.store, trained.split.train, crop, each)]
@@ -189,11 +204,13 @@ def _judged(
     )
     eer, at = equal_error(curve(scores))
     rates = rates_at(scores, at if threshold is None else threshold)
-    images = _crops(trained.store, rows, crop, TIMED_PICTURES)
-    return Judged(precision, rates, eer, score, _cpu_ms(network, images, hint))
+    images = _crops(trained.store, rows, picture_crop(trained.network), TIMED_PICTURES)
+    return Judged(
+        precision, rates, eer, score, _cpu_ms(served(trained.network, network), images, hint)
+    )
 
 
-def _cpu_ms(network: Network, images: Pixels, precision: Precision) -> float:
+def _cpu_ms(network: Network, images: Values, precision: Precision) -> float:
     with open_network(network, "openvino", Options(precision=precision)) as engine:
         engine.infer({"image": images[:1]})
         times = []
@@ -263,6 +280,7 @@ def _manifest(
         ),
         metrics=(*_metrics(judged, held_out), *_parity(differences), *_history(trained)),
         crop=CROP_RULES.get(network.crop),
+        features=None if network.takes == "image" else feature_rule(MODEL, VIEW_SCALES),
         calibration=Calibration(
             method="logistic",
             parameters=fit.parameters,

@@ -12,18 +12,19 @@ several processes may write to one:
             table.jsonl   one CropRow an object and line
 
 A patch that is black all over is absent (the face was too small for it); readers skip it.
+A store also gives the derived arrays of :mod:`padflow.trainers.features`.
 """
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,12 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
+from ..nodes.crops import face_views
+from .features import VIEWS, VIEWS_FEATURES, VIEWS_LENGTH, part_features
 
 Pixels = npt.NDArray[np.uint8]
+Values = npt.NDArray[Any]
+"""Pixels, or features derived from them."""
 Indices = Sequence[int] | npt.NDArray[np.integer]
 Label = Literal["live", "attack"]
 Species = Literal["live", "print", "screen", "mask", "partial"]
@@ -180,6 +185,10 @@ class CropStore:
     _starts: npt.NDArray[np.int64]
     _kept: npt.NDArray[np.int64] | None = None
     """Which rows of the files these are; None: all."""
+    _parts: tuple[Path, ...] = ()
+    """Folder of each part, where derived arrays are kept."""
+    _features: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Features of each part, once they have been asked for."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,11 +210,35 @@ class CropStore:
         view: Pixels = self._maps[name][part][place]
         return view
 
-    def take(self, name: str, indices: Indices) -> Pixels:
-        """A copy of one array of several rows, uint8 (len(indices), *SHAPES[name])."""
+    def views(self, index: int) -> Pixels:
+        """Both views of one row, uint8 (2, 160, 160, 3)."""
+        return face_views(self.one("face", index), self.one("context", index))
+
+    def features(self, index: int) -> npt.NDArray[np.float32]:
+        """What a third-party network sees in the views of one row, float32 (3312,).
+
+        Raises:
+            ModelMissing: that network has not been pulled.
+        """
+        part, place = self._place(index)
+        if part not in self._features:
+            face, context = self._maps["face"][part], self._maps["context"][part]
+            self._features[part] = part_features(
+                self._parts[part], len(face), lambda row: face_views(face[row], context[row])
+            )
+        view: npt.NDArray[np.float32] = self._features[part][place]
+        return view
+
+    def take(self, name: str, indices: Indices) -> Values:
+        """A copy of one array of several rows, (len(indices), ...), stored or derived."""
         if not len(indices):
-            return np.zeros((0, *SHAPES[name]), np.uint8)
-        return np.stack([self.one(name, int(i)) for i in indices])
+            return _nothing(name)
+        one: Mapping[str, Callable[[int], Values]] = {
+            VIEWS: self.views,
+            VIEWS_FEATURES: self.features,
+        }
+        get = one.get(name, partial(self.one, name))
+        return np.stack([get(int(i)) for i in indices])
 
     def column(self, name: str) -> npt.NDArray[np.str_]:
         """A column of the table as text, (N,)."""
@@ -225,6 +258,13 @@ class CropStore:
         return part, index - int(self._starts[part])
 
 
+def _nothing(name: str) -> Values:
+    if name == VIEWS_FEATURES:
+        return np.zeros((0, VIEWS_LENGTH), np.float32)
+    shape = (2, *SHAPES["context"]) if name == VIEWS else SHAPES[name]
+    return np.zeros((0, *shape), np.uint8)
+
+
 def open_crops(*folders: Path | str) -> CropStore:
     """Open one or several crop stores as one, checked: shapes, types, counts and every row.
 
@@ -235,6 +275,7 @@ def open_crops(*folders: Path | str) -> CropStore:
     rows: list[CropRow] = []
     maps: dict[str, list[Pixels]] = {name: [] for name in SHAPES}
     starts: list[int] = []
+    places: list[Path] = []
     for folder in paths:
         if not (parts := _parts(folder)):
             raise CropStoreError(
@@ -243,6 +284,7 @@ def open_crops(*folders: Path | str) -> CropStore:
             )
         for part in parts:
             starts.append(len(rows))
+            places.append(part)
             found = _table(part)
             for name in SHAPES:
                 maps[name].append(_mapped(part, name, len(found)))
@@ -252,6 +294,7 @@ def open_crops(*folders: Path | str) -> CropStore:
         tuple(rows),
         {name: tuple(parts) for name, parts in maps.items()},
         np.array(starts, dtype=np.int64),
+        _parts=tuple(places),
     )
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..engines.composed import feature_rule, on_features
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, TensorSpec
 from ..engines.store import file_sha256
-from .crops import Pixels
+from ..nodes.crops import VIEW_SCALES
+from .crops import Pixels, Values
+from .features import MODEL, VIEWS, VIEWS_FEATURES, VIEWS_LENGTH
 from .networks import CropNetwork
 from .networks.layers import CentralDifferenceConv
 from .recipe import TrainingError
@@ -36,9 +40,26 @@ def input_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
         "face": "face crop, RGB, eyes level",
         "context": "face and what is around it, RGB, eyes level, black outside the frame",
         "patches": "patch of a face in the frame's own pixels, RGB",
-    }[network.crop]
-    shape = (-1, network.side, network.side, 3)
-    return (TensorSpec("image", "uint8", shape, "NHWC", "", f"{meaning}, 0..255"),)
+        VIEWS: "face crop, and face with what is around it, RGB, eyes level",
+    }[picture_crop(network)]
+    shape: tuple[int, ...] = (-1, network.side, network.side, 3)
+    layout = "NHWC"
+    if picture_crop(network) == VIEWS:
+        shape, layout = (-1, len(VIEW_SCALES), *shape[1:]), "NVHWC"
+    return (TensorSpec("image", "uint8", shape, layout, "", f"{meaning}, 0..255"),)
+
+
+def picture_crop(network: CropNetwork) -> str:
+    """Name of the crop store's pictures that the network sees, itself or through features."""
+    return VIEWS if network.crop == VIEWS_FEATURES else network.crop
+
+
+def file_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
+    """What the exported file takes: features, where the network judges those."""
+    if network.takes == "image":
+        return input_specs(network)
+    meaning = "what the third-party network makes of both views"
+    return (TensorSpec(network.takes, "float32", (-1, VIEWS_LENGTH), "NC", "", meaning),)
 
 
 def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
@@ -61,18 +82,17 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
     """Write the network as f32 ONNX with any batch size, checked for its form."""
     aside = path.with_name(f".{path.name}")
     names = [spec.name for spec in output_specs(network)]
-    example = torch.zeros(2, network.side, network.side, 3, dtype=torch.uint8)
     with _quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
         torch.onnx.export(
             _Plain(network).eval(),
-            (example,),
+            (network.example(2),),
             str(aside),
-            input_names=["image"],
+            input_names=[network.takes],
             output_names=names,
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+            dynamic_shapes={"given": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
     onnx.checker.check_model(str(aside))
@@ -123,19 +143,31 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
     return described(network, path)
 
 
+def served(network: CropNetwork, exported: Network) -> Network:
+    """The exported file as a node runs it: on pictures.
+
+    Raises:
+        ModelMissing: the third-party network has not been pulled.
+    """
+    if network.takes == "image":
+        return exported
+    declared = replace(exported, inputs=input_specs(network))
+    return on_features(declared, feature_rule(MODEL, VIEW_SCALES))
+
+
 def described(network: CropNetwork, path: Path) -> Network:
     """An ONNX file of the network, for a backend."""
-    specs = input_specs(network), output_specs(network)
+    specs = file_specs(network), output_specs(network)
     return Network(path.stem, path, file_sha256(path), *specs, precision="auto")
 
 
-def check_parity(network: CropNetwork, exported: Network, crops: Pixels) -> dict[str, float]:
+def check_parity(network: CropNetwork, exported: Network, crops: Values) -> dict[str, float]:
     """Hold an f32 file against PyTorch on every backend of :data:`BACKENDS`.
 
     Args:
         network: in evaluation mode.
         exported: its f32 file.
-        crops: uint8 (N, side, side, 3).
+        crops: uint8 (N, side, side, 3), or the features that the network judges.
 
     Returns:
         the largest difference by backend, in the units of :data:`TOLERANCE`.
@@ -151,7 +183,7 @@ def check_parity(network: CropNetwork, exported: Network, crops: Pixels) -> dict
     differences = {}
     for backend in BACKENDS:
         with open_network(exported, backend, Options(precision="f32")) as engine:
-            given = engine.infer({"image": crops})
+            given = engine.infer({network.takes: crops})
         by_output = {name: _difference(given[name], array) for name, array in expected.items()}
         worst = max(by_output, key=by_output.__getitem__)
         if not by_output[worst] <= TOLERANCE:
@@ -174,9 +206,9 @@ class _Plain(nn.Module):
         super().__init__()
         self.network = _folded(network)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, given: Tensor) -> tuple[Tensor, ...]:
         """The outputs that are there, in order."""
-        return tuple(output for output in self.network(image) if output is not None)
+        return tuple(output for output in self.network(given) if output is not None)
 
 
 def _folded(network: CropNetwork) -> CropNetwork:

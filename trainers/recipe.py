@@ -40,7 +40,7 @@ class NetworkChoice:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
-    name: Literal["depth", "depth_light", "patch", "patch_light", "context"]
+    name: Literal["depth", "depth_light", "patch", "patch_light", "context", "views"]
     embedding: Annotated[int, Ge(2), Le(64)] = 48
     """Length of the embedding."""
     theta: Share = 0.0

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from .batches import patches_present
-from .crops import CropStore, Pixels
+from .crops import CropStore, Values
 from .evaluation.metrics import Scores, area_under_curve, curve, equal_error, rates_at
 from .holdout import Rows
 from .networks import CropNetwork
@@ -37,7 +37,7 @@ class Scored:
 
 def pictures(
     store: CropStore, rows: Rows, crop: str, size: int = 64
-) -> Iterator[tuple[Rows, Pixels]]:
+) -> Iterator[tuple[Rows, Values]]:
     """The pictures of the rows as they are, in batches, each with its index into ``rows``.
 
     A row gives one picture, or its patches that are present.

@@ -39,7 +39,7 @@ from .training import Trained, build, train, use_threads
 from .visits import SitePeople, site_people
 from .weights import bundle_weights, use_weights
 
-BASES = (("context", 0.0), ("depth_light", 15.0), ("patch_light", 20.0))
+BASES = (("views", 0.0), ("depth_light", 15.0), ("patch_light", 20.0))
 """Shipped networks that are adapted, and from how many minutes on each."""
 REPORT, PAGE = "site.json", "site.html"
 HELD_MEDIA = 0.33

@@ -9,7 +9,12 @@ from ..exits import Exit, UsageError
 if TYPE_CHECKING:
     from ...engines.bundle import Bundle
 
-NODES = {"depth": "depth_net", "patch": "patch_net", "context": "context_net"}
+NODES = {
+    "depth": "depth_net",
+    "patch": "patch_net",
+    "context": "context_net",
+    "views": "context_net",
+}
 """Node that takes a network, by the first word of the network's name."""
 
 

@@ -12,7 +12,7 @@ from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes import canonical
 from padflow.nodes.align import Align, AlignParams, AlignState
-from padflow.nodes.crops import context_crop, face_crop, face_patches, picture_frame
+from padflow.nodes.crops import context_crop, face_crop, face_patches, face_views, picture_frame
 from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import to_frame
 from padflow.nodes.patches import Patches, PatchesParams
@@ -20,6 +20,7 @@ from padflow.nodes.payloads import (
     Box,
     FaceCrop,
     FaceObservation,
+    FaceViews,
     Quality,
     SkinSample,
     TrackedFace,
@@ -170,7 +171,7 @@ def test_no_crops_where_the_cadence_is_zero(
     assert not run.crops
 
 
-@pytest.mark.parametrize("taken", [set(), {"crops"}, {"contexts", "natives"}])
+@pytest.mark.parametrize("taken", [set(), {"crops"}, {"contexts", "natives"}, {"views"}])
 def test_only_crops_that_something_takes_are_made(
     models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn,
     taken: set[str],
@@ -185,7 +186,7 @@ def test_only_crops_that_something_takes_are_made(
     finally:
         node.close()
     assert all(p.payload.usable for p in outputs["observations"])
-    for port in ("crops", "contexts", "natives"):
+    for port in ("crops", "contexts", "natives", "views"):
         assert [p.time for p in outputs[port]] == ([0.0, 0.2] if port in taken else [])
 
 
@@ -214,6 +215,9 @@ def test_crops_are_what_a_trainer_cuts(
         assert np.abs(ours.astype(int) - trainers).max() <= 2
     assert len(seen.images) == (1 if zoom == 1 else 4)
     assert cuts["contexts"].scale == 4.0
+    views = outputs["views"][0].payload
+    assert views.scales == (1.5, 4.0)
+    np.testing.assert_array_equal(views.images, face_views(crop.image, cuts["contexts"].image))
     for cut in cuts.values():
         assert cut.quality is outputs["observations"][0].payload.quality
         np.testing.assert_allclose(to_frame(cut.mesh, cut.matrix), mesh, atol=0.01)
@@ -333,6 +337,7 @@ def test_contract_keeps_state_by_track() -> None:
         "crops": FaceCrop,
         "contexts": FaceCrop,
         "natives": FaceCrop,
+        "views": FaceViews,
     }
     assert contract.inputs["tracks"].type is TrackedFace
 

@@ -23,8 +23,8 @@ from padflow.nodes.depth_net import DepthNet
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.patch_net import PatchNet
 from padflow.nodes.patches import Patches, PatchesParams
-from padflow.nodes.payloads import DepthMap, FaceCrop, FacePatches, Quality
-from tests.nodes.tiny_nets import CALIBRATION, SIDES, score_of, write_tiny_bundle
+from padflow.nodes.payloads import DepthMap, FaceCrop, FacePatches, FaceViews, Quality
+from tests.nodes.tiny_nets import CALIBRATION, SIDES, VIEWS, score_of, write_tiny_bundle
 
 GOOD = Quality(
     size=120.0, sharpness=0.5, exposure=120.0, clipped=0.0, yaw=3.0, pitch=-4.0, roll=0.0,
@@ -33,7 +33,6 @@ GOOD = Quality(
 NETS: dict[str, type[AppearanceNode[Any]]] = {
     "depth": DepthNet, "patch": PatchNet, "context": ContextNet
 }  # fmt: skip
-SCALES = {"depth": 1.5, "context": 4.0}
 SKIN = (180, 100, 90)
 BLUE = (60, 90, 200)
 GREEN = (100, 200, 100)
@@ -48,7 +47,9 @@ def face(cue: str, color: tuple[int, int, int], quality: Quality = GOOD, count: 
     image = np.clip(np.array(color) + rng.integers(-5, 6, (side, side, 1)), 0, 255).astype(np.uint8)
     if cue == "patch":
         return FacePatches(np.stack([image] * count), quality)
-    return FaceCrop(image, EYE, MESH, SCALES[cue], quality)
+    if cue == "context":
+        return FaceViews(np.stack([image] * VIEWS), (1.5, 4.0), quality)
+    return FaceCrop(image, EYE, MESH, 1.5, quality)
 
 
 def packet(payload: Any, time: float = 0.0, stream: str = "door", key: int = 1) -> Packet:
@@ -213,10 +214,36 @@ def test_a_bundle_of_another_kind_is_refused(
 def test_crops_of_another_scale_are_refused(
     opened: Callable[..., AppearanceNode[Any]], tmp_path: Path
 ) -> None:
-    rule = CropRule(scale=2.7, size=160, alignment="eyes")
-    node = opened("context", str(write_tiny_bundle(tmp_path / "b", "context", crop=rule)))
+    rule = CropRule(scale=2.7, size=256, alignment="eyes")
+    node = opened("depth", str(write_tiny_bundle(tmp_path / "b", "depth", crop=rule)))
     with pytest.raises(BundleError, match=r"2\.7"):
-        judged(node, face("context", SKIN))
+        judged(node, face("depth", SKIN))
+
+
+@pytest.mark.usefixtures("models")
+def test_the_shipped_views_say_something_and_refuse_others(
+    opened: Callable[..., AppearanceNode[Any]],
+) -> None:
+    node = opened("context", "")
+    views = face("context", SKIN)
+    (evidence,) = judged(node, views)
+    assert set(evidence.details) == {"score", "strangeness"}
+    with pytest.raises(BundleError, match=r"1\.5 and 4 times the face, found 1\.5 and 2\.7"):
+        judged(node, replace(views, scales=(1.5, 2.7)))
+
+
+def test_without_the_third_party_network_a_notice_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PADFLOW_MODELS", str(tmp_path / "none"))
+    told: list[str] = []
+    node = ContextNet(AppearanceParams())
+    node.open(NodeContext("context_net", "realtime", notice=told.append))
+    (evidence,) = judged(node, face("context", SKIN))
+    assert evidence.reasons == (Reason.ENGINE_MISSING,)
+    (line,) = told
+    assert "padflow models pull natural_features" in line
+    assert "no context evidence" in line
 
 
 @settings(

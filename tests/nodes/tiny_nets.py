@@ -19,10 +19,12 @@ from padflow.engines.network import TensorSpec
 CALIBRATION = {"slope": 2.0, "offset": 0.5, "min_llr": -4.0, "max_llr": 5.0}
 CROPS = {
     "depth": CropRule(scale=1.5, size=256, alignment="eyes"),
-    "context": CropRule(scale=4.0, size=160, alignment="eyes"),
+    "context": None,
     "patch": None,
 }
 SIDES = {"depth": 256, "context": 160, "patch": 96}
+VIEWS = 2
+"""Pictures that the network of the cue ``context`` takes of a face."""
 
 
 def write_tiny_bundle(
@@ -40,7 +42,11 @@ def write_tiny_bundle(
     """
     file = folder.parent / f"{folder.name}.onnx"
     outputs = _write_network(file, cue, broken)
-    image = TensorSpec("image", "uint8", (-1, SIDES[cue], SIDES[cue], 3), "NHWC", "", "RGB")
+    shape: tuple[int, ...] = (-1, SIDES[cue], SIDES[cue], 3)
+    layout = "NHWC"
+    if cue == "context":
+        shape, layout = (-1, VIEWS, *shape[1:]), "NVHWC"
+    image = TensorSpec("image", "uint8", shape, layout, "", "RGB")
     manifest = Manifest(
         about=About(name=cue, version="1.0.0", task="tests the nodes", licence="Apache-2.0"),
         inputs=(image,),
@@ -77,7 +83,7 @@ def _write_network(path: Path, cue: str, broken: bool) -> tuple[TensorSpec, ...]
         "minus": np.float32(-1.0),
     }
     nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        *_cast_and_mean(cue),
         helper.make_node("Div", ["float", "white"], ["unit"]),
         helper.make_node("Transpose", ["unit"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["planes", "kernel"], ["smooth"]),
@@ -111,10 +117,11 @@ def _write_network(path: Path, cue: str, broken: bool) -> tuple[TensorSpec, ...]
     if cue == "depth":
         shapes["depth"] = ["n", 32, 32]
     floats = TensorProto.FLOAT
+    sizes: list[str | int | None] = ["n", *([VIEWS] if cue == "context" else []), side, side, 3]
     graph = helper.make_graph(
         nodes,
         cue,
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", side, side, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, sizes)],
         [helper.make_tensor_value_info(name, floats, shapes[name]) for name in told],
         [numpy_helper.from_array(np.asarray(v), name) for name, v in numbers.items()],
     )
@@ -131,3 +138,13 @@ def _write_network(path: Path, cue: str, broken: bool) -> tuple[TensorSpec, ...]
         )
         for name in told
     )
+
+
+def _cast_and_mean(cue: str) -> list[onnx.NodeProto]:
+    """The picture as numbers; of several views their mean."""
+    if cue != "context":
+        return [helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT)]
+    return [
+        helper.make_node("Cast", ["image"], ["views"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["views"], ["float"], axes=[1], keepdims=0),
+    ]

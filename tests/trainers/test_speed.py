@@ -1,31 +1,40 @@
 """What a network costs, in every precision; how fast this machine is, no test asserts."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from padflow.trainers.speed import NetworkCost, network_costs
 
 NAMES = ("patch_light", "context")
+ON_FEATURES = "views"
 
 
 @pytest.fixture(scope="module")
-def costs() -> list[NetworkCost]:
+def costs(models: Path) -> list[NetworkCost]:
     """Measured once, outside of any test: torch's exporter keeps a thread of its own for ever."""
     before = torch.get_num_threads()
-    found = list(network_costs(NAMES, threads=1, seconds=0.0))
+    found = list(network_costs((*NAMES, ON_FEATURES), threads=1, seconds=0.0))
     assert torch.get_num_threads() == before
     return found
 
 
 def test_every_precision_is_measured_beside_torch(costs: list[NetworkCost]) -> None:
     assert [(cost.network, cost.how) for cost in costs] == [
-        (name, how) for name in NAMES for how in ("torch eager", "f32", "bf16", "int8")
+        *((name, how) for name in NAMES for how in ("torch eager", "f32", "bf16", "int8")),
+        (ON_FEATURES, "f32"),
+        (ON_FEATURES, "bf16"),
     ]
     assert all(cost.faces_per_s > 0 and cost.cpu_ms > 0 for cost in costs)
 
 
 def test_a_face_is_four_patches_or_one_picture(costs: list[NetworkCost]) -> None:
-    assert {cost.network: cost.pictures for cost in costs} == {"patch_light": 4, "context": 1}
+    assert {cost.network: cost.pictures for cost in costs} == {
+        "patch_light": 4,
+        "context": 1,
+        "views": 1,
+    }
 
 
 def test_int8_files_are_smaller(costs: list[NetworkCost]) -> None:

@@ -92,6 +92,10 @@ class CropNetwork(nn.Module, ABC):
     """Name of the crop store's array that it looks at."""
     side: ClassVar[int]
     """Side of its pictures in pixels."""
+    takes: ClassVar[str] = "image"
+    """Name of its input: ``image``, or ``features`` of a third-party network."""
+    precisions: ClassVar[tuple[str, ...]] = ("f32", "f16", "int8")
+    """Those in which an export is worth making."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +104,10 @@ class CropNetwork(nn.Module, ABC):
     def forward(self, image: Tensor) -> Outputs:
         """What the network says of uint8 pictures."""
         return self.judge(self.colour(image))
+
+    def example(self, count: int) -> Tensor:
+        """An input of the right shape and type."""
+        return torch.zeros(count, self.side, self.side, 3, dtype=torch.uint8)
 
     @abstractmethod
     def judge(self, planes: Tensor) -> Outputs:

@@ -10,6 +10,7 @@ from .base import CropNetwork
 from .context import ContextNetwork
 from .depth import DepthNetwork
 from .patch import PatchNetwork
+from .views import ViewsNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +54,17 @@ def _context(options: NetworkOptions) -> CropNetwork:
     return ContextNetwork(embedding=options.embedding, width=options.width)
 
 
+def _views(options: NetworkOptions) -> CropNetwork:
+    return ViewsNetwork(embedding=options.embedding)
+
+
 NETWORKS: Mapping[str, Callable[[NetworkOptions], CropNetwork]] = {
     "depth": _depth,
     "depth_light": _depth_light,
     "patch": _patch,
     "patch_light": _patch_light,
     "context": _context,
+    "views": _views,
 }
 
 

@@ -24,13 +24,15 @@ from ...nodes.appearance import Calibrated
 from ...nodes.fuse import Look, accumulate, add_up
 from ...nodes.policy import Policy
 from ..batches import patches_present
-from ..crops import CropStore, Pixels
+from ..crops import CropStore, Values
+from ..features import VIEWS
 from ..holdout import Rows
 
 Floats = npt.NDArray[np.float64]
 
 CROP_OF = {"depth": "face", "patch": "patches", "context": "context"}
-"""What each cue's network looks at."""
+"""What each cue's network looks at, if it does not take both views of a face."""
+_VIEWS_AXES = 5
 BATCH = 8
 PAIR = ("depth", "patch")
 ALL = "fusion"
@@ -136,7 +138,8 @@ def judge(member: Member, store: CropStore, running: Running) -> Judged:
         kept = _kept(running, member, store)
         values = None if kept is None else _read(kept, len(store))
         if values is None:
-            values = _run(engine.infer, store, CROP_OF[member.cue])
+            views = len(engine.inputs[0].shape) == _VIEWS_AXES
+            values = _run(engine.infer, store, VIEWS if views else CROP_OF[member.cue])
             if kept is not None:
                 _keep(kept, values)
     score, strangeness = values
@@ -156,7 +159,7 @@ def _run(infer: Any, store: CropStore, crop: str) -> tuple[Floats, Floats]:
     return score, strangeness
 
 
-def _pictures(store: CropStore, crop: str) -> Iterator[tuple[Rows, Pixels]]:
+def _pictures(store: CropStore, crop: str) -> Iterator[tuple[Rows, Values]]:
     """Pictures in batches, each with its row; all pictures of a row are in one batch."""
     rows = np.arange(len(store))
     present = patches_present(store, rows) if crop == "patches" else None

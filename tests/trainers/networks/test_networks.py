@@ -24,7 +24,7 @@ def macs(name: str) -> int:
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             layer.register_forward_hook(count)
     with torch.inference_mode():
-        network(torch.zeros(1, network.side, network.side, 3, dtype=torch.uint8))
+        network(network.example(1))
     return sum(counts)
 
 
@@ -35,9 +35,8 @@ def parameters(name: str) -> int:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_have_the_promised_shapes(name: str) -> None:
     network = build_network(name, NetworkOptions(embedding=16)).eval()
-    image = torch.randint(0, 256, (2, network.side, network.side, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        found = network(image)
+        found = network(network.example(2))
     assert found.score.shape == found.strangeness.shape == (2,)
     assert found.embedding.shape == (2, 16)
     assert {found.score.dtype, found.embedding.dtype, found.strangeness.dtype} == {torch.float32}

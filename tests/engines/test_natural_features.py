@@ -1,0 +1,117 @@
+"""EfficientNet-Lite0 as ONNX: against PyTorch layer by layer, and of the real weights."""
+
+from collections import OrderedDict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from padflow.engines import load_engine
+from padflow.engines.engine import open_network
+from padflow.engines.natural_features import FEATURES, natural_features_onnx
+from padflow.engines.network import Network
+from padflow.engines.store import file_sha256
+from padflow.trainers.canonical import portrait
+
+STAGES = (  # blocks, kernel, stride, expansion, channels
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
+)  # fmt: skip
+TAKEN = (4, 7, 10, 15)
+
+
+def random_weights() -> "OrderedDict[str, Tensor]":
+    torch.manual_seed(1)
+    state: OrderedDict[str, Tensor] = OrderedDict()
+
+    def layer(conv: str, norm: str, *shape: int) -> None:
+        state[f"{conv}.weight"] = torch.randn(shape) * (2 / np.prod(shape[1:])) ** 0.5
+        state[f"{norm}.weight"] = torch.rand(shape[0]) + 0.5
+        state[f"{norm}.bias"] = torch.randn(shape[0]) * 0.1
+        state[f"{norm}.running_mean"] = torch.randn(shape[0]) * 0.1
+        state[f"{norm}.running_var"] = torch.rand(shape[0]) + 0.5
+
+    layer("_conv_stem", "_bn0", 32, 3, 3, 3)
+    given, number = 32, 0
+    for blocks, kernel, _, expansion, channels in STAGES:
+        for _ in range(blocks):
+            name, inside = f"_blocks.{number}.", given * expansion
+            if expansion > 1:
+                layer(f"{name}_expand_conv", f"{name}_bn0", inside, given, 1, 1)
+            layer(f"{name}_depthwise_conv", f"{name}_bn1", inside, 1, kernel, kernel)
+            layer(f"{name}_project_conv", f"{name}_bn2", channels, inside, 1, 1)
+            given, number = channels, number + 1
+    return state
+
+
+def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> Tensor:
+    """The same network in PyTorch, with TensorFlow's padding."""
+
+    def layer(x: Tensor, conv: str, norm: str, stride: int = 1, groups: int = 1) -> Tensor:
+        kernel = state[f"{conv}.weight"]
+        total = [max((-(-n // stride) - 1) * stride + kernel.shape[2] - n, 0) for n in x.shape[2:]]
+        pads = [side for n in reversed(total) for side in (n // 2, n - n // 2)]
+        x = functional.conv2d(functional.pad(x, pads), kernel, stride=stride, groups=groups)
+        mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
+        gain, shift = state[f"{norm}.weight"], state[f"{norm}.bias"]
+        return functional.batch_norm(x, mean, variance, gain, shift, eps=1e-3)
+
+    x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
+    x = functional.relu6(layer(x, "_conv_stem", "_bn0", 2))
+    found: list[Tensor] = []
+    number = 0
+    for blocks, _, stage_stride, _, _ in STAGES:
+        for repeat in range(blocks):
+            name, before, stride = f"_blocks.{number}.", x, stage_stride if repeat == 0 else 1
+            if f"{name}_expand_conv.weight" in state:
+                x = functional.relu6(layer(x, f"{name}_expand_conv", f"{name}_bn0"))
+            x = layer(x, f"{name}_depthwise_conv", f"{name}_bn1", stride, x.shape[1])
+            x = layer(functional.relu6(x), f"{name}_project_conv", f"{name}_bn2")
+            if stride == 1 and x.shape == before.shape:
+                x = x + before
+            if number in TAKEN:
+                deviation = x.std(dim=(2, 3), correction=0)
+                found += [x.mean(dim=(2, 3)), deviation, x.amax(dim=(2, 3))]
+            number += 1
+    return torch.cat(found, dim=1)
+
+
+@pytest.mark.parametrize("side", [96, 160])
+def test_features_are_those_of_pytorch(tmp_path: Path, side: int) -> None:
+    state = random_weights()
+    stream = BytesIO()
+    torch.save(state, stream, _use_new_zipfile_serialization=False)
+    content = natural_features_onnx(stream.getvalue())
+    assert content == natural_features_onnx(stream.getvalue())
+    path = tmp_path / "features.onnx"
+    path.write_bytes(content)
+    onnx.checker.check_model(str(path))
+    image = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    wanted = expected_features(state, image).numpy()
+    for backend in ("openvino", "onnxruntime"):
+        with open_network(Network("features", path, file_sha256(path)), backend) as engine:
+            found = engine.infer({"image": image})["features"]
+        assert found.shape == (2, FEATURES)
+        assert np.abs(found - wanted).max() < 1e-4 * max(1.0, np.abs(wanted).max())
+
+
+def test_other_weights_are_refused() -> None:
+    stream = BytesIO()
+    torch.save(OrderedDict(a=torch.zeros(2)), stream, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="no weights of an EfficientNet-Lite0"):
+        natural_features_onnx(stream.getvalue())
+
+
+@pytest.mark.usefixtures("models")
+def test_the_real_weights_tell_pictures_apart() -> None:
+    astronaut = portrait("astronaut")
+    grey = np.full_like(astronaut, 128)
+    with load_engine("natural_features", precision="f32") as engine:
+        found = engine.infer({"image": np.stack([astronaut, astronaut[:, ::-1], grey])})["features"]
+    across = np.linalg.norm(found[0] - found[1])
+    assert across < 0.3 * np.linalg.norm(found[0] - found[2])

@@ -1,0 +1,53 @@
+"""The views network: judges a third-party network's features of a face and what is around it.
+
+EfficientNet-Lite0 (Tan and Le, ICML 2019) has learned a million natural pictures and is left as it
+is (:mod:`padflow.engines.natural_features`); learned here is a head of two layers. A few thousand
+simulated crops cannot teach a network from scratch what a hand, a sheet or a bezel looks like
+under any camera, and what they do teach it are their own traces (docs/TRAINING.md has the numbers).
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..features import VIEWS_FEATURES, VIEWS_LENGTH
+from .base import CropNetwork, Head, Outputs
+
+_FARTHEST = 8.0
+"""Standard deviations at which a feature is cut off."""
+
+
+class ViewsNetwork(CropNetwork):
+    """Score and embedding of both views of a face: the tight crop and the one around it."""
+
+    crop: ClassVar[str] = VIEWS_FEATURES
+    takes: ClassVar[str] = "features"
+    side: ClassVar[int] = 160
+    precisions: ClassVar[tuple[str, ...]] = ("f32",)
+
+    def __init__(self, *, embedding: int = 48, dropout: float = 0.8) -> None:
+        """A head.
+
+        Args:
+            embedding: length of the embedding, 64 at most.
+            dropout: share of the features that a training step does not see.
+        """
+        super().__init__()
+        self.normalise = nn.BatchNorm1d(VIEWS_LENGTH, affine=False)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = Head(VIEWS_LENGTH, embedding)
+
+    def forward(self, features: Tensor) -> Outputs:
+        """What the head says of features."""
+        return self.judge(features)
+
+    def judge(self, planes: Tensor) -> Outputs:
+        """Score, embedding and strangeness of features, float32 (N, 3312)."""
+        normal = self.normalise(planes).clamp(-_FARTHEST, _FARTHEST)
+        outputs: Outputs = self.classify(self.dropout(normal))
+        return outputs
+
+    def example(self, count: int) -> Tensor:
+        """Features of nothing."""
+        return torch.zeros(count, VIEWS_LENGTH)
