@@ -41,9 +41,8 @@ class SynthesisParams:
     strength: float = 1.0
     """Of the variation; 0 shows the pictured people only."""
     enlarge: Annotated[float, Interval(ge=0, le=300)] = 0.0
-    """Pictures with smaller faces are enlarged to between this and 300 px, and the features of
-    people with finer pictures laid over them: large faces of people of whom only small pictures
-    are at hand. 0: none is enlarged."""
+    """Pictures with smaller faces are enlarged to between this and 300 px: large faces of people
+    of whom only small pictures are at hand. 0: none is enlarged."""
 
 
 def identity_pool(
@@ -64,7 +63,6 @@ def identity_pool(
         by_person.setdefault(picture.person, []).append(trimmed(picture))
     names = sorted(by_person)
     donors = [trimmed(picture) for picture in others]
-    finest = sorted(donors, key=lambda donor: -donor.face_px)[: max(len(donors) // 4, 1)]
     pool = []
     for index in range(count):
         own = by_person[names[index % len(names)]]
@@ -72,9 +70,7 @@ def identity_pool(
         second = donors[int(rng.integers(len(donors)))]
         params = draw_identity(rng, strength)
         if enlarge and picture.face_px < enlarge:
-            second = finest[int(rng.integers(len(finest)))]
             picture = enlarged(picture, float(rng.uniform(enlarge, LARGEST_FACE)))
-            params = replace(params, blend=float(rng.uniform(0.5, 1.0)))
         made = varied(picture, params, second if second.person != picture.person else None)
         pool.append(replace(made, source=f"{picture.source}~{params.seed}"))
     return pool

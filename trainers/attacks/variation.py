@@ -28,6 +28,8 @@ skin moves in the logarithm (after the ranges of Angelopoulou 2001 and the Monk 
 _STEEPER = (0.4, 0.8, 1.4, 2.4)
 """How much steeper edges are made, until it is enough."""
 _FINENESS = (0.6, 1.0)
+_BLEND = (0.1, 0.35)
+"""Never more: a whole face on another head is what a mask is, and must not be called living."""
 _BEARD_FROM = 164
 """Point under the nose: beards grow below it."""
 
@@ -73,7 +75,7 @@ def draw_identity(rng: np.random.Generator, strength: float = 1.0) -> IdentityPa
         tone=float(rng.random()) if rng.random() < 0.75 else None,
         warp=float(rng.uniform(0.0, 0.035)) * strength,
         stretch=float(rng.uniform(0.92, 1.1)),
-        blend=float(rng.uniform(0.3, 0.9)) if rng.random() < 0.5 else 0.0,
+        blend=float(rng.uniform(*_BLEND)) if rng.random() < 0.5 else 0.0,
         beard=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.22 else 0.0,
         glasses=bool(rng.random() < 0.22),
         make_up=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.2 else 0.0,
