@@ -123,6 +123,7 @@ SHIPPED_NAMES = [folder.parent.name for folder in sorted(SHIPPED.glob(f"*/{MANIF
 NONE_SHIPPED = pytest.param("", marks=pytest.mark.skip(reason="padflow ships no bundle yet"))
 
 
+@pytest.mark.usefixtures("models")
 @pytest.mark.parametrize("name", SHIPPED_NAMES or [NONE_SHIPPED])
 def test_every_shipped_bundle_is_whole_and_runs(name: str) -> None:
     with load_engine(name) as engine:

@@ -60,7 +60,7 @@ NONE_SHIPPED = pytest.param(
 )
 
 
-@pytest.mark.xfail(reason="shipped files turn uint8 before they cast it: export them anew")
+@pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(("folder", "role"), SHIPPED_FILES or [NONE_SHIPPED])
 def test_every_shipped_network_parses_and_builds(folder: Path, role: Any) -> None:
     network = read_bundle(folder).network(role)
