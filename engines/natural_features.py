@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .registry import NATURAL_FEATURES
 from .torch_file import read_torch_file
 
 MEAN, SCALE = 127.0, 128.0
 """The network was trained on (RGB - MEAN) / SCALE."""
 OPSET, IR_VERSION = 18, 8
-FEATURES = 3 * (40 + 80 + 112 + 320)
+FEATURES = NATURAL_FEATURES
 """Length of the feature vector."""
 _EPSILON = 1e-3
 

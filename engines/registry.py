@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from .natural_features import FEATURES, natural_features_onnx
 from .network import Precision, Preprocessing, TensorSpec
+
+NATURAL_FEATURES = 3 * (40 + 80 + 112 + 320)
+"""Numbers of ``natural_features``: three of each channel at four depths."""
 
 Convert = Callable[[bytes], bytes]
 """Makes a model's file from what the package holds."""
@@ -80,6 +82,12 @@ def _image(height: int, width: int) -> TensorSpec:
 
 def _wheel_origin(member: str) -> Origin:
     return Origin(MEDIAPIPE, member, "Apache-2.0", "https://github.com/google-ai-edge/mediapipe")
+
+
+def _natural_features(weights: bytes) -> bytes:
+    from .natural_features import natural_features_onnx  # NumPy and ONNX only where needed
+
+    return natural_features_onnx(weights)
 
 
 def _blazeface_outputs(anchors: int) -> tuple[TensorSpec, ...]:
@@ -206,7 +214,7 @@ _MODELS = (
             TensorSpec(
                 "features",
                 "float32",
-                (-1, FEATURES),
+                (-1, NATURAL_FEATURES),
                 "NC",
                 "",
                 "mean, deviation and maximum of the channels at four depths",
@@ -214,7 +222,7 @@ _MODELS = (
         ),
         native=(),
         preprocessing=None,
-        convert=natural_features_onnx,
+        convert=_natural_features,
     ),
     ThirdPartyModel(
         name="yunet",
