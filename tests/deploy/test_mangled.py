@@ -32,7 +32,7 @@ def compiled(models: Path) -> Iterator[None]:
         "face_detection_short_range": "auto",
         "depth_light": "f32",
         "patch_light": "f32",
-        "context": "f32",
+        "views": "f32",
     }
     with ExitStack() as engines:
         for name, precision in names.items():
