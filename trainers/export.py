@@ -95,9 +95,20 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
             dynamic_shapes={"given": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
+    model = onnx.load(aside)
+    without_traces(model)
+    onnx.save(model, aside, save_as_external_data=False)
     onnx.checker.check_model(str(aside))
     os.replace(aside, path)
     return described(network, path)
+
+
+def without_traces(model: onnx.ModelProto) -> None:
+    """Take away what the exporter notes of the source, which holds paths of this machine."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
 
 
 def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:

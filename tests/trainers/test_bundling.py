@@ -56,6 +56,8 @@ def test_bundle_holds_network_calibration_and_numbers(trained: Trained, tmp_path
     assert manifest.calibration is not None
     assert manifest.calibration.parameters["slope"] > 0
     assert str(tmp_path) not in bundle.folder.joinpath("bundle.json").read_text()
+    source = str(Path(__file__).parents[2]).encode()
+    assert all(source not in path.read_bytes() for path in bundle.folder.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8"])
