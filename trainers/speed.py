@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ import torch
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, Precision
 from ..nodes.crops import PATCH_COUNT
-from .crops import Pixels
 from .export import input_specs, served, to_int8, to_onnx
 from .networks import NETWORKS, CropNetwork, build_network
 
@@ -70,35 +68,19 @@ def _costs(name: str, threads: int, seconds: float) -> Iterator[NetworkCost]:
     shape = (CALIBRATION_PICTURES, *input_specs(network)[0].shape[1:])
     pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     face = pictures[:count]
-    if network.takes != "image":
-        yield from _costs_on_features(name, network, face, threads, seconds)
-        return
-    yield NetworkCost(name, "torch eager", count, *_timed(_eager(network, face), seconds), 0.0)
+    if network.takes == "image":
+        yield NetworkCost(name, "torch eager", count, *_timed(_eager(network, face), seconds), 0.0)
     with tempfile.TemporaryDirectory(prefix="padflow-speed-") as place:
         exported = to_onnx(network, Path(place) / f"{name}.onnx")
-        small = to_int8(network, exported.path, Path(place) / f"{name}-int8.onnx", pictures)
-        files: list[tuple[str, Network, Precision]] = [
-            ("f32", exported, "f32"),
-            ("bf16", exported, "bf16"),
-            ("int8", small, "auto"),
-        ]
+        file = served(network, exported)
+        files: list[tuple[str, Network, Precision]] = [("f32", file, "f32"), ("bf16", file, "bf16")]
+        if "int8" in network.precisions:
+            small = to_int8(network, exported.path, Path(place) / f"{name}-int8.onnx", pictures)
+            files.append(("int8", small, "auto"))
         for how, file, precision in files:
             with open_network(file, "openvino", Options(threads, precision)) as engine:
                 spent = _timed(lambda: engine.infer({"image": face}), seconds)
             yield NetworkCost(name, how, count, *spent, file.path.stat().st_size / 1e6)
-
-
-def _costs_on_features(
-    name: str, network: CropNetwork, face: Pixels, threads: int, seconds: float
-) -> Iterator[NetworkCost]:
-    """The third-party network and the head in one file, as a node runs them."""
-    with tempfile.TemporaryDirectory(prefix="padflow-speed-") as place:
-        file = served(network, to_onnx(network, Path(place) / f"{name}.onnx"))
-        for precision in ("f32", "bf16"):
-            with open_network(file, "openvino", Options(threads, precision)) as engine:
-                spent = _timed(partial(engine.infer, {"image": face}), seconds)
-            megabytes = file.path.stat().st_size / 1e6
-            yield NetworkCost(name, precision, len(face), *spent, megabytes)
 
 
 def _eager(network: CropNetwork, face: np.ndarray) -> Callable[[], object]:

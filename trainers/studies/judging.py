@@ -32,7 +32,6 @@ Floats = npt.NDArray[np.float64]
 
 CROP_OF = {"depth": "face", "patch": "patches", "context": "context"}
 """What each cue's network looks at, if it does not take both views of a face."""
-_VIEWS_AXES = 5
 BATCH = 8
 PAIR = ("depth", "patch")
 ALL = "fusion"
@@ -138,7 +137,7 @@ def judge(member: Member, store: CropStore, running: Running) -> Judged:
         kept = _kept(running, member, store)
         values = None if kept is None else _read(kept, len(store))
         if values is None:
-            views = len(engine.inputs[0].shape) == _VIEWS_AXES
+            views = member.bundle.manifest.features is not None
             values = _run(engine.infer, store, VIEWS if views else CROP_OF[member.cue])
             if kept is not None:
                 _keep(kept, values)
