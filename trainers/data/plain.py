@@ -24,14 +24,21 @@ _ALIASES = {
 }
 """Other names that folders of the field go by."""
 
+LABELS = "labels.csv"
+"""Optional list in the root, as ``padflow attacks`` writes it: columns ``item``, ``person`` and,
+where they are known, ``medium`` and ``camera``."""
+_BESIDE = ("live", "attack", PERSONS, LABELS, "parameters.json", "contact-sheet.png")
+"""What may lie in the root."""
+
 
 def read_plain(root: Path) -> Dataset:
     """Read ``live/<item>`` and ``attack/<species>/<item>``.
 
     An item is a video, a picture or a folder of ordered frames. A folder without frames of its
     own groups items: below ``attack/<species>`` it names the instrument
-    (``attack/print/laser/a.mp4`` is ``print:laser``), below ``live`` the session. Persons come
-    from ``persons.csv`` where there is one; an item that it does not name has no known person.
+    (``attack/print/laser/a.mp4`` is ``print:laser``), below ``live`` the session. Persons, media
+    and cameras come from ``labels.csv``, persons from ``persons.csv`` before that, where there are
+    such lists; an item that they do not name has no known person.
 
     Raises:
         DataError: neither folder is there, a species is unknown, or the list is malformed.
@@ -43,7 +50,7 @@ def read_plain(root: Path) -> Dataset:
         )
     found = _Found(root)
     for entry in _entries(root):
-        if entry.name not in ("live", "attack", PERSONS):
+        if entry.name not in _BESIDE:
             found.surplus.append(entry.name)
     found.take(root / "live", "live")
     for folder in _entries(root / "attack"):
@@ -120,18 +127,29 @@ def _species(root: Path, folder: str) -> str:
 
 
 def _with_persons(found: Dataset) -> Dataset:
-    path = found.root / PERSONS
-    if not path.is_file():
-        return found
-    persons = _persons(path)
+    lists = {name: _listed_items(found.root / name) for name in (LABELS, PERSONS)}
+    told: dict[str, dict[str, str]] = {}
+    for rows in lists.values():
+        for item, row in rows.items():
+            told.setdefault(item, {}).update(row)
     names = {s.path.relative_to(found.root).as_posix(): s for s in found.samples}
-    samples = tuple(replace(s, person=persons.get(name, "")) for name, s in names.items())
+    samples = tuple(_with(sample, told.get(name, {})) for name, sample in names.items())
     gone = {*names, *found.unreadable}
-    missing = tuple(f"{item} (in {PERSONS})" for item in persons if item not in gone)
+    missing = tuple(
+        f"{item} (in {name})" for name, rows in lists.items() for item in rows if item not in gone
+    )
     return replace(found, samples=samples, missing=missing)
 
 
-def _persons(path: Path) -> dict[str, str]:
+def _with(sample: Sample, row: dict[str, str]) -> Sample:
+    known = {name: row[name] for name in ("person", "medium", "camera") if row.get(name)}
+    return replace(sample, **known)
+
+
+def _listed_items(path: Path) -> dict[str, dict[str, str]]:
+    """What a list says of each item; nothing where there is no such list."""
+    if not path.is_file():
+        return {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -143,7 +161,8 @@ def _persons(path: Path) -> dict[str, str]:
                 f"list {path}, line {number}: expected the columns item,person, found "
                 f"{','.join(str(key) for key in row)}; correct the header or the line"
             )
-    return {row["item"].strip().removesuffix("/"): row["person"].strip() for row in rows}
+    stripped = [{key: value.strip() for key, value in row.items()} for row in rows]
+    return {row["item"].removesuffix("/"): row for row in stripped}
 
 
 def _entries(folder: Path) -> list[Path]:

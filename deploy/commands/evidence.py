@@ -1,0 +1,62 @@
+"""``padflow evidence``: what every cue says of labelled recordings, for fusion and studies."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..exits import Exit, UsageError
+from .run import add_graph_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Data, layout, output, graph."""
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="labelled recordings, e.g. live/ and attack/<species>/",
+    )
+    parser.add_argument(
+        "--layout", default="auto", metavar="NAME", help="how the data lie on disk (default: auto)"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder to write; what is in it already is not made again",
+    )
+    add_graph_arguments(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the graph over every recording that has no file yet."""
+    from ...graph.options import RunOptions
+    from ...trainers.data import DataError, read_dataset
+    from ..recording import record
+    from ..session import RunRequest, parse_override
+
+    if args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out}: expected a folder, found a file; name another")
+    try:
+        dataset = read_dataset(args.layout, args.data)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if not dataset.complete:
+        print(dataset.report(), file=sys.stderr)
+    request = RunRequest(
+        sources=(),
+        graph=args.graph,
+        mode="lossless",
+        policy=args.policy,
+        overrides=tuple(parse_override(text) for text in args.overrides),
+        options=RunOptions(threads=args.threads, workers=args.workers or 0),
+    )
+    made = record(dataset, request, args.out, quiet=args.quiet)
+    for item, error in made.failed.items():
+        print(f"{item}: {error}", file=sys.stderr)
+    if not args.quiet:
+        print(f"{made.written} recordings written to {args.out}, {made.known} were there")
+    return Exit.FAILED if made.failed else Exit.DONE
