@@ -131,8 +131,9 @@ class Decide(Node[DecideParams]):
         state.timed_out = not state.decided and fused.watched >= self.policy.watching.max_time
         if state.timed_out:
             state.reasons = _unique(state.reasons, [Reason.DECISION_TIMEOUT])
-        if state.began and Reason.WATCHED_TOO_SHORT.value in state.reasons:
-            state.reasons = _unique(state.reasons, [state.began])
+        began = fused.renewed or state.began
+        if began and Reason.WATCHED_TOO_SHORT.value in state.reasons:
+            state.reasons = _unique(state.reasons, [began])
         changed = state.state is not before or (state.timed_out and not was_timed_out)
         if changed or packet.time - state.told > self.policy.emission.heartbeat - TICK:
             state.told = packet.time
@@ -161,7 +162,7 @@ class Decide(Node[DecideParams]):
             "media_time": _rounded(seen.media_time),
             "frame_age_ms": round(1e3 * (time.monotonic() - packet.arrival), 1) if aged else None,
             "expires_at": rfc3339(happened + holds_until - packet.time),
-            "engines": _engines(self.params.engines, fused.evidence),
+            "engines": _engines(self.params.engines, fused),
             "policy": self._policy_id,
             "final": final,
         }
@@ -325,6 +326,6 @@ def _evidence_data(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _engines(upstream: Mapping[str, str], evidence: Sequence[Evidence]) -> dict[str, str]:
-    named = {e.engine: e.engine_sha256 for e in evidence if e.engine}
+def _engines(upstream: Mapping[str, str], fused: Fused) -> dict[str, str]:
+    named = {told.engine: told.engine_sha256 for told in (*fused.evidence, fused) if told.engine}
     return {**upstream, **named}

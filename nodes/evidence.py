@@ -23,6 +23,8 @@ class Reason(StrEnum):
     STATE_RESET_GAP = "state_reset_gap"
     STATE_RESET_EPOCH = "state_reset_epoch"
     STATE_RESET_FAULT = "state_reset_fault"
+    FACE_CHANGED = "face_changed"
+    FACE_WAS_AWAY = "face_was_away"
     NO_PULSE_FOUND = "no_pulse_found"
     PULSE_REGIONS_DISAGREE = "pulse_regions_disagree"
     PULSE_METHODS_DISAGREE = "pulse_methods_disagree"

@@ -10,9 +10,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Gt
 
-from ..graph.node import NOTHING, Begin, Contract, Finish, Node, Outputs, Port
+from ..graph.node import NOTHING, Begin, Contract, Finish, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import Evidence, Reason
+from .fusion import Fusion, load_fusion
 from .payloads import FaceObservation, Fused
 from .policy import Correlated, CuePolicy, Policy, resolve_policy
 
@@ -38,6 +39,9 @@ class FuseParams:
     cues: tuple[str, ...] = ("pulse", "depth", "patch", "context")
     """Cues whose nodes are in the graph. What the policy asks for beyond these is reported as
     ``engine_missing``."""
+    fusion: str = ""
+    """Name or folder of a bundle that says what the cues are worth together; empty: padflow's own;
+    ``none``: only what the policy says."""
     period: Annotated[float, Gt(0)] = 0.2
     """Seconds of capture time between two outputs where no new evidence comes."""
 
@@ -84,6 +88,12 @@ class FuseState:
     """Capture time of the newest output."""
     changed: bool = False
     """Evidence came since the newest output."""
+    seen: float | None = None
+    """Capture time at which the face was last seen."""
+    renewed_at: float = float("-inf")
+    """Capture time before which nothing speaks for LIVE any more."""
+    renewed: str = ""
+    """Reason code of that, or empty."""
 
 
 class Fuse(Node[FuseParams]):
@@ -92,6 +102,10 @@ class Fuse(Node[FuseParams]):
     Gives a ``Fused`` with the next observation after new evidence, at least every
     ``params.period`` seconds of capture time, and a last one when the track ends. What comes out
     does not depend on the order in which evidence of different windows arrived.
+
+    A track is a place in the picture, not a person. Where its face was away, or a cue falls as only
+    another face makes it fall, whatever spoke for LIVE before is void and the watching begins
+    anew; what spoke for an attack stays.
     """
 
     Params = FuseParams
@@ -99,6 +113,7 @@ class Fuse(Node[FuseParams]):
     def __init__(self, params: FuseParams) -> None:
         super().__init__(params)
         self.policy = resolve_policy(params.policy)
+        self._fusion: Fusion | None = None
         self._expected = tuple(sorted({*params.cues, *self.policy.asked_cues}))
 
     @classmethod
@@ -113,6 +128,20 @@ class Fuse(Node[FuseParams]):
             state="track",
             max_gap=resolve_policy(params.policy).watching.max_gap,
         )
+
+    def open(self, context: NodeContext) -> None:
+        """Read the learned fusion.
+
+        Raises:
+            ModelMissing, BundleError: there is none of that name, or it is no fusion.
+        """
+        self.use(load_fusion(self.params.fusion))
+
+    def use(self, fusion: Fusion | None) -> None:
+        """Let a learned fusion weigh the cues; None: the policy alone does."""
+        self._fusion = fusion
+        policy = resolve_policy(self.params.policy)
+        self.policy = policy if fusion is None else fusion.applied(policy)
 
     def new_state(self, begin: Begin) -> FuseState:
         """No evidence; remembers why, so that missing cues can say it."""
@@ -140,14 +169,32 @@ class Fuse(Node[FuseParams]):
 
     def _remember(self, state: FuseState, packet: Packet) -> None:
         evidence: Evidence = packet.payload
+        limits = self.policy.cue(evidence.cue)
         memory = state.memories.setdefault(evidence.cue, CueMemory())
-        take_evidence(memory, evidence, packet.time, self.policy.cue(evidence.cue))
+        if (evidence.llr or 0.0) > 0 and evidence.window[0] < state.renewed_at - TICK:
+            evidence = replace(evidence, llr=None, reasons=(*evidence.reasons, state.renewed))
+        take_evidence(memory, evidence, packet.time, limits)
         state.changed = True
+        if limits.drop is not None:
+            since = fallen_since(memory.looks, limits.drop, self.policy.watching.change_span)
+            if since is not None:
+                self._begin_anew(state, since, Reason.FACE_CHANGED)
+
+    def _begin_anew(self, state: FuseState, since: float, reason: Reason) -> None:
+        state.renewed_at, state.renewed = since, reason.value
+        state.first = since
+        for cue, memory in state.memories.items():
+            forget_life(memory, since, self.policy.cue(cue), reason)
 
     def _observe(self, state: FuseState, packet: Packet) -> None:
         if state.latest is None:
             state.first = packet.time
         state.latest = packet
+        if packet.payload.usable:
+            away = 0.0 if state.seen is None else packet.time - state.seen
+            if away > self.policy.watching.max_unseen:
+                self._begin_anew(state, packet.time, Reason.FACE_WAS_AWAY)
+            state.seen = packet.time
         gates = self.policy.quality
         good = not gates.failures(packet.payload)
         state.usable.append((packet.time, good))
@@ -161,12 +208,19 @@ class Fuse(Node[FuseParams]):
         state.changed = False
         evidence = tuple(self._evidence(state, packet.time))
         ratios = {e.cue: e.llr for e in evidence if e.llr is not None}
+        llr = add_up(ratios, self.policy.correlated) if ratios else None
+        fusion = self._fusion
+        if llr is not None and fusion is not None:
+            llr = fusion.within(llr)
         return Fused(
-            llr=add_up(ratios, self.policy.correlated) if ratios else None,
+            llr=llr,
             evidence=evidence,
             observation=packet.payload,
             watched=packet.time - state.first,
             usable_share=state.usable_count / len(state.usable),
+            renewed=state.renewed,
+            engine=fusion.name if fusion else "",
+            engine_sha256=fusion.sha256 if fusion else "",
         )
 
     def _evidence(self, state: FuseState, now: float) -> Iterable[Evidence]:
@@ -208,6 +262,39 @@ def take_evidence(memory: CueMemory, evidence: Evidence, now: float, limits: Cue
     memory.ratio = accumulate(memory.looks, limits)
 
 
+def forget_life(memory: CueMemory, before: float, limits: CuePolicy, reason: Reason) -> None:
+    """Drop every look that spoke for LIVE and began before a capture time in seconds."""
+    looks = [look for look in memory.looks if look.llr <= 0 or look.start >= before - TICK]
+    if len(looks) == len(memory.looks) or memory.valued is None:
+        return
+    memory.looks = looks
+    if looks:
+        newest = looks[-1]
+        memory.valued = replace(memory.valued, window=(newest.start, newest.end), llr=newest.llr)
+        memory.ratio = accumulate(looks, limits)
+    else:
+        memory.silent = replace(memory.valued, llr=None, reasons=(reason.value,))
+        memory.valued, memory.ratio = None, 0.0
+
+
+def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | None:
+    """Since when a cue has stood lower, by ``drop`` nats, than it did on average; None: it has not.
+
+    Args:
+        looks: Newest last.
+        drop: Nats.
+        span: Seconds, all of whose looks must have fallen; there must be two at least.
+    """
+    first = next(
+        (i for i, look in enumerate(looks) if look.end > looks[-1].end - span + TICK), len(looks)
+    )
+    before, after = looks[:first], looks[first:]
+    if len(before) < 2 or len(after) < 2 or after[-1].end - after[0].end < span / 2:
+        return None
+    mean = sum(look.llr for look in before) / len(before)
+    return after[0].start if max(look.llr for look in after) <= mean - drop else None
+
+
 def _rank(evidence: Evidence) -> tuple[float, float]:
     """Newer is greater; of two values for one window the one that speaks less for LIVE."""
     return evidence.window[1], -(evidence.llr or 0.0)
@@ -219,19 +306,20 @@ def accumulate(looks: Sequence[Look], limits: CuePolicy) -> float:
     The weighted mean of the ratios times the number of independent windows they are worth,
     n_eff = (sum w_i)^2 / sum_ij w_i w_j r_ij (Kish's effective sample size for correlated
     observations), where w falls with age by ``memory`` and r_ij is the greater of the windows'
-    overlap and ``rho`` to the power of the seconds between their middles. One window, or many
-    that overlap in full, count once; windows without anything in common add up.
+    overlap and ``shared + (1 - shared) rho^d``, d being the seconds between their middles. One
+    window, or many that overlap in full, count once; windows without anything in common add up.
     """
     end, start, llr = np.array([(look.end, look.start, look.llr) for look in looks]).T
     weight = np.exp((end - end[-1]) / limits.memory)
     total = float(weight.sum())
     mean = float(weight @ llr) / total
-    shared = float(weight @ correlation(start, end, limits.rho) @ weight)
-    effective = min(max(total * total / shared, 1.0), limits.max_windows)
+    alike = correlation(start, end, limits.rho, limits.shared)
+    effective = total * total / float(weight @ alike @ weight)
+    effective = min(max(effective, 1.0), limits.max_windows)
     return min(max(limits.weight * effective * mean, limits.min_llr), limits.max_llr)
 
 
-def correlation(start: np.ndarray, end: np.ndarray, rho: float) -> np.ndarray:
+def correlation(start: np.ndarray, end: np.ndarray, rho: float, shared: float = 0.0) -> np.ndarray:
     """How much each two of n windows have in common, 0 to 1: float64 (n, n) from (n,) and (n,)."""
     middle, length = (start + end) / 2, end - start
     apart = np.abs(middle[:, None] - middle)
@@ -239,7 +327,8 @@ def correlation(start: np.ndarray, end: np.ndarray, rho: float) -> np.ndarray:
     common = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
     # Two windows without length have all or nothing in common.
     overlap = np.where(longer > 0, common / np.maximum(longer, TICK), apart == 0)
-    return np.asarray(np.clip(np.maximum(overlap, rho**apart), 0.0, 1.0))
+    alike = shared + (1.0 - shared) * rho**apart
+    return np.asarray(np.clip(np.maximum(overlap, alike), 0.0, 1.0))
 
 
 def in_force(cue: str, memory: CueMemory, now: float, limits: CuePolicy) -> Evidence:

@@ -200,9 +200,15 @@ class Fused:
     newest valued window, ``reasons`` why nothing newer came; else ``llr`` is None, with reasons."""
     observation: FaceObservation
     watched: float
-    """Seconds since the track's first observation."""
+    """Seconds since the track's first observation, or since the watching began anew."""
     usable_share: float
     """Share of the last seconds' observations that were usable, 0 to 1."""
+    renewed: str = ""
+    """Reason code for which the watching began anew and what spoke for LIVE became void; empty:
+    it never did."""
+    engine: str = ""
+    """Name of the bundle that says what the cues are worth together, or empty."""
+    engine_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

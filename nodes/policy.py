@@ -25,6 +25,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 Seconds = Annotated[float, Ge(0)]
 PositiveSeconds = Annotated[float, Gt(0)]
 Nats = Annotated[float, Ge(0)]
+PositiveNats = Annotated[float, Gt(0)]
 
 
 class PolicyError(GraphDefinitionError, ValueError):
@@ -77,8 +78,11 @@ class CuePolicy:
     max_llr: Nats = 6.0
     """Highest ratio in nats that the cue can add."""
     rho: Annotated[float, Ge(0), Le(1)] = 0.9
-    """Correlation of two windows of the cue whose middles lie one second apart. 1: a second look
-    adds nothing; 0: windows that do not overlap count as independent."""
+    """Correlation of two windows of the cue whose middles lie one second apart, beyond ``shared``.
+    1: a second look adds nothing; 0: windows that do not overlap count as independent."""
+    shared: Share = 0.0
+    """Correlation of two windows however far apart they lie: what a cue has wrong about one face
+    stays wrong. However long it looks, it counts for at most ``1 / shared`` windows."""
     memory: PositiveSeconds = 6.0
     """Time constant in seconds with which older windows lose weight."""
     max_windows: Annotated[float, Ge(1)] = 3.0
@@ -86,6 +90,10 @@ class CuePolicy:
     max_age: PositiveSeconds = 5.0
     """Seconds after its newest valued window at which what the cue said for LIVE is void; what it
     said for an attack fades from there with ``memory``."""
+    drop: PositiveNats | None = None
+    """Fall of the ratio in nats, from what it was on average to all of its looks of the last
+    ``watching.change_span`` seconds, that means that something else stands there now. Everything
+    that spoke for LIVE before is void then, whatever cue said it. null: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Correlated:
     ``1 - rho``."""
 
 
-NETWORK_CUE = CuePolicy(max_age=4.0)
+NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.0)
 """A network errs in the same way on every frame of one attack: its rho stays high."""
 
 PULSE_CUE = CuePolicy(min_llr=-1.5, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
@@ -170,6 +178,12 @@ class Watching:
     max_gap: PositiveSeconds = 2.0
     """Longest time in seconds without an observation; past it the evidence is forgotten, since
     nobody saw whether it is still the same face."""
+    max_unseen: Seconds = 0.5
+    """Longest time in seconds for which the track may go on without its face being seen. Past it
+    what spoke for LIVE is void and the watching begins anew: something else may have come into
+    the face's place. What spoke for an attack stays."""
+    change_span: PositiveSeconds = 0.5
+    """Seconds for which a cue must have fallen by its ``drop`` without a break."""
 
 
 @dataclass(frozen=True, slots=True)

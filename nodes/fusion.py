@@ -1,0 +1,138 @@
+"""How much each cue is worth beside the others: learned, and kept in a bundle.
+
+A logistic fusion with one weight a cue and no offset: what all cues say together is the sum of
+weight times what each adds up to, within limits. A cue that is missing adds nothing, so every
+subset works. How its windows repeat each other is measured and kept here too. ``trainers.fusion``
+learns it (docs/TRAINING.md, "Fusion").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..engines.bundle import Bundle, bundle_folders, read_bundle
+from ..engines.errors import BundleError, ModelMissing
+from .policy import Policy
+
+METHOD = "fusion"
+"""Name of the calibration method in the bundle's manifest."""
+OWN = "fusion"
+"""Name of the bundle that padflow ships."""
+NONE = "none"
+_PER_CUE = ("weight", "rho", "shared")
+
+
+@dataclass(frozen=True, slots=True)
+class CueWorth:
+    """What was measured of one cue."""
+
+    weight: float
+    """Factor on what the cue adds up to, 0 to 1: below 1 where it repeats others or overstates."""
+    rho: float
+    """Correlation of two looks one second apart, beyond ``shared``; 0 to 1."""
+    shared: float
+    """Correlation of two looks however far apart; 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What the cues are worth together."""
+
+    cues: Mapping[str, CueWorth]
+    min_llr: float
+    """Lowest sum in nats that its data can answer for."""
+    max_llr: float
+    """Highest sum in nats."""
+    name: str = ""
+    sha256: str = ""
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """For a manifest: ``weight.depth``, ``rho.depth`` …, ``min_llr``, ``max_llr``."""
+        named = {
+            f"{field}.{cue}": getattr(worth, field)
+            for cue, worth in self.cues.items()
+            for field in _PER_CUE
+        }
+        return {**named, "min_llr": self.min_llr, "max_llr": self.max_llr}
+
+    def applied(self, policy: Policy) -> Policy:
+        """The policy with what was measured in place of its own assumptions.
+
+        A cue's weight multiplies the policy's, its correlations replace the policy's. Cues that
+        were learned together are in no ``correlated`` set any more: their weights account for it.
+        """
+        limits = {
+            cue: replace(
+                policy.cue(cue),
+                weight=policy.cue(cue).weight * worth.weight,
+                rho=worth.rho,
+                shared=worth.shared,
+            )
+            for cue, worth in self.cues.items()
+        }
+        groups = tuple(
+            replace(group, cues=tuple(cue for cue in group.cues if cue not in self.cues))
+            for group in policy.correlated
+        )
+        return replace(policy, cues={**policy.cues, **limits}, correlated=groups)
+
+    def within(self, llr: float) -> float:
+        """A sum in nats, no more certain than the data."""
+        return min(max(llr, self.min_llr), self.max_llr)
+
+
+def load_fusion(name_or_folder: str) -> Fusion | None:
+    """A learned fusion by its bundle's name or folder; empty: padflow's own; ``none``: none.
+
+    Raises:
+        ModelMissing: there is no such bundle.
+        BundleError: the bundle is damaged or holds no fusion.
+    """
+    if name_or_folder == NONE:
+        return None
+    folders = bundle_folders()
+    name = name_or_folder or OWN
+    if name in folders:
+        return fusion_of(read_bundle(folders[name]))
+    if not name_or_folder:
+        return None
+    if Path(name).is_dir():
+        return fusion_of(read_bundle(Path(name)))
+    raise ModelMissing(
+        f"fusion {name}: expected a bundle's name or folder, or '{NONE}', found neither; "
+        f"known bundles: {', '.join(sorted(folders))}"
+    )
+
+
+def fusion_of(bundle: Bundle) -> Fusion:
+    """The fusion that a bundle holds.
+
+    Raises:
+        BundleError: it holds none, or values that make no sense.
+    """
+    where = f"bundle {bundle.folder}"
+    calibration = bundle.manifest.calibration
+    if calibration is None or calibration.method != METHOD:
+        found = "none" if calibration is None else repr(calibration.method)
+        raise BundleError(
+            f"{where}: expected a calibration '{METHOD}', found {found}; give the folder of a "
+            "bundle that padflow train fusion wrote"
+        )
+    values = dict(calibration.parameters)
+    try:
+        low, high = values.pop("min_llr"), values.pop("max_llr")
+        names = sorted({key.partition(".")[2] for key in values})
+        cues = {
+            cue: CueWorth(*(values.pop(f"{field}.{cue}") for field in _PER_CUE)) for cue in names
+        }
+    except KeyError as error:
+        raise BundleError(f"{where}: the parameter {error} is missing; train it anew") from error
+    numbers = [getattr(worth, field) for worth in cues.values() for field in _PER_CUE]
+    if values or not low <= 0 <= high or not all(0 <= number <= 1 for number in numbers):
+        raise BundleError(
+            f"{where}: expected weight, rho and shared of every cue between 0 and 1 and "
+            f"min_llr <= 0 <= max_llr, found {dict(calibration.parameters)}; train it anew"
+        )
+    (digest,) = (file.sha256 for role, file in bundle.manifest.files.items() if role == "f32")
+    return Fusion(cues, low, high, bundle.manifest.about.name, digest)
