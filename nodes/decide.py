@@ -327,5 +327,7 @@ def _evidence_data(evidence: Evidence) -> dict[str, Any]:
 
 
 def _engines(upstream: Mapping[str, str], fused: Fused) -> dict[str, str]:
-    named = {told.engine: told.engine_sha256 for told in (*fused.evidence, fused) if told.engine}
+    named = {e.engine: e.engine_sha256 for e in fused.evidence if e.engine}
+    if fused.engine:
+        named[fused.engine] = fused.engine_sha256
     return {**upstream, **named}

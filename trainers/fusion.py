@@ -14,7 +14,7 @@ Three things are measured, none of which a single picture tells:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, MinLen
@@ -22,6 +22,7 @@ from pydantic import FiniteFloat
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from ..graph.packet import Packet
 from ..nodes.evidence import Evidence
 from ..nodes.fuse import Look, accumulate
 from ..nodes.fusion import CueWorth, Fusion
@@ -71,9 +72,18 @@ class Watched:
 
     presentation: Presentation
     looks: Lookings
-    began: float
-    ended: float
-    """Capture times of the track's first and last packet, in seconds."""
+    packets: Sequence[Packet]
+    """The whole track, in time order."""
+
+    @property
+    def began(self) -> float:
+        """Capture time of the track's first packet, in seconds."""
+        return self.packets[0].time
+
+    @property
+    def ended(self) -> float:
+        """Capture time of the track's last packet, in seconds."""
+        return self.packets[-1].time
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +103,12 @@ def watched(recorded: Sequence[Recorded], policy: Policy | None = None) -> list[
     """The main track of every recording, each look clipped to the policy's limits of its cue."""
     rules = policy or Policy()
     return [
-        Watched(presentation, _looks(packets, rules), packets[0].time, packets[-1].time)
+        Watched(presentation, _looks(packets, rules), packets)
         for presentation, packets in each_track(recorded)
     ]
 
 
-def _looks(packets: Sequence[Any], policy: Policy) -> dict[str, list[Look]]:
+def _looks(packets: Sequence[Packet], policy: Policy) -> dict[str, list[Look]]:
     found: dict[str, list[Look]] = {}
     for packet in packets:
         told = packet.payload

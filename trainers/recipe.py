@@ -19,6 +19,8 @@ from ..engines.errors import EngineError
 from ..graph.errors import GraphDefinitionError
 
 SHIPPED = Path(__file__).parent / "recipes"
+NETWORK = "network"
+"""Kind of a recipe that does not say its kind."""
 
 _STRICT: dict[str, str] = {"extra": "forbid"}
 Share = Annotated[FiniteFloat, Ge(0), Le(1)]
@@ -174,7 +176,7 @@ class Recipe:
 
 
 def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
-    """Read a recipe by its shipped name or from a YAML file.
+    """Read a network's recipe by its shipped name or from a YAML file.
 
     Args:
         name_or_file: such as ``depth_light`` or ``my/recipe.yaml``.
@@ -183,11 +185,21 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, or it does not keep to the schema.
     """
+    content, where = recipe_content(name_or_file)
+    return parse_recipe(content | changes, where)
+
+
+def recipe_content(name_or_file: str | Path) -> tuple[dict[str, Any], str]:
+    """What stands in a recipe of any kind, by its shipped name or in a YAML file, and where.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is no mapping.
+    """
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         path = SHIPPED / f"{name_or_file}.yaml"
     if not path.is_file():
-        names = ", ".join(recipe_names())
+        names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
         raise RecipeError(
             f"recipe {name_or_file}: no such file; expected a YAML file or one of {names}"
         )
@@ -197,7 +209,16 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
-    return parse_recipe(content | changes, str(path))
+    return content, str(path)
+
+
+def recipe_kind(name_or_file: str | Path) -> str:
+    """What a recipe makes: ``network``, or what its key ``kind`` says.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is no mapping.
+    """
+    return str(recipe_content(name_or_file)[0].get("kind", NETWORK))
 
 
 def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -217,9 +238,9 @@ def recipe_text(recipe: Recipe) -> str:
     return yaml.safe_dump(_adapter().dump_python(recipe, mode="json"), sort_keys=False)
 
 
-def recipe_names() -> list[str]:
-    """Names of the shipped recipes."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+def recipe_names(kind: str = NETWORK) -> list[str]:
+    """Names of the shipped recipes of a kind."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml") if recipe_kind(path) == kind)
 
 
 @cache

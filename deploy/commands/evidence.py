@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
         options=RunOptions(threads=args.threads, workers=args.workers or 0),
     )
     made = record(dataset, request, args.out, quiet=args.quiet)
-    for item, error in made.failed.items():
-        print(f"{item}: {error}", file=sys.stderr)
+    for item, why in made.failed.items():
+        print(f"{item}: {why}", file=sys.stderr)
     if not args.quiet:
         print(f"{made.written} recordings written to {args.out}, {made.known} were there")
     return Exit.FAILED if made.failed else Exit.DONE

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             _add_footage(one, step=0.2 if kind == "live" else 0.0)
         _add_output(one)
+    stream = kinds.add_parser("stream", help="cues over time: an ablation, and time to a decision")
+    _add_evidence(stream)
+    _add_output(stream)
     merge = kinds.add_parser("merge", help="put the folds of several studies into one table")
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="study.json of each")
     _add_output(merge)
@@ -103,6 +106,26 @@ def _add_footage(parser: argparse.ArgumentParser, step: float) -> None:
     )
 
 
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evidence",
+        nargs="+",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="what padflow evidence wrote, of people whom the networks were trained without",
+    )
+    parser.add_argument(
+        "--recipe", default="fusion", metavar="NAME|FILE", help="of the fusion, with its cues"
+    )
+    parser.add_argument(
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        help="S1, S2, S3, S4, LOSO (default: all)",
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -118,6 +141,9 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     try:
+        if args.kind == "stream":
+            _stream(args)
+            return Exit.DONE
         if args.kind == "merge":
             kind, folds = _merged(args.files)
         else:
@@ -138,6 +164,28 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--step: expected seconds, 0 or more, found {args.step:g}")
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out}: expected a folder, found a file; name another")
+
+
+def _stream(args: argparse.Namespace) -> None:
+    from ...trainers.evidence import read_folder
+    from ...trainers.fusion import watched
+    from ...trainers.fusion_bundle import load_fusion_recipe
+    from ...trainers.studies.stream import PROTOCOLS, stream_study
+    from ...trainers.studies.stream_text import stream_text
+
+    unknown = sorted(set(args.protocols or ()) - set(PROTOCOLS))
+    if unknown:
+        raise UsageError(
+            f"--protocols {unknown[0]}: expected some of {', '.join(PROTOCOLS)}; correct the name"
+        )
+    found = stream_study(
+        watched(read_folder(*args.evidence)),
+        load_fusion_recipe(args.recipe),
+        protocols=args.protocols or PROTOCOLS,
+        resamples=args.resamples,
+    )
+    whole = {"format": FORMAT, "study": "stream", **found}
+    _save(args.out, whole, stream_text(found))
 
 
 def _fold(args: argparse.Namespace) -> dict[str, Any]:
@@ -245,10 +293,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(kind: str, folds: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     tables, text = _tables(kind, folds, args.resamples)
-    whole = {"format": FORMAT, "study": kind, "folds": folds, "tables": tables}
-    args.out.mkdir(parents=True, exist_ok=True)
-    _put(args.out / NUMBERS, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
-    _put(args.out / PAGE, text.encode())
+    _save(args.out, {"format": FORMAT, "study": kind, "folds": folds, "tables": tables}, text)
+
+
+def _save(out: Path, whole: Mapping[str, Any], text: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    _put(out / NUMBERS, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
+    _put(out / PAGE, text.encode())
     print(text, end="")
 
 

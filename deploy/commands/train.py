@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ...engines.bundle import Training
     from ...trainers.recipe import Recipe
 
+FUSION = "fusion"
+"""Kind of a recipe that learns what cues are worth together, from padflow evidence."""
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
 FILES: Final = ("f32", "f16", "int8")
@@ -96,12 +98,13 @@ def run(args: argparse.Namespace) -> int:
     """Train, export, calibrate, write the bundle."""
     folder = args.folder or args.out.with_name(f"{args.out.name}.run")
     _check(args, folder)
-    if args.recipe == SITE:
-        try:
-            return run_site(args, folder)
-        except ModuleNotFoundError as error:
-            raise UsageError(MISSING.format(name=error.name)) from error
     try:
+        if args.recipe == SITE:
+            return run_site(args, folder)
+        from ...trainers.recipe import recipe_kind
+
+        if recipe_kind(args.recipe) == FUSION:
+            return _run_fusion(args)
         from ...trainers.bundling import make_bundle
 
         trained = _trained(args, folder)
@@ -112,6 +115,29 @@ def run(args: argparse.Namespace) -> int:
     extra = [open_crops(path) for path in args.validate]
     bundle = make_bundle(trained, args.out, files=args.files or FILES, quantise_with=extra)
     _summary(trained, bundle)
+    return Exit.DONE
+
+
+def _run_fusion(args: argparse.Namespace) -> int:
+    from ...trainers.evidence import read_folder
+    from ...trainers.fusion import watched
+    from ...trainers.fusion_bundle import load_fusion_recipe, make_fusion_bundle
+
+    recipe = load_fusion_recipe(args.recipe)
+    if args.seed is not None:
+        recipe = replace(recipe, seed=args.seed)
+    seen = watched(read_folder(*args.data))
+    names = [path.name for path in args.data]
+    bundle, learned = make_fusion_bundle(seen, recipe, names, args.out)
+    for cue, worth in learned.fusion.cues.items():
+        print(
+            f"{cue:12s} weight {worth.weight:.2f}  rho {worth.rho:.2f}  shared {worth.shared:.2f}"
+        )
+    for metric in bundle.manifest.metrics:
+        print(f"{metric.name:16s} {100 * metric.value:.1f} % of {metric.data}")
+    print(
+        f"{bundle.folder}: from {learned.fusion.min_llr:.2f} to {learned.fusion.max_llr:.2f} nats"
+    )
     return Exit.DONE
 
 

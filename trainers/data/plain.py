@@ -142,8 +142,12 @@ def _with_persons(found: Dataset) -> Dataset:
 
 
 def _with(sample: Sample, row: dict[str, str]) -> Sample:
-    known = {name: row[name] for name in ("person", "medium", "camera") if row.get(name)}
-    return replace(sample, **known)
+    return replace(
+        sample,
+        person=row.get("person", ""),
+        medium=row.get("medium") or sample.medium,
+        camera=row.get("camera", ""),
+    )
 
 
 def _listed_items(path: Path) -> dict[str, dict[str, str]]:

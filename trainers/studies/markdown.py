@@ -49,7 +49,7 @@ def synthetic_text(folds: Sequence[Json], tables: Json) -> str:
 def _protocol(found: Json) -> Iterator[str]:
     columns: Json = found["columns"]
     species = sorted({name for one in columns.values() for name in one["apcer"]})
-    head = [
+    names = [
         "scores",
         *(f"APCER {name}" for name in species),
         "BPCER",
@@ -59,16 +59,16 @@ def _protocol(found: Json) -> Iterator[str]:
         "errors",
         "no answer live / attack",
     ]
-    yield from _head(head)
+    yield from head(names)
     for key, one in columns.items():
         cells = [
             key,
-            *(_percent(one["apcer"].get(name)) for name in species),
-            *(_percent(one[name]) for name in ("bpcer", "acer", "eer", "auc")),
+            *(percent(one["apcer"].get(name)) for name in species),
+            *(percent(one[name]) for name in ("bpcer", "acer", "eer", "auc")),
             f"{one['errors']} of {one['presentations']}",
             _pair(one["no_answer"]),
         ]
-        yield _line(cells)
+        yield line(cells)
     yield ""
     few = (
         f"{key} {_times(times['errors'])} (ACER {_times(times['acer'])})"
@@ -119,14 +119,14 @@ def _looks(fold: Json) -> str:
 
 
 def _source(columns: Mapping[str, Json]) -> Iterator[str]:
-    head = ["scores", "AUC", "EER", "BPCER at APCER 5 %", "no answer live / attack"]
-    yield from _head([*head, "attacks LIVE", "live SPOOF", "live LIVE"])
+    names = ["scores", "AUC", "EER", "BPCER at APCER 5 %", "no answer live / attack"]
+    yield from head([*names, "attacks LIVE", "live SPOOF", "live LIVE"])
     for key, one in columns.items():
         policy = one.get("at_policy", {})
-        yield _line(
+        yield line(
             [
                 key,
-                *(_percent(one.get(name)) for name in ("auc", "eer", "bpcer_at_apcer_5")),
+                *(percent(one.get(name)) for name in ("auc", "eer", "bpcer_at_apcer_5")),
                 _pair(one["no_answer"]) if "no_answer" in one else "",
                 *(_share(policy.get(name)) for name in ("apcer", "bpcer", "live")),
             ]
@@ -181,8 +181,8 @@ def _count(which: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
 def _clips(fold: Json, own: Sequence[int]) -> Iterator[str]:
     rows = fold["rows"]
     sharp: Floats = of_json(next(reversed(fold["scores"].values())))
-    head = ["clip", "person", "species", "rows", "face px", *fold["served"], *fold["fused"]]
-    yield from _head([*head, "sharpness"])
+    names = ["clip", "person", "species", "rows", "face px", *fold["served"], *fold["fused"]]
+    yield from head([*names, "sharpness"])
     for i in own:
         cells = [
             *(str(rows[name][i]) for name in ("clip", "person", "species", "frames")),
@@ -193,14 +193,15 @@ def _clips(fold: Json, own: Sequence[int]) -> Iterator[str]:
             mark = f" ({100 * strange:.0f} %)" if strange else ""
             cells.append(_nats(values[i]) + mark)
         cells += [_nats(fold["scores"][key][i]) for key in fold["fused"]]
-        yield _line([*cells, f"{sharp[i]:.2f}"])
+        yield line([*cells, f"{sharp[i]:.2f}"])
 
 
 def _nats(value: float | None) -> str:
     return "none" if value is None else f"{value:+.2f}"
 
 
-def _percent(one: Json | None) -> str:
+def percent(one: Json | None) -> str:
+    """A rate in percent with its interval; empty where there is none."""
     if one is None:
         return ""
     text = f"{100 * one['value']:.1f}"
@@ -217,10 +218,12 @@ def _pair(one: Json) -> str:
     return f"{100 * one['live']:.1f} / {100 * one['attack']:.1f}"
 
 
-def _head(names: Sequence[str]) -> Iterator[str]:
-    yield _line(names)
+def head(names: Sequence[str]) -> Iterator[str]:
+    """The first two lines of a table."""
+    yield line(names)
     yield "|" + "---|" * len(names)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cells) + " |"

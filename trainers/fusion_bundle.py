@@ -1,0 +1,165 @@
+"""A learned fusion as a bundle: its numbers in the manifest, and the same as an ONNX file."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+from pydantic import TypeAdapter, ValidationError
+
+from ..engines.bundle import About, Bundle, Calibration, Manifest, Metric, Training, write_bundle
+from ..engines.network import TensorSpec
+from ..nodes.fusion import METHOD, Fusion
+from .evaluation.metrics import Bools, Scores, curve, equal_error
+from .fusion import FusionRecipe, Learned, Watched, learn
+from .recipe import RecipeError, recipe_content
+from .replaying import Rules, replayed
+
+VERSION = "0.1.0"
+LICENCE = "Apache-2.0"
+OPSET = 18
+KIND = "fusion"
+
+
+def load_fusion_recipe(name_or_file: str | Path) -> FusionRecipe:
+    """Read a fusion's recipe by its shipped name or from a YAML file.
+
+    Raises:
+        RecipeError: there is none, or it does not keep to the schema.
+    """
+    content, where = recipe_content(name_or_file)
+    try:
+        return TypeAdapter(FusionRecipe).validate_python(content)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+        raise RecipeError(
+            f"recipe {where}: {place}: {fault['msg'].lower()}, found {fault['input']!r:.80}"
+        ) from error
+
+
+def fusion_network(fusion: Fusion) -> onnx.ModelProto:
+    """``ratios`` float32 (N, C) in the cues' order, NaN: missing, to ``llr`` float32 (N,), nats."""
+    weights = np.array([[worth.weight] for worth in fusion.cues.values()], np.float32)
+    constants = {
+        "weights": weights,
+        "zero": np.float32(0.0),
+        "low": np.float32(fusion.min_llr),
+        "high": np.float32(fusion.max_llr),
+        "last": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("IsNaN", ["ratios"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "ratios"], ["known"]),
+        helper.make_node("MatMul", ["known", "weights"], ["sum"]),
+        helper.make_node("Clip", ["sum", "low", "high"], ["within"]),
+        helper.make_node("Squeeze", ["within", "last"], ["llr"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fusion",
+        [helper.make_tensor_value_info("ratios", TensorProto.FLOAT, ["n", len(weights)])],
+        [helper.make_tensor_value_info("llr", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+
+
+def make_fusion_bundle(
+    seen: Sequence[Watched],
+    recipe: FusionRecipe,
+    data: Sequence[str],
+    out: Path | str,
+) -> tuple[Bundle, Learned]:
+    """Learn a fusion, judge it on people that it was learned without, and write it.
+
+    Args:
+        seen: what the cues saw of every recording.
+        recipe: how it is learned.
+        data: names of the recordings' folders, for the manifest.
+        out: the bundle's folder.
+
+    Raises:
+        TrainingError: there are no live or no attack recordings.
+    """
+    learned = learn(seen, recipe)
+    fusion = learned.fusion
+    names = ", ".join(fusion.cues)
+    inputs = TensorSpec(
+        "ratios", "float32", (-1, len(fusion.cues)), "NC", "nats",
+        f"what {names} add up to; NaN where one is missing",
+    )  # fmt: skip
+    output = TensorSpec("llr", "float32", (-1,), "N", "nats", "positive is live")
+    rests_on = (
+        f"{learned.presentations} recordings worth {learned.live:.1f} independent live and "
+        f"{learned.attacks:.1f} attack presentations, of {_people(seen)} people"
+    )
+    manifest = Manifest(
+        about=About(name=recipe.name, version=VERSION, task=recipe.task, licence=LICENCE),
+        inputs=(inputs,),
+        outputs=(output,),
+        training=Training(
+            data=tuple(data),
+            recipe=yaml.safe_dump(asdict(recipe) | {"kind": KIND}, sort_keys=False),
+            seed=recipe.seed,
+            settings={"live": round(learned.live, 2), "attacks": round(learned.attacks, 2)},
+        ),
+        metrics=tuple(_metrics(seen, recipe)),
+        calibration=Calibration(method=METHOD, parameters=fusion.parameters, fitted_on=rests_on),
+        files={},
+    )
+    with tempfile.TemporaryDirectory(prefix="padflow-fusion-") as place:
+        path = Path(place) / f"{recipe.name}.onnx"
+        onnx.save(fusion_network(fusion), path)
+        return write_bundle(out, manifest, {"f32": path}), learned
+
+
+def _metrics(seen: Sequence[Watched], recipe: FusionRecipe) -> list[Metric]:
+    """Of every person by a fusion that was learned without that person."""
+    people = sorted({one.presentation.person for one in seen})
+    score, live, species, person, states = [], [], [], [], []
+    for out in people:
+        others = [one for one in seen if one.presentation.person != out]
+        if len({one.presentation.live for one in others}) < 2:
+            continue
+        fusion = learn(others, recipe).fusion
+        for one in seen:
+            if one.presentation.person != out:
+                continue
+            moments = replayed(one.packets, Rules(recipe.cues, fusion))
+            if not moments or moments[-1].llr is None:
+                continue
+            score.append(moments[-1].llr)
+            live.append(one.presentation.live)
+            species.append(one.presentation.species)
+            person.append(out)
+            states.append(moments[-1].state.value)
+    if len(set(live)) < 2:
+        return []
+    told = Scores(np.array(score, np.float64), np.array(live, bool), tuple(species), tuple(person))
+    method = "fuse and decide over recorded evidence, of each person by a fusion learned without"
+    data = f"{len(score)} recordings of {len(set(person))} people"
+    right = np.array(states)
+    values = {
+        "eer": float(equal_error(curve(told))[0]),
+        "live_as_live": _share(right == "LIVE", told.live),
+        "live_as_spoof": _share(right == "SPOOF", told.live),
+        "attack_as_live": _share(right == "LIVE", ~told.live),
+        "attack_as_spoof": _share(right == "SPOOF", ~told.live),
+    }
+    return [
+        Metric(name=name, value=round(value, 4), unit="share", data=data, method=method)
+        for name, value in values.items()
+    ]
+
+
+def _share(which: Bools, group: Bools) -> float:
+    return float(np.mean(which[group]))
+
+
+def _people(seen: Sequence[Watched]) -> int:
+    return len({one.presentation.person for one in seen})
