@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.resources import files
 from math import log
 from pathlib import Path
@@ -367,7 +368,14 @@ def shipped_policies() -> list[str]:
 
 def resolve_policy(policy: Policy | str) -> Policy:
     """The policy itself, where a shipped one's name or a path stands for it."""
-    return load_policy(policy) if isinstance(policy, str) else policy
+    if not isinstance(policy, str):
+        return policy
+    return _default() if policy == "default" else load_policy(policy)
+
+
+@cache
+def _default() -> Policy:
+    return load_policy()  # asked for by every node that is made and every contract that is read
 
 
 def dump_policy(policy: Policy) -> str:

@@ -73,6 +73,7 @@ def presentation_of(sample: Sample, root: Path) -> Presentation:
         person=sample.person,
         camera=sample.camera,
         medium=sample.medium,
+        onset=sample.onset,
     )
 
 

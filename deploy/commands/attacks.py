@@ -37,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each video (default: 4)")
     parser.add_argument("--fps", type=int, default=25, help="frames per second (default: 25)")
+    parser.add_argument(
+        "--raise-after",
+        type=float,
+        metavar="SECONDS",
+        help="prints and screens come before the living face after so long (default: they are "
+        "there from the beginning)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same videos")
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON schema of all parameters, no more"
@@ -79,6 +86,11 @@ def _check(args: argparse.Namespace) -> None:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "none"
             raise UsageError(f"{path}: expected a video or picture file, found {what}")
+    if args.raise_after is not None and not 0 < args.raise_after < args.seconds:
+        raise UsageError(
+            f"--raise-after {args.raise_after:g}: expected more than 0 and less than the video's "
+            f"{args.seconds:g} seconds"
+        )
     for name, low, high in (("count", 1, 10_000), ("seconds", 0.1, 600), ("fps", 5, 120)):
         value = getattr(args, name)
         if not low <= value <= high:
@@ -124,13 +136,15 @@ def _versions(
 
     from ...trainers.attacks.clip_files import item_path, write_clip
     from ...trainers.attacks.clips import ClipMaker
+    from ...trainers.attacks.handheld import RaiseParams
     from ...trainers.attacks.parameters import generator
     from ...trainers.attacks.sources import read_footage
 
     rng = generator(args.seed, *number)
     seed, share = int(rng.integers(1 << 31)), float(rng.random())
     footage = read_footage(finder, path, name, args.seconds, args.fps, share)
-    maker = ClipMaker(footage, finder, args.fps, seed, faces)
+    raised = RaiseParams(args.raise_after) if args.raise_after is not None else None
+    maker = ClipMaker(footage, finder, args.fps, seed, faces, raised)
     for species in dict.fromkeys(args.species):
         clip = maker.make(species, "")
         item = item_path(clip.params, f"{name}-{number[1]:02d}")

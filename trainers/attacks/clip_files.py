@@ -29,7 +29,7 @@ LABELS, PERSONS, PARAMETERS, SHEET = (
     "parameters.json",
     "contact-sheet.png",
 )
-_COLUMNS = ("item", "label", "species", "instrument", "person", "medium", "camera", "seed")
+_COLUMNS = ("item", "label", "species", "instrument", "person", "medium", "camera", "seed", "onset")
 _FINE = {"crf": "17", "preset": "veryfast"}
 """For cameras whose own codec is another: the file adds next to nothing."""
 _TILE = (240, 180)
@@ -84,7 +84,7 @@ def write_lists(folder: Path, made: Sequence[ClipParams]) -> None:
     """Labels, persons and parameters of what has been made so far, each written whole."""
     rows = [
         (p.item, "live" if p.species == "live" else "attack", p.species, p.instrument, p.person,
-         p.medium, f"camera-{p.stage.camera:02d}", p.seed)
+         p.medium, f"camera-{p.stage.camera:02d}", p.seed, p.raised.after if p.raised else "")
         for p in made
     ]  # fmt: skip
     _write(folder / LABELS, _table((_COLUMNS, *rows)))

@@ -17,7 +17,7 @@ from .codec import CodecParams, draw_codec, encoded
 from .composing import Placing, compose
 from .devices import CAMERAS, draw_camera
 from .displays import DisplayParams, draw_display
-from .handheld import HoldParams, bent_places, held_path, pose_at
+from .handheld import HoldParams, Pose, RaiseParams, bent_places, held_path, pose_at, raised_pose
 from .held import (
     FileParams,
     FramingParams,
@@ -123,6 +123,8 @@ class ClipParams:
     display: DisplayParams | None = None
     screen_hold: ScreenHoldParams | None = None
     hold: HoldParams | None = None
+    raised: RaiseParams | None = None
+    """How a medium comes before a living face; null: it is there from the beginning."""
     mask: WornMaskParams | None = None
     mask_fit: MaskFitParams | None = None
     paper: PaperFitParams | None = None
@@ -170,6 +172,7 @@ class ClipMaker:
         fps: int,
         seed: int,
         others: Sequence[PersonPicture] = (),
+        raised: RaiseParams | None = None,
     ) -> None:
         """Set the stage.
 
@@ -179,9 +182,11 @@ class ClipMaker:
             fps: Frames per second.
             seed: Of everything.
             others: Whose faces masks and paper may show; none: variations of the own face.
+            raised: Prints and screens come before the living face in the course of the video.
         """
         self._footage, self._finder, self._fps, self._seed = footage, finder, fps, seed
         self._others = [one for one in others if one.person != footage.person]
+        self._raised = raised
         self._body = MotionParams() if footage.still else None
         rng = generator(seed, _STAGE)
         camera = int(rng.integers(CAMERAS))
@@ -263,7 +268,7 @@ class ClipMaker:
 
     def _room(self, rng: np.random.Generator) -> Callable[[int], Array]:
         """What lies behind a medium: its bearer at the source's own place, or an empty room."""
-        if rng.random() < 0.35:
+        if rng.random() < 0.35 and self._raised is None:
             width, height = self._stage.size
             still = backdrop(generator(self._seed, _ROOM), height, width)
             return lambda _: still
@@ -291,8 +296,9 @@ class ClipMaker:
         params = replace(
             plain, instrument=f"print:{printer.kind}", medium=f"printer-{number:02d}",
             framing=framing, file=file, printer=printer, print_hold=held.params, hold=hold,
+            raised=self._raised,
         )  # fmt: skip
-        return _Scene(lambda k: held.seen(room(k), pose_at(path, k)), params)
+        return _Scene(self._coming(path, view, lambda k, pose: held.seen(room(k), pose)), params)
 
     def _screen(self, rng: np.random.Generator, plain: ClipParams) -> _Scene:
         view, at, face = self._place(rng)
@@ -305,9 +311,31 @@ class ClipMaker:
         params = replace(
             plain, instrument=f"screen:{display.kind}", medium=f"display-{number:02d}",
             framing=framing, file=file, display=display, screen_hold=held.params, hold=hold,
+            raised=self._raised,
         )  # fmt: skip
         fps = self._fps
-        return _Scene(lambda k: held.seen(room(k), pose_at(path, k), shown[k], k / fps), params)
+        return _Scene(
+            self._coming(path, view, lambda k, pose: held.seen(room(k), pose, shown[k], k / fps)),
+            params,
+        )
+
+    def _coming(
+        self, path: Path, view: View, seen: Callable[[int, Pose], tuple[Array, Array]]
+    ) -> Look:
+        """A medium where its path has it, or on its way there from below the picture."""
+        raised, fps = self._raised, self._fps
+        if raised is None:
+            return lambda k: seen(k, pose_at(path, k))
+
+        def look(index: int) -> tuple[Array, Array]:
+            seconds = index / fps
+            if seconds < raised.after:
+                return self._living(index)
+            return seen(
+                index, raised_pose(pose_at(path, index), raised, seconds, view.focal, view.shape[0])
+            )
+
+        return look
 
     def _in_hand(
         self, rng: np.random.Generator, held: HeldPrint | HeldScreen

@@ -58,6 +58,16 @@ class HoldParams:
     """The same of each angle in degrees: 0.4 mm at a lever of 0.2 m."""
 
 
+@dataclass(frozen=True, slots=True)
+class RaiseParams:
+    """How a medium comes before a face that was there already."""
+
+    after: NotNegative
+    """Seconds of the video at which it enters the picture from below."""
+    seconds: Positive = 0.6
+    """How long it is on its way."""
+
+
 class SheetMap(NamedTuple):
     """Which place of a medium every pixel of the camera sees."""
 
@@ -95,6 +105,24 @@ def pose_at(path: Path, index: int) -> Pose:
     x, y, z = path.position[index].tolist()
     yaw, pitch, roll = path.angles[index].tolist()
     return Pose((x, y, z), (yaw, pitch, roll))
+
+
+def raised_pose(
+    held: Pose, params: RaiseParams, seconds: float, focal_px: float, rows: int
+) -> Pose:
+    """Where a medium is on its way from below the picture to where it is held.
+
+    Args:
+        held: Where it is held, once there.
+        params: When it comes, and how fast.
+        seconds: Of the video, from ``params.after`` on.
+        focal_px: Focal length in pixels.
+        rows: Of the picture, pixels.
+    """
+    way = float(np.clip((seconds - params.after) / params.seconds, 0.0, 1.0))
+    left = 1.0 - way * way * (3.0 - 2.0 * way)
+    x, y, z = held.position
+    return Pose((x, y + 1.2 * left * rows * z / focal_px, z), held.angles)
 
 
 def plane_homography(

@@ -26,7 +26,7 @@ _ALIASES = {
 
 LABELS = "labels.csv"
 """Optional list in the root, as ``padflow attacks`` writes it: columns ``item``, ``person`` and,
-where they are known, ``medium`` and ``camera``."""
+where they are known, ``medium``, ``camera`` and ``onset``."""
 _BESIDE = ("live", "attack", PERSONS, LABELS, "parameters.json", "contact-sheet.png")
 """What may lie in the root."""
 
@@ -147,7 +147,15 @@ def _with(sample: Sample, row: dict[str, str]) -> Sample:
         person=row.get("person", ""),
         medium=row.get("medium") or sample.medium,
         camera=row.get("camera", ""),
+        onset=_seconds(row.get("onset", "")),
     )
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise DataError(f"list {LABELS}: expected seconds as onset, found {text!r}") from error
 
 
 def _listed_items(path: Path) -> dict[str, dict[str, str]]:

@@ -49,6 +49,8 @@ class Sample:
     """Index of this picture in its video; None: the sample is the whole item."""
     box: tuple[float, float, float, float] | None = None
     """Face as x, y, width, height in pixels of the picture, where the reader knows it."""
+    onset: float | None = None
+    """Seconds at which an attack comes before a living face; None: one thing throughout."""
     clip: str = ""
     """Name of the recording within its dataset: its path relative to the root without suffix or,
     for a single frame, what the frames of one recording share."""

@@ -1,0 +1,126 @@
+"""A track is a place: what comes into a face's place inherits nothing that spoke for LIVE."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padflow.graph.node import Begin
+from padflow.graph.packet import Packet
+from padflow.nodes.decide import Decide, DecideParams, State
+from padflow.nodes.evidence import Evidence
+from padflow.nodes.fuse import Fuse, FuseParams, FuseState, Look, fallen_since
+from padflow.nodes.payloads import Fused
+from padflow.nodes.testing import face_observation
+
+STEP = 0.2
+BEGIN = Begin("cam", 1, 0.0, 0, "first")
+
+
+class Watching:
+    """One track through fuse and decide, a look at a time."""
+
+    def __init__(self) -> None:
+        self.fuse = Fuse(FuseParams(fusion="none"))
+        self.decide = Decide(DecideParams())
+        self.state: FuseState = self.fuse.new_state(BEGIN)
+        self.verdict = self.decide.new_state(BEGIN)
+        self.time = 0.0
+        self.last: Fused | None = None
+
+    def say(self, cue: str, llr: float, window: float = 0.0) -> None:
+        told = Evidence(cue, (self.time - window, self.time), llr)
+        self.fuse.process("evidence", [Packet("cam", self.time, 0, 1, told)], [self.state])
+
+    def look(self, usable: bool = True) -> State:
+        seen = Packet("cam", self.time, 0, 1, face_observation(usable=usable))
+        for packet in self.fuse.process("observations", [seen], [self.state]).get("fused", ()):
+            self.last = packet.payload
+            self.decide.process("fused", [packet], [self.verdict])
+        self.time += STEP
+        return self.verdict.state
+
+    def watch(self, seconds: float, usable: bool = True, **llr: float) -> list[State]:
+        states = []
+        for _ in range(round(seconds / STEP)):
+            for cue, value in llr.items():
+                self.say(cue, value)
+            states.append(self.look(usable))
+        return states
+
+
+def test_a_phone_before_an_accepted_face_ends_live_within_a_second() -> None:
+    door = Watching()
+    assert door.watch(5.0, context=4.0, patch=2.0)[-1] is State.LIVE
+    states = door.watch(2.0, context=-1.5, patch=-0.5)
+    assert states.index(State.UNDECIDED) * STEP <= 1.0
+    assert State.LIVE not in states[5:]
+    assert door.last is not None
+    assert door.last.renewed == "face_changed"
+    assert all(e.llr is None or e.llr <= 0 for e in door.last.evidence)
+
+
+def test_a_face_that_was_away_is_watched_anew() -> None:
+    door = Watching()
+    assert door.watch(5.0, context=5.0)[-1] is State.LIVE
+    door.watch(0.8, usable=False)
+    assert door.look() is State.UNDECIDED
+    assert door.last is not None
+    assert door.last.renewed == "face_was_away"
+    assert door.last.watched == pytest.approx(0.0)
+    assert "face_was_away" in door.verdict.reasons
+    context = next(e for e in door.last.evidence if e.cue == "context")
+    assert context.llr is None
+    assert context.reasons == ("face_was_away",)
+    assert door.watch(2.0, context=5.0)[-1] is State.LIVE  # the same person again
+
+
+def test_a_blink_of_the_tracker_costs_nothing() -> None:
+    door = Watching()
+    door.watch(5.0, context=5.0)
+    door.watch(0.2, usable=False)
+    assert door.look() is State.LIVE
+
+
+def test_what_spoke_for_an_attack_outlives_the_change() -> None:
+    door = Watching()
+    assert door.watch(3.0, context=-5.0)[-1] is State.SPOOF
+    door.watch(0.8, usable=False)
+    assert door.look() is State.SPOOF
+
+
+def test_a_window_that_reaches_back_before_the_change_cannot_speak_for_live() -> None:
+    door = Watching()
+    door.watch(3.0, context=4.0)
+    door.watch(0.8, usable=False)
+    door.look()
+    door.say("pulse", 1.5, window=8.0)
+    door.look()
+    assert door.last is not None
+    pulse = next(e for e in door.last.evidence if e.cue == "pulse")
+    assert pulse.llr is None
+    assert "face_was_away" in pulse.reasons
+
+
+@given(
+    st.lists(st.floats(-6, 6), min_size=2, max_size=12),
+    st.floats(0.5, 4),
+    st.floats(0.2, 2),
+)
+def test_noise_within_the_drop_is_no_change(values: list[float], drop: float, span: float) -> None:
+    looks = [Look(i * STEP, i * STEP, value) for i, value in enumerate(values)]
+    since = fallen_since(looks, drop, span)
+    if max(values) - min(values) < drop:
+        assert since is None
+    if since is not None:
+        after = [look.llr for look in looks if look.start >= since]
+        before = [look.llr for look in looks if look.start < since]
+        assert len(after) >= 2
+        assert len(before) >= 2
+        assert max(after) <= sum(before) / len(before) - drop + 1e-9
+
+
+def test_a_fall_that_has_not_lasted_is_no_change() -> None:
+    looks = [Look(i * STEP, i * STEP, 4.0) for i in range(10)]
+    assert fallen_since([*looks, Look(2.0, 2.0, -3.0)], 3.0, 0.5) is None
+    fallen = [*looks, Look(2.0, 2.0, -3.0), Look(2.2, 2.2, -2.0), Look(2.4, 2.4, -3.0)]
+    assert fallen_since(fallen, 3.0, 0.5) == 2.0
