@@ -6,6 +6,7 @@ import pytest
 
 from padflow.nodes.mesh import square_of_mesh
 from padflow.trainers.attacks.clips import CLIP_SPECIES, Clip, ClipMaker, ClipSpecies
+from padflow.trainers.attacks.handheld import RaiseParams
 from padflow.trainers.attacks.parameters import Array
 from padflow.trainers.attacks.people import FaceFinder, PersonPicture
 from padflow.trainers.attacks.sources import Footage
@@ -106,6 +107,24 @@ def test_a_sheet_stays_a_sheet_while_it_moves(clips: dict[ClipSpecies, Clip]) ->
     matrix, _ = cv2.findHomography(first[:, :2], last[:, :2])
     moved = cv2.perspectiveTransform(first[None, :, :2].astype(np.float64), matrix)[0]
     assert np.abs(moved - last[:, :2]).max() < 1.0
+
+
+def test_a_medium_is_raised_before_the_living_face(
+    footage: Footage, finder: FaceFinder, clips: dict[ClipSpecies, Clip]
+) -> None:
+    raised = RaiseParams(after=2 / FPS, seconds=2 / FPS)
+    maker = ClipMaker(footage, finder, FPS, 3, raised=raised)
+    live = list(clips["live"].pictures())
+    species: tuple[ClipSpecies, ...] = ("print", "screen")
+    for kind in species:
+        clip = maker.make(kind, "swap.mp4")
+        assert clip.params.raised == raised
+        pictures = list(clip.pictures())
+        away = [np.abs(p.astype(int) - q).mean() for p, q in zip(pictures, live, strict=True)]
+        assert max(away[:2]) < 2  # the living person, but for the sensor's noise
+        assert away[-1] > 2 * max(away[:2])
+        held = clip._look(FRAMES - 1)[1][:, 1].mean()
+        assert clip._look(2)[1][:, 1].mean() > held  # on its way up
 
 
 def test_each_species_tells_its_own_parameters(clips: dict[ClipSpecies, Clip]) -> None:
