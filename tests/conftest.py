@@ -1,4 +1,10 @@
-"""Fixtures for every test: real data where it is present, models, and a watch on leaks."""
+"""Fixtures for every test: real data where it is present, models, and a watch on leaks.
+
+A bare pytest runs the tests in one process, ``make test`` in two, which share the models and
+nothing else: each has its own temporary folders and makes the fixtures of a session for itself.
+Test processes stand in for cores, so the libraries that would start a thread for every core are
+held to one.
+"""
 
 import multiprocessing
 import os
@@ -7,9 +13,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch, scikit-learn
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy, SciPy: read when they are imported
+
 import cv2
 import pytest
 
+cv2.setNumThreads(1)
 OPENCV = cv2.__version__
 """OpenCV changes the environment when it is imported: here, before any test is watched."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
