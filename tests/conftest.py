@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch, scikit-learn
@@ -34,12 +35,20 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def models() -> Path:
-    """The user's model folder with detector and mesh in it, pulled where they are missing."""
+def models() -> Iterator[Path]:
+    """The user's model folder with detector and mesh in it, pulled where they are missing.
+
+    Both stay compiled for the session, as in one long process: tests that open them share them.
+    """
+    from padflow.engines import load_engine
     from padflow.engines.store import model_folder, pull
 
     pull()
-    return model_folder()
+    with ExitStack() as engines:
+        engines.enter_context(load_engine("face_mesh", precision="f32"))
+        for name in ("face_detection_full_range", "face_detection_short_range"):
+            engines.enter_context(load_engine(name))
+        yield model_folder()
 
 
 @pytest.fixture(autouse=True)
