@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FEED := demo-out
+TEST_WORKERS ?= 2
 
 .PHONY: demo test check bench format clean
 
@@ -13,7 +14,7 @@ demo: .venv/demo.ready
 
 test: .venv/dev.ready
 	$(BIN)/padflow models pull
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/dev.ready
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from pydantic import FiniteFloat, StringConstraints
 
 from .errors import BundleError
 from .network import Network
-from .store import model_folder, stored_network, write_whole
+from .store import file_sha256, model_folder, stored_network, write_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FEATURES = "features"
 """Name of the tensor that both have in common."""
 _FOLDER = ".composed"
+_joined_before: dict[tuple[str, str, tuple[int, ...]], str] = {}
+"""SHA-256 of what this process joined, by the SHA-256 of both and the shape of the pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,12 @@ def on_features(head: Network, rule: FeatureRule) -> Network:
         BundleError: the model folder holds another edition, or the two do not fit together.
     """
     source = _source(rule)
-    path, digest = _stored(_joined(source.path, head), head.name)
+    parts = (source.sha256, head.sha256, head.inputs[0].shape)
+    digest = _joined_before.get(parts, "")
+    path = _place(head.name, digest)
+    if not (digest and path.is_file() and file_sha256(path) == digest):
+        path, digest = _stored(_joined(source.path, head), head.name)
+        _joined_before[parts] = digest
     return replace(head, path=path, sha256=digest)
 
 
@@ -140,15 +147,18 @@ def _append(model: "onnx.ModelProto", head: "onnx.ModelProto", path: Path) -> No
     model.ir_version = max(model.ir_version, head.ir_version)
 
 
+def _place(name: str, digest: str) -> Path:
+    return model_folder() / _FOLDER / f"{name}-{digest[:16]}.onnx"
+
+
 def _stored(content: bytes, name: str) -> tuple[Path, str]:
     """Path of a file with that content in the model folder, and its SHA-256."""
     digest = hashlib.sha256(content).hexdigest()
-    folder = model_folder() / _FOLDER
-    path = folder / f"{name}-{digest[:16]}.onnx"
+    path = _place(name, digest)
     if path.is_file() and path.read_bytes() == content:
         return path, digest
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise BundleError(

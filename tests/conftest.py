@@ -1,15 +1,30 @@
-"""Fixtures for every test: real data where it is present, models, and a watch on leaks."""
+"""Fixtures for every test: real data where it is present, models, and a watch on leaks.
+
+A bare pytest runs the tests in one process, ``make test`` in two, which share the models and
+nothing else: each has its own temporary folders and makes the fixtures of a session for itself.
+Test processes stand in for cores, so the libraries that would start a thread for every core are
+held to one.
+"""
 
 import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch, scikit-learn
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy, SciPy: read when they are imported
 
 import cv2
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("padflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("padflow")
+"""How long an example takes says how busy the machine is; a test that hangs, pytest-timeout ends."""
+cv2.setNumThreads(1)
 OPENCV = cv2.__version__
 """OpenCV changes the environment when it is imported: here, before any test is watched."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -24,12 +39,20 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def models() -> Path:
-    """The user's model folder with detector and mesh in it, pulled where they are missing."""
+def models() -> Iterator[Path]:
+    """The user's model folder with detector and mesh in it, pulled where they are missing.
+
+    Both stay compiled for the session, as in one long process: tests that open them share them.
+    """
+    from padflow.engines import load_engine
     from padflow.engines.store import model_folder, pull
 
     pull()
-    return model_folder()
+    with ExitStack() as engines:
+        engines.enter_context(load_engine("face_mesh", precision="f32"))
+        for name in ("face_detection_full_range", "face_detection_short_range"):
+            engines.enter_context(load_engine(name))
+        yield model_folder()
 
 
 @pytest.fixture(autouse=True)

@@ -140,9 +140,10 @@ def _encode(rng: np.random.Generator, region: np.ndarray) -> np.ndarray:
     step = 10 ** rng.uniform(-0.5, 0.5)
     group = int(rng.choice([12, 30, 60, 250]))
     held = blocks[0].copy()
-    means = np.empty_like(region)
+    shown = np.empty_like(blocks)
     for index, block in enumerate(blocks):
         moved = (np.abs(block - held) > step) | (index % group == 0)
         held = np.where(moved, block, held)
-        means[index] = held.mean(axis=0)
+        shown[index] = held
+    means: np.ndarray = shown.mean(axis=1)
     return means

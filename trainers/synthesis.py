@@ -114,19 +114,26 @@ def shots(
         first: and this is the number of the next one to try: the rest is what an uninterrupted
             run would have given.
     """
-    names = list(SHARES)
-    shares = np.array([SHARES[name] for name in names])
-    rng = generator(params.seed, 12)
+    drawn = drawn_species(params.seed)
     for number in range(20 * params.rows):
         if made >= params.rows:
             return
-        species = names[int(rng.choice(len(names), p=shares / shares.sum()))]
+        species = next(drawn)
         if number < first:
             continue
         shot = maker.take(species, params.seed * SHOTS_PER_SEED + number)
         if shot is not None:
             yield shot
             made += 1
+
+
+def drawn_species(seed: int) -> Iterator[Species]:
+    """Species of the shots of a seed, one after the other, by their shares; without end."""
+    names = list(SHARES)
+    shares = np.array([SHARES[name] for name in names])
+    rng = generator(seed, 12)
+    while True:
+        yield names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
 
 def row_of(shot: Shot) -> CropRow:

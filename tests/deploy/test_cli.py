@@ -314,10 +314,12 @@ def test_a_reader_that_goes_away_is_no_crash(live_clip: Path) -> None:
     assert process.returncode in (0, 3)
 
 
-def test_events_alone_go_to_standard_output(print_clip: Path) -> None:
-    ended = shell(*PADFLOW, "run", str(print_clip), "--events", "-", "--workers", "0")
-    assert ended.returncode == 0
-    events = [json.loads(line) for line in ended.stdout.splitlines()]
+def test_events_alone_go_to_standard_output(
+    print_clip: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(print_clip), "--events", "-", "--workers", "0"]) == 0
+    out, err = capfd.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
     sources = [e["data"]["state"] for e in events if e["type"] == "padflow.source.v1"]
     assert sources == ["connected", "ended"]
-    assert "print" in ended.stderr, "the summary stands beside"
+    assert "print" in err, "the summary stands beside"

@@ -4,15 +4,11 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from padflow.deploy.cli import main
-from padflow.engines import load_engine
-from padflow.engines.network import Precision
 from tests.deploy.mangled import make_mangled
 
 DOCUMENTED = (0, 2, 3)
@@ -23,24 +19,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return make_mangled(tmp_path_factory.mktemp("inputs"))
 
 
-@pytest.fixture(scope="module")
-def compiled(models: Path) -> Iterator[None]:
-    """Keeps the networks compiled between the runs, as one long process would."""
-    names: dict[str, Precision] = {
-        "face_mesh": "f32",
-        "face_detection_full_range": "auto",
-        "face_detection_short_range": "auto",
-        "depth_light": "f32",
-        "patch_light": "f32",
-        "views": "f32",
-    }
-    with ExitStack() as engines:
-        for name, precision in names.items():
-            engines.enter_context(load_engine(name, precision=precision))
-        yield
-
-
-@pytest.mark.usefixtures("models")
+@pytest.mark.usefixtures("compiled")
 def test_score_gives_every_input_a_row_or_a_reason(
     inputs: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

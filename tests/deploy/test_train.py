@@ -55,6 +55,7 @@ def test_trains_and_writes_a_bundle(
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
     again = [*words, "--out", str(tmp_path / "on"), "--start", str(out), "--epochs", "1"]
+    again += ["--files", "f32"]
     assert train.run(asked(*again)) == Exit.DONE
     assert loss_of_first_epoch(capsys.readouterr().out) < loss_of_first_epoch(printed)
 

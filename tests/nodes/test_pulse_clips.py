@@ -46,7 +46,7 @@ def portrait_video(bpm: float | None, crf: int, seconds: float = 9.0) -> io.Byte
             shown = picture * (1 + 0.004 * beat * skin).astype(np.float32)
             move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             shown = cv2.warpAffine(shown, move, (360, 360), borderMode=cv2.BORDER_REPLICATE)
-            noisy = shown + rng.normal(0, 2.0, shown.shape)
+            noisy = shown + 2.0 * rng.standard_normal(shown.shape, np.float32)
             frame = av.VideoFrame.from_ndarray(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

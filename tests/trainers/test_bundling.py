@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from padflow.engines.bundle import read_bundle
+from padflow.engines.bundle import Bundle, read_bundle
 from padflow.engines.engine import load_engine
 from padflow.trainers.bundling import make_bundle
 from padflow.trainers.export import check_parity, to_f16, to_onnx
@@ -36,12 +36,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )
 
 
-def test_bundle_holds_network_calibration_and_numbers(trained: Trained, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def made(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, tuple[str, ...]]:
+    """Its bundle, and what was said meanwhile."""
+    folder = tmp_path_factory.mktemp("made")
     lines: list[str] = []
-    bundle = make_bundle(
-        trained, tmp_path / "patch", quantise_with=[trained.store], say=lines.append
-    )
-    manifest = read_bundle(tmp_path / "patch").manifest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
+        bundle = make_bundle(
+            trained, folder / "patch", quantise_with=[trained.store], say=lines.append
+        )
+    return bundle, tuple(lines)
+
+
+def test_bundle_holds_network_calibration_and_numbers(
+    made: tuple[Bundle, tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bundle, lines = made
+    manifest = read_bundle(bundle.folder).manifest
     assert bundle.manifest == manifest
     assert {"f32", "f16"} <= set(manifest.files)
     values = {metric.name: metric.value for metric in manifest.metrics}
@@ -55,23 +69,23 @@ def test_bundle_holds_network_calibration_and_numbers(trained: Trained, tmp_path
     assert max(values["difference_openvino"], values["difference_onnxruntime"]) <= 1e-4
     assert manifest.calibration is not None
     assert manifest.calibration.parameters["slope"] > 0
-    assert str(tmp_path) not in bundle.folder.joinpath("bundle.json").read_text()
+    assert (
+        str(tmp_path_factory.getbasetemp()) not in bundle.folder.joinpath("bundle.json").read_text()
+    )
     source = str(Path(__file__).parents[2]).encode()
     assert all(source not in path.read_bytes() for path in bundle.folder.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16", "int8"])
 def test_the_bundle_says_what_the_network_says(
-    trained: Trained, tmp_path_factory: pytest.TempPathFactory, precision: str
+    trained: Trained, made: tuple[Bundle, tuple[str, ...]], precision: str
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "said"
-    if not folder.exists():
-        made = make_bundle(trained, folder, say=lambda line: None)
-        assert "int8" in made.manifest.files
+    bundle, _ = made
+    assert precision in bundle.manifest.files
     crops = trained.store.take("patches", range(12))[:, 0]
     with torch.inference_mode():
         expected = trained.network(torch.from_numpy(crops))
-    with load_engine(folder, precision=precision) as engine:  # type: ignore[arg-type]
+    with load_engine(bundle.folder, precision=precision) as engine:  # type: ignore[arg-type]
         found = engine.infer({"image": crops})
     if precision == "int8":
         live = trained.store.live[:12]

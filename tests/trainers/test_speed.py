@@ -7,7 +7,7 @@ import torch
 
 from padflow.trainers.speed import NetworkCost, network_costs
 
-NAMES = ("patch_light", "context")
+NAMES = ("patch_light",)
 ON_FEATURES = "views"
 
 
@@ -30,11 +30,7 @@ def test_every_precision_is_measured_beside_torch(costs: list[NetworkCost]) -> N
 
 
 def test_a_face_is_four_patches_or_one_picture(costs: list[NetworkCost]) -> None:
-    assert {cost.network: cost.pictures for cost in costs} == {
-        "patch_light": 4,
-        "context": 1,
-        "views": 1,
-    }
+    assert {cost.network: cost.pictures for cost in costs} == {"patch_light": 4, "views": 1}
 
 
 def test_int8_files_are_smaller(costs: list[NetworkCost]) -> None:

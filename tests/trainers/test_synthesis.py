@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from padflow.trainers.crops import CropWriter, open_crops
 from padflow.trainers.probe import probe_accuracy, trace_features, trace_names
 from padflow.trainers.synthesis import (
     SHARES,
+    SHOTS_PER_SEED,
     SynthesisParams,
     by_group,
     crops_of,
     depth_of,
+    drawn_species,
     identity_pool,
     row_of,
     shots,
@@ -65,11 +68,16 @@ def test_rows_say_what_they_show(maker: ShotMaker) -> None:
 
 
 def test_species_come_by_their_shares(maker: ShotMaker) -> None:
-    made = [shot.species for shot in shots(maker, SynthesisParams(rows=60, seed=3))]
-    assert len(made) == 60
-    count = Counter(made)
-    assert set(count) == set(SHARES)
-    assert 0.25 < count["live"] / 60 < 0.6
+    count = Counter(islice(drawn_species(3), 4000))
+    assert {name: number / 4000 for name, number in count.items()} == pytest.approx(
+        SHARES, abs=0.03
+    )
+    made = list(shots(maker, SynthesisParams(rows=10, seed=3)))
+    assert len(made) == 10
+    tried = {
+        3 * SHOTS_PER_SEED + i: one for i, one in zip(range(60), drawn_species(3), strict=False)
+    }
+    assert all(tried[shot.seed] == shot.species for shot in made)
 
 
 def test_a_pool_shows_its_people_evenly(people: list[PersonPicture]) -> None:

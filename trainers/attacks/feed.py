@@ -5,7 +5,7 @@ One generator seed fixes everything: who moves how, the hearts, the daylight, th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -178,12 +178,17 @@ def _film(
 
 
 def _fit_cast(names: set[str], stage: Stage) -> dict[str, Person]:
-    portraits = {name: load_portrait(name) for name in portrait_names() if name in names}
+    return {
+        name: _fitted(name, stage.texels_per_metre) for name in portrait_names() if name in names
+    }
+
+
+@lru_cache(maxsize=4)
+def _fitted(name: str, texels_per_metre: float) -> Person:
+    """Somebody's figure; kept, as it takes longer than a second of film."""
+    portrait = load_portrait(name)
     with MeshNet() as net:
-        return {
-            name: Person(portrait, fit_identity(portrait, net, stage.texels_per_metre))
-            for name, portrait in portraits.items()
-        }
+        return Person(portrait, fit_identity(portrait, net, texels_per_metre))
 
 
 def _act(booking: Booking, cast: Mapping[str, Person], stage: Stage, number: int) -> Act:

@@ -8,7 +8,7 @@ import pytest
 from padflow.nodes.canonical import LEFT_EYE_CORNERS, MESH_POINTS, RIGHT_EYE_CORNERS
 from padflow.nodes.mesh import MeshNet
 from padflow.trainers.attacks import portraits
-from padflow.trainers.attacks.acts import Person
+from padflow.trainers.attacks.acts import Person, Stage
 from padflow.trainers.attacks.identity import INTEROCULAR, NoFaceInPortrait, fit_identity
 from padflow.trainers.attacks.portraits import PortraitsMissing, load_portrait
 from padflow.trainers.attacks.posing import Bearing, expression_shift, posed, relit
@@ -101,6 +101,16 @@ def test_light_does_not_change_at_rest(cast: dict[str, Person]) -> None:
         posed(identity, _bearing(15.0)), identity.figure.triangles, identity.normals, lamp
     )
     assert 0.005 < np.abs(moved - 1.0).max() < 0.7
+
+
+def test_a_fit_is_the_same_again(cast: dict[str, Person], stage: Stage) -> None:
+    """Films of one process share a fit; those of another process must have the same."""
+    person = cast["hopper"]
+    with MeshNet() as net:
+        again = fit_identity(person.portrait, net, stage.texels_per_metre)
+    for name in ("points", "triangles", "texels", "texture"):
+        expected = getattr(person.identity.figure, name)
+        assert np.array_equal(getattr(again.figure, name), expected), name
 
 
 def test_marks_beside_the_face_are_refused(models: Path) -> None:
