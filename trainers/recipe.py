@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, MinLen
@@ -20,10 +20,11 @@ from ..graph.errors import GraphDefinitionError
 
 SHIPPED = Path(__file__).parent / "recipes"
 
-_STRICT: dict[str, str] = {"extra": "forbid"}
+STRICT: dict[str, str] = {"extra": "forbid"}
 Share = Annotated[FiniteFloat, Ge(0), Le(1)]
 Amount = Annotated[FiniteFloat, Ge(0)]
 Count = Annotated[int, Gt(0)]
+R = TypeVar("R")
 
 
 class TrainingError(EngineError):
@@ -38,7 +39,7 @@ class RecipeError(TrainingError, GraphDefinitionError):
 class NetworkChoice:
     """Which network, and what is changed of it."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Literal["depth", "depth_light", "patch", "patch_light", "context", "views"]
     embedding: Annotated[int, Ge(2), Le(64)] = 48
@@ -53,7 +54,7 @@ class NetworkChoice:
 class Losses:
     """Weights of the terms of the sum that is minimised, and their targets."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     score: Amount = 1.0
     """Weight of the cross-entropy of the score."""
@@ -72,7 +73,7 @@ class Losses:
 class Augmentation:
     """Changes to a training crop, drawn alike for live and attack; 0 switches one off."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     flip: Share = 0.5
     """Chance of a mirror image."""
@@ -111,7 +112,7 @@ class HoldOut:
     round, are used for neither. A species with one medium is held out by person alone.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     persons: tuple[str, ...] = ()
     """By name; empty: ``share`` of them, drawn by a hash of the name."""
@@ -126,7 +127,7 @@ class HoldOut:
 class Recipe:
     """All that decides a training beside its data."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Annotated[str, MinLen(1)]
     task: Annotated[str, MinLen(1)]
@@ -183,6 +184,15 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, or it does not keep to the schema.
     """
+    return parse_recipe(recipe_content(name_or_file) | changes, str(name_or_file))
+
+
+def recipe_content(name_or_file: str | Path) -> dict[str, Any]:
+    """What stands in a recipe of a shipped name or in a YAML file, not yet checked.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is no mapping in YAML.
+    """
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         path = SHIPPED / f"{name_or_file}.yaml"
@@ -197,7 +207,7 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
-    return parse_recipe(content | changes, str(path))
+    return content
 
 
 def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -206,10 +216,32 @@ def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: names the key and what is wrong with it.
     """
+    return parsed(_adapter(), content, where, Recipe, _SECTIONS)
+
+
+def parsed(
+    adapter: TypeAdapter[R],
+    content: Mapping[str, Any],
+    where: str,
+    whole: type[R],
+    sections: Mapping[str, type],
+) -> R:
+    """A recipe of any kind, checked against its schema.
+
+    Args:
+        adapter: of the recipe's class.
+        content: what YAML or JSON gave.
+        where: what to call it.
+        whole: the recipe's class.
+        sections: classes of its sections by key.
+
+    Raises:
+        RecipeError: names the key and what is wrong with it.
+    """
     try:
-        return _adapter().validate_python(dict(content))
+        return adapter.validate_python(dict(content))
     except ValidationError as error:
-        raise RecipeError(f"recipe {where}: {_explained(error)}") from error
+        raise RecipeError(f"recipe {where}: {_explained(error, whole, sections)}") from error
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -235,13 +267,13 @@ _SECTIONS: Mapping[str, type] = {
 }
 
 
-def _explained(error: ValidationError) -> str:
+def _explained(error: ValidationError, whole: type, sections: Mapping[str, type]) -> str:
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     where = ".".join(place) or "the whole"
     if fault["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}: {fault['msg'].lower()}, found {fault['input']!r:.80}"
-    section = Recipe if len(place) == 1 else _SECTIONS[place[0]]
+    section = whole if len(place) == 1 else sections[place[0]]
     right = [field.name for field in fields(section)]
     near = get_close_matches(place[-1], right, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(right)}"
