@@ -206,7 +206,12 @@ class PulseNetwork(nn.Module):
         }
 
     def _observe(
-        self, change: Tensor, seen: Tensor, motion: Tensor, seconds: Tensor, parts: dict[str, Tensor]
+        self,
+        change: Tensor,
+        seen: Tensor,
+        motion: Tensor,
+        seconds: Tensor,
+        parts: dict[str, Tensor],
     ) -> tuple[Features, dict[str, Tensor]]:
         """Features of a step, and what the weightless part remembers."""
         seconds = seconds.clamp(1e-3, LONGEST_STEP)
@@ -307,9 +312,10 @@ def _solved(matrix: Tensor, right: Tensor) -> Tensor:
         pivot = rows[..., index : index + 1, :] / rows[..., index : index + 1, index : index + 1]
         column = rows[..., index : index + 1].clone()
         column[..., index, :] = 0.0
-        rows = torch.cat(
-            [rows[..., :index, :], pivot, rows[..., index + 1 :, :]], dim=-2
-        ) - column * pivot
+        rows = (
+            torch.cat([rows[..., :index, :], pivot, rows[..., index + 1 :, :]], dim=-2)
+            - column * pivot
+        )
     return rows[..., size]
 
 
