@@ -123,6 +123,10 @@ class PulseNode(Node[P]):
         """What is kept of a sample in the columns behind the common ones."""
         return None
 
+    def unable(self) -> Reason | None:
+        """Why the node can judge nothing at all, if so."""
+        return None
+
     @abstractmethod
     def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
         """Judge a window that is long enough.
@@ -136,6 +140,8 @@ class PulseNode(Node[P]):
     def _look(self, state: PulseState, now: float) -> tuple[Evidence, PulseTrace | None]:
         params = self.params
         stretch = newest_stretch(state.samples, now, params.window, params.bridge)
+        if (reason := self.unable()) is not None:
+            return self._evidence(stretch, now, Judgement(None, [reason], {})), None
         if stretch.seconds < params.minimum:
             reasons = [Reason.WINDOW_TOO_SHORT, *stretch.cut]
             if state.reset is not None:

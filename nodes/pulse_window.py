@@ -1,4 +1,4 @@
-"""The last seconds of one track's skin, for the cues that look for a pulse, and when to say nothing.
+"""The last seconds of one track's skin, for the cues that look for a pulse.
 
 What :mod:`.pulse` and :mod:`.pulse_net` share: samples as they come, the newest stretch without a
 long gap, and the conditions outside of which a pulse says nothing for or against.
@@ -169,6 +169,7 @@ def newest_stretch(samples: SampleBuffer, now: float, window: float, bridge: flo
 
 
 def window_conditions(stretch: Stretch) -> dict[str, float]:
+    """What the conditions are held against, and how much was looked at, by name."""
     values = stretch.values
     greens = values[:, COLOURS][:, 1::3]
     change = np.abs(np.diff(greens, axis=0))

@@ -1,9 +1,9 @@
-"""Small pictures of skin with a known pulse, through a real H.264 encoder, as traces of skin cells.
+"""Small pictures of skin with a known pulse, through a real H.264 encoder, as traces of cells.
 
-No model of an encoder does what an encoder does to a pulse, so part of the pulse network's course are
-filmed: an oval of textured skin before a wall, which moves, is shaded and lit, with sensor noise,
-encoded by x264 at rates from plenty to starved, decoded, and sampled on the registered grid with
-the jitter that a mesh has. These are no faces (no eyes, no mouth, nothing non-rigid); what they teach
+No model of an encoder does what an encoder does to a pulse, so part of the pulse network's clips
+are filmed: an oval of textured skin before a wall, which moves, is shaded and lit, with sensor
+noise, encoded by x264 at rates from plenty to starved, decoded, and sampled on the registered grid
+with the jitter that a mesh has. These are no faces (nothing in them is non-rigid); what they teach
 is the encoder.
 """
 

@@ -53,10 +53,17 @@ class PulseRecipe:
     seed: Annotated[int, Ge(0)] = 0
     batch: Annotated[int, Ge(2)] = 32
     """Clips of one frame rate that make a step."""
-    batches: Count = 180
-    """How many of them are drawn."""
-    validation: Count = 12
-    """How many more are drawn to validate on."""
+    drawn: Count = 150
+    """Batches of clips that are drawn as traces."""
+    filmed: Annotated[int, Ge(0)] = 20
+    """Batches of clips that are filmed: small pictures through a real encoder, which takes half a
+    second of a core for each clip."""
+    film_seconds: Annotated[FiniteFloat, Ge(7), Le(20)] = 8.0
+    """Length of a filmed clip; a drawn one has 10 s."""
+    film_looks: Count = 2
+    """How often an epoch shows each filmed batch; it shows a drawn one once."""
+    validation: Count = 10
+    """Drawn batches to validate on; and a fifth as many filmed ones."""
     epochs: Count = 8
     max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
     """Stop after the epoch that passes it. The learning rate then follows the clock where that is

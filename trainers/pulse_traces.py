@@ -70,7 +70,7 @@ class Chance:
 
     @property
     def count(self) -> int:
-        """N"""
+        """How many clips: N."""
         return len(self.times)
 
     def normal(self, *shape: int) -> Array:
@@ -83,7 +83,7 @@ class Chance:
         return sizes
 
     def whether(self, probability: float, dims: int = 1) -> Array:
-        """bool (N, 1, ...)."""
+        """Bool (N, 1, ...)."""
         drawn: Array = self.rng.uniform(size=self.count) < probability
         return drawn.reshape(-1, *(1,) * dims)
 
@@ -117,7 +117,7 @@ class Course:
 
     @property
     def alive(self) -> Array:
-        """bool (N,): there is a pulse on the skin."""
+        """Bool (N,): there is a pulse on the skin."""
         return np.asarray(self.kind == "live")
 
 
@@ -335,7 +335,7 @@ def _exposure(chance: Chance) -> Array:
 
 
 def _visibility(chance: Chance, traces: int) -> Array:
-    """float (N, T, K + 1): cells that turn away for a while, and faces with no place beside."""
+    """Float (N, T, K + 1): cells that turn away for a while, and faces with no place beside."""
     rng = chance.rng
     away = _wander(chance, 0.03, 0.3, 0.5, traces) > rng.uniform(0.3, 2.0, (chance.count, 1, 1))
     turning = rng.uniform(size=(chance.count, 1, traces)) < 0.25

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from ..nodes.spectrum import pulse_frequencies
 from .average import WeightAverage
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
+from .pulse_pictures import film_traces
 from .pulse_recipe import PulseLosses, PulseRecipe, pulse_recipe_text
 from .pulse_traces import Traces, draw_traces
 from .recipe import TrainingError
@@ -28,6 +29,8 @@ from .training import LARGEST_GRADIENT, load_state, rate_at, save_state, write_t
 
 Say = Callable[[str], None]
 
+HELD_OUT = 1_000_003
+"""Added to the seed of clips that are not trained on."""
 LONGEST = 10.0
 """Seconds of the longest window whose spectrum is looked at."""
 
@@ -102,13 +105,19 @@ def as_clips(network: PulseNetwork, traces: Traces) -> Clips:
     )
 
 
-def draw_clips(network: PulseNetwork, recipe: PulseRecipe, seed: int, count: int) -> list[Clips]:
-    """``count`` batches, each of another frame rate."""
-    batches = []
-    for index in range(count):
+def make_clips(
+    network: PulseNetwork, recipe: PulseRecipe, seed: int, drawn: int, filmed: int
+) -> list[Clips]:
+    """Batches, each of another frame rate: so many drawn ones, then so many filmed ones."""
+    made = []
+    for index in range(drawn + filmed):
         rng = np.random.default_rng((seed, index))
-        batches.append(as_clips(network, draw_traces(rng, recipe.batch)))
-    return batches
+        if index < drawn:
+            traces = draw_traces(rng, recipe.batch)
+        else:
+            traces = film_traces(rng, recipe.batch, seconds=recipe.film_seconds)
+        made.append(as_clips(network, traces))
+    return made
 
 
 def loss_of(
@@ -213,10 +222,12 @@ class _Run:
         if self.done:
             return
         began, recipe = time.monotonic(), self.recipe
-        clips = draw_clips(self.network, recipe, recipe.seed, recipe.batches)
-        held_out = draw_clips(self.network, recipe, recipe.seed + 1_000_003, recipe.validation)
+        self.say("drawing and filming clips")
+        clips = make_clips(self.network, recipe, recipe.seed, recipe.drawn, recipe.filmed)
+        seed, few = recipe.seed + HELD_OUT, recipe.validation
+        held_out = make_clips(self.network, recipe, seed, few, few // 5)
         drawn = time.monotonic() - began
-        self.say(f"drew {(len(clips) + len(held_out)) * recipe.batch} clips in {drawn:.0f} s")
+        self.say(f"made {(len(clips) + len(held_out)) * recipe.batch} clips in {drawn:.0f} s")
         self.progress.seconds += drawn
         while not self.done:
             self.epoch(clips, held_out)
@@ -226,12 +237,17 @@ class _Run:
         began, progress = time.monotonic(), self.progress
         rng = np.random.default_rng((self.recipe.seed, progress.epoch, 7))
         already, total = progress.seconds, 0.0
-        for index in rng.permutation(len(clips)):
-            total += self._step(clips[index], rng, len(clips))
+        filmed = np.arange(self.recipe.drawn, len(clips))
+        looks = np.concatenate([np.arange(len(clips)), *[filmed] * (self.recipe.film_looks - 1)])
+        for index in rng.permutation(looks):
+            total += self._step(clips[index], rng, len(looks))
             progress.seconds = already + time.monotonic() - began
         progress.epoch += 1
-        line = {"epoch": float(progress.epoch), "loss": total / len(clips)}
-        line |= validated(self.average.network, held_out)
+        line = {"epoch": float(progress.epoch), "loss": total / len(looks)}
+        few = self.recipe.validation
+        line |= validated(self.average.network, held_out[:few])
+        on_film = validated(self.average.network, held_out[few:])
+        line |= {f"{name}_filmed": value for name, value in on_film.items()}
         progress.seconds = already + time.monotonic() - began
         line["minutes"] = progress.seconds / 60
         progress.history.append(line)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nodes.rppg import PULSE_COLOUR
-from ...nodes.skin_cells import MOTIONS, cell_count
+from ...nodes.skin_cells import cell_count
 from ...nodes.spectrum import pulse_frequencies
 
 COLOUR_MEMORY = 1.0
@@ -37,11 +37,13 @@ _COLOURS = 3
 _POSES = 3
 _CHANNELS = _COLOURS + 1 + _POSES
 """Red, green, blue; the light beside the face; yaw, pitch and roll."""
-_FLOORS = (1e-4,) * 4 + (1e-2,) * _POSES
-"""Least deviation of a channel that counts: a change of colour, tens of degrees."""
+_PERCENT = 100.0
+"""Relative changes are counted in percent inside, which keeps the numbers near 1."""
+_FLOORS = (1e-2,) * 4 + (1e-2,) * _POSES
+"""Least deviation of a channel that counts: percent of colour, tens of degrees."""
 _LOADING = 0.02
 """Added to the diagonal of the correlations: what is uncorrelated in every case."""
-_LEAST = 1e-9
+_LEAST = 1e-5
 _FARTHEST = 6.0
 """Deviations at which a feature is cut off."""
 _OWN = 8
@@ -217,6 +219,7 @@ class PulseNetwork(nn.Module):
         seconds = seconds.clamp(1e-3, LONGEST_STEP)
         keep = torch.exp(-seconds / COLOUR_MEMORY)[:, None]
         fade = torch.exp(-seconds / MOMENT_MEMORY)[:, None]
+        change = _PERCENT * change
         skin, seen_cells = change[:, :-1], seen[:, :-1]
         total = seen_cells.sum(dim=1, keepdim=True).clamp(min=1.0)
         face = (skin * seen_cells[..., None]).sum(dim=1, keepdim=True) / total[..., None]
@@ -297,25 +300,22 @@ def _shared(poses: Tensor, motion: Tensor, seconds: Tensor) -> Tensor:
 
 
 def _level(deviation: Tensor) -> Tensor:
-    """A relative change of colour on a scale of about -2 to 2."""
-    return (torch.log(deviation) + 6.0) / 2.0
+    """A change of colour in percent on a scale of about -2 to 2."""
+    return (torch.log(deviation) + 1.4) / 2.0
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """x of matrix x = right for symmetric positive matrices (..., d, d), by elimination.
+    """X of matrix x = right for symmetric positive matrices (..., d, d), by elimination.
 
     Written out, since an exported network has no solver; no pivoting is needed for such.
     """
     rows = torch.cat([matrix, right.unsqueeze(-1)], dim=-1)
     size = matrix.shape[-1]
+    unit = torch.eye(size)
     for index in range(size):
-        pivot = rows[..., index : index + 1, :] / rows[..., index : index + 1, index : index + 1]
-        column = rows[..., index : index + 1].clone()
-        column[..., index, :] = 0.0
-        rows = (
-            torch.cat([rows[..., :index, :], pivot, rows[..., index + 1 :, :]], dim=-2)
-            - column * pivot
-        )
+        here = slice(index, index + 1)
+        pivot = rows[..., here, :] / rows[..., here, here]
+        rows = rows - (rows[..., here] - unit[:, here]) * pivot  # the row itself becomes the pivot
     return rows[..., size]
 
 
