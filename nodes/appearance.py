@@ -14,12 +14,12 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeV
 import numpy as np
 from annotated_types import Ge, Gt, Interval, Le
 
-from ..engines import BundleError, Engine, ModelMissing, load_engine
-from ..engines.bundle import bundle_folders
+from ..engines import BundleError, Engine
 from ..engines.network import Precision
 from ..graph.node import Batching, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import Evidence, Reason
+from .own_engine import open_engine
 from .payloads import FaceCrop, FacePatches, FaceViews, Quality
 
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]
@@ -151,17 +151,16 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         """
         self._one_by_one = context.mode == "lossless"
         params = self.params
-        try:
-            engine = load_engine(
-                params.engine or self.own,
-                backend=params.backend,
-                threads=params.threads,
-                precision=params.precision,
-            )
-        except ModelMissing as error:
-            if params.engine not in ("", self.own):
-                raise
-            self._tell_missing = partial(context.notice, self._what_is_missing(error))
+        engine = open_engine(
+            params.engine,
+            self.own,
+            self.cue,
+            backend=params.backend,
+            threads=params.threads,
+            precision=params.precision,
+        )
+        if isinstance(engine, str):
+            self._tell_missing = partial(context.notice, engine)
             return
         try:
             self._calibration = Calibrated.of(engine)
@@ -219,14 +218,6 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
                 f"{self.cue}: the network was trained on views of {_told(rule.scales)} times the "
                 f"face, found {_told(face.scales)}; set align's scale and context_scale to those"
             )
-
-    def _what_is_missing(self, error: ModelMissing) -> str:
-        if self.own in bundle_folders():
-            return f"{error}; until then faces get no {self.cue} evidence"
-        return (
-            f"there is no bundle called {self.own} on this machine, so faces get no "
-            f"{self.cue} evidence; name the folder of one in the node's parameter engine"
-        )
 
     def _failures(self, face: P) -> tuple[str, ...]:
         if self._engine is None:

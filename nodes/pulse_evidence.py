@@ -32,7 +32,47 @@ from .spectrum import (
 
 
 @dataclass(frozen=True)
-class PulseModel:
+class PulseWorth:
+    """What finding or missing a pulse is worth: the constants of the ratio above."""
+
+    noise_half: Annotated[float, Gt(0)] = 1.22e-3
+    """Noise (relative change of colour) at which half of the pulses are found."""
+    noise_steepness: Annotated[float, Gt(0)] = 3.39
+    """Logits by which that chance falls when the noise grows tenfold."""
+    bursts_half: Annotated[float, Gt(0)] = 20.0
+    """:func:`burstiness` at which an encoder halves that chance once more. Two portraits with an
+    animated pulse, encoded by x264 at constant quality: at CRF 14 (up to 18) the pulse was found,
+    at CRF 18 (40 to 70) and 26 (65 to 85) it was lost."""
+    attacks_with_pulse: Annotated[float, Interval(gt=0, lt=1)] = 0.315
+    """Share of attacks that carry a visible pulse: replayed videos of living people on good
+    displays. One in three of the attacks at a door without other knowledge; it caps the ratio
+    for life at ln((1 - 0.155) / 0.315) = +0.99 nats."""
+    living_without_pulse: Annotated[float, Interval(gt=0, lt=1)] = 0.155
+    """Share of living faces that show no pulse although the noise would allow it: make-up, cold
+    or dark skin, coarse encoders. It caps the ratio against life at
+    ln(0.155 / (1 - 0.315)) = -1.49 nats."""
+
+    def visibility(self, noise: float, bursts: float = 0.0) -> float:
+        """Chance, 0 to 1, that a living face's pulse comes through this noise and encoder.
+
+        Args:
+            noise: :attr:`PulseMeasurement.noise`.
+            bursts: :func:`burstiness` of the samples.
+        """
+        decades = log(max(noise, 1e-12) / self.noise_half) / log(10.0)
+        coarse = (max(bursts, 0.0) / self.bursts_half) ** 2
+        return 1.0 / (1.0 + exp(self.noise_steepness * decades)) / (1.0 + coarse)
+
+    def ratio(self, logit: float, visibility: float) -> float:
+        """Log-likelihood ratio in nats of a living person against an attack."""
+        alive = visibility * (1.0 - self.living_without_pulse)
+        attack = visibility * self.attacks_with_pulse
+        odds = exp(min(max(logit, -50.0), 50.0))
+        return log((1.0 - alive + alive * odds) / (1.0 - attack + attack * odds))
+
+
+@dataclass(frozen=True)
+class PulseModel(PulseWorth):
     """Constants of the ratio.
 
     The weights are a logistic regression between windows in which the pulse was found and windows
@@ -53,22 +93,6 @@ class PulseModel:
     """Nats per unit of :attr:`PulseMeasurement.region_rate_share`."""
     per_method_agreement: float = 5.23
     """Nats per unit of :attr:`PulseMeasurement.method_agreement`."""
-    noise_half: Annotated[float, Gt(0)] = 1.22e-3
-    """Noise (relative change of colour) at which half of the pulses are found."""
-    noise_steepness: Annotated[float, Gt(0)] = 3.39
-    """Logits by which that chance falls when the noise grows tenfold."""
-    bursts_half: Annotated[float, Gt(0)] = 20.0
-    """:func:`burstiness` at which an encoder halves that chance once more. Two portraits with an
-    animated pulse, encoded by x264 at constant quality: at CRF 14 (up to 18) the pulse was found,
-    at CRF 18 (40 to 70) and 26 (65 to 85) it was lost."""
-    attacks_with_pulse: Annotated[float, Interval(gt=0, lt=1)] = 0.315
-    """Share of attacks that carry a visible pulse: replayed videos of living people on good
-    displays. One in three of the attacks at a door without other knowledge; it caps the ratio
-    for life at ln((1 - 0.155) / 0.315) = +0.99 nats."""
-    living_without_pulse: Annotated[float, Interval(gt=0, lt=1)] = 0.155
-    """Share of living faces that show no pulse although the noise would allow it: make-up, cold
-    or dark skin, coarse encoders. It caps the ratio against life at
-    ln(0.155 / (1 - 0.315)) = -1.49 nats."""
     flicker_db: float = 1.5
     """Where the face's line stands out this far beside the face too, it is the light's."""
 
@@ -82,24 +106,6 @@ class PulseModel:
             + self.per_region_rate_share * found.region_rate_share
             + self.per_method_agreement * found.method_agreement
         )
-
-    def visibility(self, noise: float, bursts: float = 0.0) -> float:
-        """Chance, 0 to 1, that a living face's pulse comes through this noise and encoder.
-
-        Args:
-            noise: :attr:`PulseMeasurement.noise`.
-            bursts: :func:`burstiness` of the samples.
-        """
-        decades = log(max(noise, 1e-12) / self.noise_half) / log(10.0)
-        coarse = (max(bursts, 0.0) / self.bursts_half) ** 2
-        return 1.0 / (1.0 + exp(self.noise_steepness * decades)) / (1.0 + coarse)
-
-    def ratio(self, logit: float, visibility: float) -> float:
-        """Log-likelihood ratio in nats of a living person against an attack."""
-        alive = visibility * (1.0 - self.living_without_pulse)
-        attack = visibility * self.attacks_with_pulse
-        odds = exp(min(max(logit, -50.0), 50.0))
-        return log((1.0 - alive + alive * odds) / (1.0 - attack + attack * odds))
 
     def light_flickers(self, found: "PulseMeasurement") -> bool:
         """Whether the line on the face is the light's own."""
@@ -191,7 +197,11 @@ def burstiness(regions: np.ndarray) -> float:
         to 0 for noise, above 20 where an encoder hides the pulse; 0 where nothing changes.
     """
     shares = regions / np.maximum(regions.mean(axis=1, keepdims=True), 1e-6)
-    steps = np.diff(shares[..., 0] - shares[..., 1], axis=1)
+    return step_kurtosis(np.diff(shares[..., 0] - shares[..., 1], axis=1))
+
+
+def step_kurtosis(steps: np.ndarray) -> float:
+    """Excess kurtosis of steps (k, n) of k traces, the median over the traces; see above."""
     steps = steps - steps.mean(axis=1, keepdims=True)
     variance = np.square(steps).mean(axis=1)
     kurtosis = (steps**4).mean(axis=1) / np.maximum(variance**2, 1e-30) - 3.0

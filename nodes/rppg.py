@@ -14,6 +14,9 @@ from .spectrum import Band, bandpass
 WINDOW_SECONDS = 1.6
 """Length of the sliding window of CHROM and POS: at least one beat from 38 bpm on."""
 
+PULSE_COLOUR = np.array([0.33, 0.77, 0.53])
+"""Relative strength of the pulse in R, G, B (METHODS 17)."""
+
 _POS_PLANE = np.array([[0.0, 1.0, -1.0], [-2.0, 1.0, 1.0]])
 _POS_PAIRS = np.einsum("pi,pj->pij", _POS_PLANE, _POS_PLANE).reshape(2, 9)
 _CHROM_PLANE = np.array([[3.0, -2.0, 0.0], [1.5, 1.0, -1.5]])

@@ -14,6 +14,10 @@ Band = tuple[float, float]
 
 HEART_BAND: Band = (0.6, 3.3)
 """Where heart rate and SNR are looked for: 36 to 198 beats per minute (METHODS 9.8)."""
+PULSE_BAND: Band = (0.7, 4.0)
+"""Hz, 42 to 240 beats per minute: what the pulse spectrum of METHODS 8.4 and 8.7 spans."""
+PULSE_BINS = 50
+"""Frequencies of that spectrum."""
 HALF_WIDTH_BPM = 6.0
 """Half width of a spectral line, for the SNR and for two heart rates that agree (METHODS 9.13)."""
 
@@ -195,3 +199,37 @@ def _cell_means(times: np.ndarray, values: np.ndarray, grid: np.ndarray, cell: f
         (np.interp(upper, times, area) - np.interp(lower, times, area)) / width for area in areas.T
     ]
     return np.stack(means, axis=-1)
+
+
+def pulse_frequencies() -> np.ndarray:
+    """float64 (50,): middle of each bin of the pulse spectrum in Hz."""
+    edges = np.linspace(*PULSE_BAND, PULSE_BINS + 1)
+    return np.asarray((edges[1:] + edges[:-1]) / 2)
+
+
+def uneven_spectrum(times: np.ndarray, waves: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Spectrum of unevenly timed waves: a Fourier sum over the true capture times.
+
+    The FFT layer of METHODS 8.3 for cameras whose frames do not come evenly. Samples are weighted
+    by the time that they stand for and by a Hann window over the whole stretch. Scaled so that
+    the squares of a sine's magnitudes sum to its amplitude's square times the share of the line
+    that lies within the frequencies, if these are spaced by ``frequencies[1] - frequencies[0]``
+    and close to one another.
+
+    Args:
+        times: float64 (n,), n >= 3, seconds, increasing.
+        waves: float (..., n).
+        frequencies: float64 (m,) in Hz, evenly spaced.
+
+    Returns:
+        Complex (..., m).
+    """
+    first, last = times[0], times[-1]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * (times - first) / (last - first))
+    weights = window * np.gradient(times)
+    centred = waves - ((waves @ weights) / weights.sum())[..., None]
+    turns = np.exp(-2j * np.pi * np.outer(times - last, frequencies))
+    energy = (window * weights).sum()
+    scale = np.sqrt(4.0 * (frequencies[1] - frequencies[0]) / energy)
+    spectrum: np.ndarray = (centred * weights) @ turns * scale
+    return spectrum

@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -80,19 +80,43 @@ def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
 
 def to_onnx(network: CropNetwork, path: Path) -> Network:
     """Write the network as f32 ONNX with any batch size, checked for its form."""
-    aside = path.with_name(f".{path.name}")
     names = [spec.name for spec in output_specs(network)]
+    plain, example = _Plain(network).eval(), (network.example(2),)
+    write_onnx(plain, example, path, inputs=[network.takes], outputs=names)
+    return described(network, path)
+
+
+def write_onnx(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> None:
+    """Write a module as f32 ONNX, checked for its form, aside and then renamed.
+
+    Args:
+        module: in evaluation mode; all its inputs and outputs have the batch as first axis, which
+            may be of any length.
+        example: inputs of a batch of two.
+        path: the file.
+        inputs: names of the module's inputs in order.
+        outputs: names of its outputs.
+    """
+    aside = path.with_name(f".{path.name}")
+    batch = torch.export.Dim("batch")
     with _quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
         torch.onnx.export(
-            _Plain(network).eval(),
-            (network.example(2),),
+            module,
+            example,
             str(aside),
-            input_names=[network.takes],
-            output_names=names,
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={"given": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=tuple({0: batch} for _ in example),
             verbose=False,
         )
     model = onnx.load(aside)
@@ -100,7 +124,6 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
     onnx.save(model, aside, save_as_external_data=False)
     onnx.checker.check_model(str(aside))
     os.replace(aside, path)
-    return described(network, path)
 
 
 def without_traces(model: onnx.ModelProto) -> None:

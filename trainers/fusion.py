@@ -29,7 +29,7 @@ from ..nodes.fusion import CueWorth, Fusion
 from ..nodes.policy import CuePolicy, Policy
 from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
 from .evidence import Presentation, Recorded, each_track
-from .recipe import TrainingError
+from .recipe import STRICT, TrainingError
 
 _LAG_EDGES = np.array([0.0, 0.3, 0.6, 1.0, 1.6, 2.5, 4.0, 6.0, 10.0])
 """Seconds between looks: bins of the correlation."""
@@ -47,12 +47,11 @@ Lookings = Mapping[str, Sequence[Look]]
 class FusionRecipe:
     """How a fusion is learned."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Annotated[str, MinLen(1)] = "fusion"
     task: Annotated[str, MinLen(1)]
     """What it tells, in one sentence, for the manifest."""
-    kind: str = "fusion"
     cues: Annotated[tuple[str, ...], MinLen(1)]
     """Those that are weighed, others are left to the policy."""
     seconds: Annotated[tuple[Annotated[FiniteFloat, Gt(0)], ...], MinLen(1)] = (1.0, 2.0, 4.0, 8.0)

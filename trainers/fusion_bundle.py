@@ -2,21 +2,21 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ..engines.bundle import About, Bundle, Calibration, Manifest, Metric, Training, write_bundle
 from ..engines.network import TensorSpec
 from ..nodes.fusion import METHOD, Fusion
 from .evaluation.metrics import Bools, Scores, curve, equal_error
 from .fusion import FusionRecipe, Learned, Watched, learn
-from .recipe import RecipeError, recipe_content
+from .recipe import parsed, recipe_content
 from .replaying import Rules, replayed
 
 VERSION = "0.1.0"
@@ -31,15 +31,8 @@ def load_fusion_recipe(name_or_file: str | Path) -> FusionRecipe:
     Raises:
         RecipeError: there is none, or it does not keep to the schema.
     """
-    content, where = recipe_content(name_or_file)
-    try:
-        return TypeAdapter(FusionRecipe).validate_python(content)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-        raise RecipeError(
-            f"recipe {where}: {place}: {fault['msg'].lower()}, found {fault['input']!r:.80}"
-        ) from error
+    content = recipe_content(name_or_file)
+    return parsed(TypeAdapter(FusionRecipe), content, str(name_or_file), FusionRecipe, {})
 
 
 def fusion_network(fusion: Fusion) -> onnx.ModelProto:
@@ -104,7 +97,7 @@ def make_fusion_bundle(
         outputs=(output,),
         training=Training(
             data=tuple(data),
-            recipe=yaml.safe_dump(asdict(recipe) | {"kind": KIND}, sort_keys=False),
+            recipe=yaml.safe_dump({"kind": KIND} | _plain(recipe), sort_keys=False),
             seed=recipe.seed,
             settings={"live": round(learned.live, 2), "attacks": round(learned.attacks, 2)},
         ),
@@ -116,6 +109,10 @@ def make_fusion_bundle(
         path = Path(place) / f"{recipe.name}.onnx"
         onnx.save(fusion_network(fusion), path)
         return write_bundle(out, manifest, {"f32": path}), learned
+
+
+def _plain(recipe: FusionRecipe) -> dict[str, Any]:
+    return dict(TypeAdapter(FusionRecipe).dump_python(recipe, mode="json"))
 
 
 def _metrics(seen: Sequence[Watched], recipe: FusionRecipe) -> list[Metric]:

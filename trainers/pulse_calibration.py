@@ -74,10 +74,10 @@ def fit(windows: list[Window], model: PulseModel | None = None) -> PulseModel:
     steady = [w for w in windows if not start.light_flickers(w.found)]
     clear = [w for w in steady if w.hit or w.true_bpm is None]
     features = np.array([[getattr(w.found, name) for name in WEIGHTS.values()] for w in clear])
-    intercept, weights = _logistic(features, np.array([w.hit for w in clear]), balanced=True)
+    intercept, weights = fit_logistic(features, np.array([w.hit for w in clear]), balanced=True)
     living = [w for w in steady if w.true_bpm is not None and w.bursts < SMOOTH]
     decades = np.log10([[w.found.noise] for w in living])
-    level, slope = _logistic(decades, np.array([w.hit for w in living]), balanced=False)
+    level, slope = fit_logistic(decades, np.array([w.hit for w in living]), balanced=False)
     return replace(
         start,
         intercept=intercept,
@@ -87,10 +87,16 @@ def fit(windows: list[Window], model: PulseModel | None = None) -> PulseModel:
     )
 
 
-def _logistic(
+def fit_logistic(
     features: np.ndarray, positive: np.ndarray, balanced: bool
 ) -> tuple[float, np.ndarray]:
-    """Intercept and weights (k,); ``balanced`` gives both classes the same total weight."""
+    """Intercept and weights (k,) of a logistic regression with a little shrinkage.
+
+    Args:
+        features: float (n, k).
+        positive: bool (n,); both must occur.
+        balanced: give both classes the same total weight.
+    """
     centre, spread = features.mean(axis=0), features.std(axis=0)
     columns = np.column_stack([np.ones(len(features)), (features - centre) / spread])
     sign = np.where(positive, 1.0, -1.0)

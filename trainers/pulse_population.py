@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
+from ..nodes.rppg import PULSE_COLOUR
+
 RATE = 30.0
-PULSE_COLOUR = np.array([0.33, 0.77, 0.53])
-"""Relative strength of the pulse in R, G, B (METHODS 17)."""
 LIGHT_SKIN, DARK_SKIN = np.array([205.0, 155.0, 135.0]), np.array([95.0, 62.0, 48.0])
 NOISE_COLOUR = np.array([1.1, 0.7, 1.3])
 """Sensor noise of R, G, B: one of four sensor pixels is red or blue, two are green."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, MinLen
@@ -22,10 +22,11 @@ SHIPPED = Path(__file__).parent / "recipes"
 NETWORK = "network"
 """Kind of a recipe that does not say its kind."""
 
-_STRICT: dict[str, str] = {"extra": "forbid"}
+STRICT: dict[str, str] = {"extra": "forbid"}
 Share = Annotated[FiniteFloat, Ge(0), Le(1)]
 Amount = Annotated[FiniteFloat, Ge(0)]
 Count = Annotated[int, Gt(0)]
+R = TypeVar("R")
 
 
 class TrainingError(EngineError):
@@ -40,7 +41,7 @@ class RecipeError(TrainingError, GraphDefinitionError):
 class NetworkChoice:
     """Which network, and what is changed of it."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Literal["depth", "depth_light", "patch", "patch_light", "context", "views"]
     embedding: Annotated[int, Ge(2), Le(64)] = 48
@@ -55,7 +56,7 @@ class NetworkChoice:
 class Losses:
     """Weights of the terms of the sum that is minimised, and their targets."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     score: Amount = 1.0
     """Weight of the cross-entropy of the score."""
@@ -74,7 +75,7 @@ class Losses:
 class Augmentation:
     """Changes to a training crop, drawn alike for live and attack; 0 switches one off."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     flip: Share = 0.5
     """Chance of a mirror image."""
@@ -113,7 +114,7 @@ class HoldOut:
     round, are used for neither. A species with one medium is held out by person alone.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     persons: tuple[str, ...] = ()
     """By name; empty: ``share`` of them, drawn by a hash of the name."""
@@ -128,7 +129,7 @@ class HoldOut:
 class Recipe:
     """All that decides a training beside its data."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Annotated[str, MinLen(1)]
     task: Annotated[str, MinLen(1)]
@@ -185,15 +186,14 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
     Raises:
         RecipeError: there is no such recipe, or it does not keep to the schema.
     """
-    content, where = recipe_content(name_or_file)
-    return parse_recipe(content | changes, where)
+    return parse_recipe(recipe_content(name_or_file) | changes, str(name_or_file))
 
 
-def recipe_content(name_or_file: str | Path) -> tuple[dict[str, Any], str]:
-    """What stands in a recipe of any kind, by its shipped name or in a YAML file, and where.
+def recipe_content(name_or_file: str | Path) -> dict[str, Any]:
+    """What stands in a recipe of a shipped name or in a YAML file, not yet checked.
 
     Raises:
-        RecipeError: there is no such recipe, or it is no mapping.
+        RecipeError: there is no such recipe, or it is no mapping in YAML.
     """
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
@@ -209,16 +209,16 @@ def recipe_content(name_or_file: str | Path) -> tuple[dict[str, Any], str]:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
-    return content, str(path)
+    return content
 
 
 def recipe_kind(name_or_file: str | Path) -> str:
     """What a recipe makes: ``network``, or what its key ``kind`` says.
 
     Raises:
-        RecipeError: there is no such recipe, or it is no mapping.
+        RecipeError: there is no such recipe, or it is no mapping in YAML.
     """
-    return str(recipe_content(name_or_file)[0].get("kind", NETWORK))
+    return str(recipe_content(name_or_file).get("kind", NETWORK))
 
 
 def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -227,10 +227,32 @@ def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: names the key and what is wrong with it.
     """
+    return parsed(_adapter(), content, where, Recipe, _SECTIONS)
+
+
+def parsed(
+    adapter: TypeAdapter[R],
+    content: Mapping[str, Any],
+    where: str,
+    whole: type[R],
+    sections: Mapping[str, type],
+) -> R:
+    """A recipe of any kind, checked against its schema; its key ``kind`` is not part of that.
+
+    Args:
+        adapter: of the recipe's class.
+        content: what YAML or JSON gave.
+        where: what to call it.
+        whole: the recipe's class.
+        sections: classes of its sections by key.
+
+    Raises:
+        RecipeError: names the key and what is wrong with it.
+    """
     try:
-        return _adapter().validate_python(dict(content))
+        return adapter.validate_python({k: v for k, v in content.items() if k != "kind"})
     except ValidationError as error:
-        raise RecipeError(f"recipe {where}: {_explained(error)}") from error
+        raise RecipeError(f"recipe {where}: {_explained(error, whole, sections)}") from error
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -256,13 +278,13 @@ _SECTIONS: Mapping[str, type] = {
 }
 
 
-def _explained(error: ValidationError) -> str:
+def _explained(error: ValidationError, whole: type, sections: Mapping[str, type]) -> str:
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     where = ".".join(place) or "the whole"
     if fault["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}: {fault['msg'].lower()}, found {fault['input']!r:.80}"
-    section = Recipe if len(place) == 1 else _SECTIONS[place[0]]
+    section = whole if len(place) == 1 else sections[place[0]]
     right = [field.name for field in fields(section)]
     near = get_close_matches(place[-1], right, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(right)}"

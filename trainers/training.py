@@ -391,7 +391,7 @@ class _Run:
         error = self._error(line)
         if error <= progress.best_error:
             progress.best_error = error
-            _save({"network": self.average.network.state_dict(), "line": line}, self._best)
+            save_state({"network": self.average.network.state_dict(), "line": line}, self._best)
         progress.history.append(line)
         state = {
             "network": self._bare().state_dict(),
@@ -402,9 +402,9 @@ class _Run:
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
         }
-        _save(state, self.folder / "checkpoint.pt")
+        save_state(state, self.folder / "checkpoint.pt")
         lines = "".join(f"{json.dumps(entry)}\n" for entry in progress.history)
-        _write(self.folder / "history.jsonl", lines)
+        write_text(self.folder / "history.jsonl", lines)
 
     def _error(self, line: Mapping[str, Any]) -> tuple[float, float]:
         if self.recipe.select_by == "last":
@@ -426,7 +426,7 @@ class _Run:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
-        state = _load(path)
+        state = load_state(path)
         if _but_length(parse_recipe(yaml.safe_load(state["recipe"]))) != _but_length(self.recipe):
             raise TrainingError(
                 f"{path}: was made with another recipe; give the one in {self.folder}/recipe.yaml "
@@ -442,13 +442,13 @@ class _Run:
 
     def finish(self) -> Trained:
         """The best epoch's network, with the strangeness fitted, saved as ``network.pt``."""
-        best = _load(self._best)
+        best = load_state(self._best)
         network = build(self.recipe)
         network.load_state_dict(best["network"])
         network.eval()
         fit_strangeness(network, self.store, replace(self.split, train=self.batches.rows))
         if self.is_first:
-            _save({"network": network.state_dict()}, self.folder / "network.pt")
+            save_state({"network": network.state_dict()}, self.folder / "network.pt")
         return Trained(
             network,
             self.recipe,
@@ -544,13 +544,19 @@ def _told(line: Mapping[str, Any], epochs: int) -> str:
     return " | ".join(parts)
 
 
-def _save(state: Mapping[str, Any], path: Path) -> None:
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write tensors and plain values, aside and then renamed."""
     aside = path.with_name(f".{path.name}")
     torch.save(state, aside)
     os.replace(aside, path)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote; nothing is unpickled.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage leads to
@@ -558,7 +564,8 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, aside and then renamed."""
     aside = path.with_name(f".{path.name}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)

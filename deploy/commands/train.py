@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FUSION = "fusion"
 """Kind of a recipe that learns what cues are worth together, from padflow evidence."""
+PULSE = "pulse"
+"""Kind of a recipe that draws its own data and makes the pulse network."""
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
 FILES: Final = ("f32", "f16", "int8")
@@ -27,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Recipe, data, output, and what may be changed of the recipe."""
     parser.add_argument(
         "recipe",
-        help="name of a shipped recipe, e.g. depth_light, or a YAML file, or the word site",
+        help="name of a shipped recipe, e.g. depth_light or pulse_net (which needs no data), or a "
+        "YAML file, or the word site",
     )
     parser.add_argument(
         "--data",
@@ -103,8 +106,11 @@ def run(args: argparse.Namespace) -> int:
             return run_site(args, folder)
         from ...trainers.recipe import recipe_kind
 
-        if recipe_kind(args.recipe) == FUSION:
+        kind = recipe_kind(args.recipe)
+        if kind == FUSION:
             return _run_fusion(args)
+        if kind == PULSE:
+            return _run_pulse(args, folder)
         from ...trainers.bundling import make_bundle
 
         trained = _trained(args, folder)
@@ -146,8 +152,15 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: expected 1 or more, found {value}")
-    if args.recipe != SITE and not args.data:
+    from ...trainers.recipe import recipe_kind
+
+    drawn = args.recipe != SITE and recipe_kind(args.recipe) == PULSE
+    if args.recipe != SITE and not args.data and not drawn:
         raise UsageError("--data: expected a crop store to learn from, found none; give --data DIR")
+    if drawn and (unused := [f"--{name}" for name in _OF_CROPS if _given(args, name)]):
+        raise UsageError(
+            f"{unused[0]}: expected none with {args.recipe}, whose clips are drawn; leave it out"
+        )
     if args.recipe == SITE and (args.hold_out or args.hold_out_cameras):
         raise UsageError("--hold-out: expected none with train site, which parts the people itself")
     if args.calibrate_only and not (args.start and args.hold_out):
@@ -166,6 +179,41 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         )
 
 
+_OF_CROPS = ("data", "validate", "hold-out", "hold-out-cameras", "start", "calibrate-only", "files")
+"""Options that are about crops."""
+
+
+def _given(args: argparse.Namespace, option: str) -> bool:
+    return bool(getattr(args, option.replace("-", "_")))
+
+
+def _run_pulse(args: argparse.Namespace, folder: Path) -> int:
+    """Train the pulse network and write its bundle."""
+    from ...trainers.pulse_recipe import load_pulse_recipe
+
+    if args.workers != 1:
+        raise UsageError(f"--workers: expected 1 with {args.recipe}, found {args.workers}")
+    recipe = load_pulse_recipe(args.recipe, **_changes(args))
+    try:
+        from ...trainers.pulse_bundling import make_pulse_bundle
+        from ...trainers.pulse_training import train_pulse
+        from ...trainers.training import use_threads
+    except ModuleNotFoundError as error:
+        raise UsageError(MISSING.format(name=error.name)) from error
+    if args.threads:
+        use_threads(args.threads)
+    trained = train_pulse(recipe, folder, resume=args.resume, say=_say)
+    bundle = make_pulse_bundle(trained, args.out, say=_say)
+    _say(f"{bundle.folder}: {int(trained.last['epoch'])} epochs, {trained.minutes:.1f} minutes")
+    return Exit.DONE
+
+
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line changes of the recipe."""
+    asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
 def _trained(args: argparse.Namespace, folder: Path) -> Any:
     from ...engines.bundle import read_bundle
     from ...trainers.crops import open_crops
@@ -173,9 +221,7 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     from ...trainers.training import taken_as_it_is, train, use_threads
     from ...trainers.weights import bundle_weights
 
-    asked = {"epochs": args.epochs, "max_minutes": args.max_minutes, "seed": args.seed}
-    changes: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
-    recipe = load_recipe(args.recipe, **changes)
+    recipe = load_recipe(args.recipe, **_changes(args))
     rule = recipe.hold_out
     if args.hold_out:
         rule = replace(rule, persons=tuple(args.hold_out))

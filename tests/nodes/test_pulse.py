@@ -13,7 +13,9 @@ from padflow.graph.node import Begin
 from padflow.graph.packet import Packet
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.payloads import PulseTrace, Quality, SkinSample
-from padflow.nodes.pulse import Pulse, PulseParams, PulseState, SampleBuffer
+from padflow.nodes.pulse import Pulse, PulseParams
+from padflow.nodes.pulse_node import PulseState
+from padflow.nodes.pulse_window import SampleBuffer
 
 GOOD = Quality(
     size=200.0,

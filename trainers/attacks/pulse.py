@@ -10,11 +10,12 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
+from ...nodes.rppg import PULSE_COLOUR
 from .identity import Identity
 from .motion import smooth_noise
 from .parameters import Array, Share
 
-COLOUR = np.array([0.33, 0.77, 0.53], np.float32)
+COLOUR = PULSE_COLOUR.astype(np.float32)
 """Strength of the pulse in R, G, B (METHODS 17)."""
 
 

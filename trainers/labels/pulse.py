@@ -9,24 +9,24 @@ line does not fall between two bins, and the bins span only where hearts beat.
 import numpy as np
 
 from ...nodes.rppg import WINDOW_SECONDS, chrom
-from ...nodes.spectrum import Band, detrend, periodogram
+from ...nodes.spectrum import PULSE_BAND, PULSE_BINS, detrend, periodogram, pulse_frequencies
 from ..attacks.parameters import Array
 
-PULSE_BINS = 50
-PULSE_BAND: Band = (0.7, 4.0)
-"""Hz: 42 to 240 beats per minute."""
 PULSE_VERSION = 1
 """Raised whenever the same traces get another label."""
+
+__all__ = [
+    "PULSE_BAND",
+    "PULSE_BINS",
+    "PULSE_VERSION",
+    "pulse_frequencies",
+    "pulse_label",
+    "still_label",
+]
 
 _FINEST_BPM = 0.5
 _SILENT = 1e-9
 """Relative change of colour below which a trace does not change at all."""
-
-
-def pulse_frequencies() -> Array:
-    """float64 (50,): middle of each bin in Hz."""
-    edges = np.linspace(*PULSE_BAND, PULSE_BINS + 1)
-    return np.asarray((edges[1:] + edges[:-1]) / 2)
 
 
 def pulse_label(colours: Array, rate: float) -> Array:

@@ -1,0 +1,118 @@
+"""What a few cells of skin do from one frame to the next: the input of the pulse network.
+
+The registered grid of a :class:`SkinSample` is pooled into cells some seven grid places wide. A
+cell's change is taken over the places that are seen in both frames, so that places which come into
+sight or go out of it make no step, and summed over frames the changes are the cell's colour again.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .canonical import GRID_SIDE, canonical_face
+from .payloads import SkinSample
+
+_ROWS = ((0, 7), (7, 13), (13, 20), (20, GRID_SIDE))
+_COLUMNS = ((0, 11), (11, 21), (21, GRID_SIDE))
+"""Forehead, eyes and nose, cheeks, mouth and chin; a person's right side, middle, left side."""
+_FEWEST_PLACES = 24
+"""A cell of less skin is left out."""
+_LEAST_SEEN = 0.4
+"""Share of a cell's places that must be seen in both frames."""
+_DARKEST = 1.0
+"""Mean level below which a cell has no relative change."""
+POSE_UNIT = 10.0
+"""Degrees that a change of pose is given in."""
+MOTIONS = 4
+"""Changes of yaw, pitch and roll, and the speed."""
+
+
+class SkinChange(NamedTuple):
+    """What happened since the frame before."""
+
+    change: np.ndarray
+    """float32 (K + 1, 3): natural logarithm of the ratio of mean R, G, B of each cell and, last, of
+    what is beside the face; 0 where not seen in both frames."""
+    seen: np.ndarray
+    """float32 (K + 1,): 1 where seen in both frames, else 0."""
+    motion: np.ndarray
+    """float32 (4,): changes of yaw, pitch and roll in tens of degrees, and the face's speed in
+    face widths a second."""
+
+
+@dataclass(slots=True)
+class SkinBefore:
+    """What is kept of a frame. Picklable."""
+
+    grid: np.ndarray
+    valid: np.ndarray
+    background: np.ndarray
+    pose: np.ndarray
+
+
+@cache
+def cell_places() -> np.ndarray:
+    """float32 (K, 1024): 1 where a place of the grid belongs to a cell."""
+    skin = canonical_face().skin
+    cells = []
+    for top, bottom in _ROWS:
+        for left, right in _COLUMNS:
+            cell = np.zeros((GRID_SIDE, GRID_SIDE), np.float32)
+            cell[top:bottom, left:right] = skin[top:bottom, left:right]
+            if cell.sum() >= _FEWEST_PLACES:
+                cells.append(cell.ravel())
+    places = np.stack(cells)
+    places.setflags(write=False)
+    return places
+
+
+@cache
+def cell_count() -> int:
+    """K: how many cells there are."""
+    return len(cell_places())
+
+
+def remembered(sample: SkinSample) -> SkinBefore:
+    """What the next frame is compared with."""
+    quality = sample.quality
+    pose = np.array((quality.yaw, quality.pitch, quality.roll))
+    return SkinBefore(sample.grid, sample.valid, sample.background, pose)
+
+
+def skin_change(before: SkinBefore, sample: SkinSample) -> SkinChange:
+    """What happened between two frames of a track.
+
+    Args:
+        before: :func:`remembered` of the earlier frame.
+        sample: the later frame.
+    """
+    places = cell_places()
+    count = len(places)
+    both = (before.valid & sample.valid).ravel()
+    colours = np.concatenate(
+        [sample.grid.reshape(-1, 3), before.grid.reshape(-1, 3)], axis=1, dtype=np.float32
+    )
+    sums = places @ (colours * both[:, None])
+    shared = places @ both.astype(np.float32)
+    change = np.zeros((count + 1, 3), np.float32)
+    seen = np.zeros(count + 1, np.float32)
+    enough = shared >= _LEAST_SEEN * places.sum(axis=1)
+    enough &= sums.min(axis=1) > _DARKEST * shared
+    seen[:count] = enough
+    change[:count][enough] = np.log(sums[enough, :3] / sums[enough, 3:])
+    beside = np.concatenate([sample.background, before.background])
+    if np.isfinite(beside).all() and beside.min() > _DARKEST:
+        seen[count] = 1.0
+        change[count] = np.log(sample.background / before.background)
+    return SkinChange(change, seen, _motion(before, sample))
+
+
+def _motion(before: SkinBefore, sample: SkinSample) -> np.ndarray:
+    quality = sample.quality
+    pose = np.array((quality.yaw, quality.pitch, quality.roll))
+    moved = np.empty(MOTIONS, np.float32)
+    moved[:3] = (pose - before.pose) / POSE_UNIT
+    moved[3] = quality.motion
+    return np.nan_to_num(moved, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,0 +1,143 @@
+"""What the waves of the pulse network show, and what that is worth.
+
+The score is METHODS 8.5's, the power of the face's spectrum; what stands beside it keeps it honest:
+how much of the power is one line and its harmonic, whether the cells' own waves beat with the face
+(the correspondence of METHODS 9.12, 9.13), and whether the light beside the face beats too.
+"""
+
+from dataclasses import dataclass, fields
+from math import log
+
+import numpy as np
+
+from .pulse_evidence import PulseWorth, step_kurtosis
+from .spectrum import HALF_WIDTH_BPM, PULSE_BAND, pulse_frequencies, snr_db, uneven_spectrum
+
+_LEAST_SEEN = 0.8
+"""Share of the samples in which a cell must be seen to be asked."""
+_LEAST_STRENGTH = 1e-4
+_LINE = 1.2
+"""Half width of a line in bins of the window's own resolution, for a Hann window."""
+_FINEST_BPM = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WaveMeasurement:
+    """What one window of the network's waves shows."""
+
+    heart_rate_bpm: float
+    """Strongest line of the face's wave, whether or not it is a pulse."""
+    strength: float
+    """Power of the face's spectrum, ||f||^2: about 1 for a sure pulse, 0 for none."""
+    snr_db: float
+    """Of the face's wave, against that line."""
+    agreement: float
+    """Mean coherence of the cells' waves with the face's around that line, -1 to 1."""
+    cells: int
+    """How many cells were seen long enough to be asked."""
+    noise: float
+    """Root mean square of the face's colour in the band but off the line, relative change."""
+    bursts: float
+    """Excess kurtosis of the cells' changes of colour, as of ``burstiness``."""
+    background_snr_db: float | None
+    """SNR at the face's line of the brightness beside the face; None unseen."""
+
+    def named(self) -> dict[str, float]:
+        """The values that are there, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def measure_waves(
+    times: np.ndarray,
+    face: np.ndarray,
+    cells: np.ndarray,
+    colour: np.ndarray,
+    background: np.ndarray | None,
+) -> WaveMeasurement:
+    """Measure a window of the network's waves.
+
+    Args:
+        times: float64 (n,), seconds.
+        face: float (n,): the face's wave.
+        cells: float (K, n): the cells' waves; NaN where a cell was not seen.
+        colour: float (K, n): green against red and blue of each cell, as a logarithm; its origin
+            is arbitrary.
+        background: float (n,): logarithm of the brightness beside the face, or None.
+    """
+    frequencies = pulse_frequencies()
+    spectrum = uneven_spectrum(times, face, frequencies)
+    power = np.abs(spectrum) ** 2
+    beat = _peak(times, face, float(frequencies[power.argmax()]))
+    half = max(HALF_WIDTH_BPM / 60.0, _LINE / float(times[-1] - times[0]))
+    near = np.abs(frequencies - beat) <= half
+
+    def ratio(of: np.ndarray) -> float:
+        return float(snr_db(frequencies, of, beat, PULSE_BAND, 60.0 * half))
+
+    asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
+    own = uneven_spectrum(times, np.nan_to_num(cells[asked]), frequencies)[:, near]
+    tint = uneven_spectrum(times, colour.mean(axis=0), frequencies)
+    beside = None
+    if background is not None:
+        beside = ratio(np.abs(uneven_spectrum(times, background, frequencies)) ** 2)
+    return WaveMeasurement(
+        heart_rate_bpm=60.0 * beat,
+        strength=float(power.sum()),
+        snr_db=ratio(power),
+        agreement=_coherence(own, spectrum[near]),
+        cells=int(asked.sum()),
+        noise=float(np.sqrt((np.abs(tint[~near]) ** 2).sum() / 2)),
+        bursts=step_kurtosis(np.diff(colour, axis=1)),
+        background_snr_db=beside,
+    )
+
+
+def _peak(times: np.ndarray, wave: np.ndarray, about: float) -> float:
+    """The strongest line in Hz near a bin of the spectrum."""
+    bin_width = (PULSE_BAND[1] - PULSE_BAND[0]) / len(pulse_frequencies())
+    fine = about + np.arange(-bin_width, bin_width + 1e-9, _FINEST_BPM / 60.0)
+    return float(fine[np.abs(uneven_spectrum(times, wave, fine)).argmax()])
+
+
+def _coherence(cells: np.ndarray, face: np.ndarray) -> float:
+    """Mean normalised inner product of the cells' lines (k, m) with the face's (m,)."""
+    if not len(cells):
+        return 0.0
+    sizes = np.linalg.norm(cells, axis=1) * np.linalg.norm(face)
+    products = np.real(cells @ face.conj()) / np.maximum(sizes, 1e-30)
+    return float(products.mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveModel(PulseWorth):
+    """Constants of the ratio, which a bundle's manifest holds as its calibration."""
+
+    intercept: float
+    """Nats; the sum of weighted measurements is ln(p1 / p0) of the module's ratio."""
+    per_log_strength: float
+    """Nats per e-fold of :attr:`WaveMeasurement.strength`."""
+    per_snr_db: float
+    """Nats per dB of :attr:`WaveMeasurement.snr_db`."""
+    per_agreement: float
+    """Nats per unit of :attr:`WaveMeasurement.agreement`."""
+    flicker_db: float = 1.5
+    """Where the face's line stands out this far beside the face too, it is the light's."""
+
+    def pulse_logit(self, found: WaveMeasurement) -> float:
+        """ln(p1 / p0) of what was measured."""
+        return (
+            self.intercept
+            + self.per_log_strength * log_strength(found)
+            + self.per_snr_db * found.snr_db
+            + self.per_agreement * found.agreement
+        )
+
+    def light_flickers(self, found: WaveMeasurement) -> bool:
+        """Whether the line on the face is the light's own."""
+        return found.background_snr_db is not None and found.background_snr_db > self.flicker_db
+
+
+def log_strength(found: WaveMeasurement) -> float:
+    """Natural logarithm of the strength, which ends where there is nothing."""
+    return log(max(found.strength, 0.0) + _LEAST_STRENGTH)

@@ -1,0 +1,336 @@
+"""Trains the pulse network on drawn clips: resumable, the same for the same seed, told by epoch.
+
+The folder of a run holds ``recipe.yaml``, ``history.jsonl`` (one object an epoch),
+``checkpoint.pt`` (all that a resumed run needs) and, at the end, ``network.pt``. The clips are
+drawn once and kept in memory as the features that the weightless part of the network makes of them;
+a resumed run draws the same again.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..nodes.spectrum import pulse_frequencies
+from .average import WeightAverage
+from .networks.pulse import Features, PulseNetwork, wave_spectrum
+from .pulse_pictures import film_traces
+from .pulse_recipe import PulseLosses, PulseRecipe, pulse_recipe_text
+from .pulse_traces import Traces, draw_traces
+from .recipe import TrainingError
+from .training import LARGEST_GRADIENT, load_state, rate_at, save_state, write_text
+
+Say = Callable[[str], None]
+
+HELD_OUT = 1_000_003
+"""Added to the seed of clips that are not trained on."""
+LONGEST = 10.0
+"""Seconds of the longest window whose spectrum is looked at."""
+
+
+class Clips(NamedTuple):
+    """A batch of clips of one frame rate, as the learned part of the network takes them."""
+
+    features: Features
+    """Half precision, to save memory."""
+    times: Tensor
+    """float64 (N, T)"""
+    wave: Tensor
+    """float32 (N, T)"""
+    alive: Tensor
+    """bool (N,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedPulse:
+    """A trained network and how it came to be."""
+
+    network: PulseNetwork
+    """Averaged weights, on the CPU, in evaluation mode."""
+    recipe: PulseRecipe
+    folder: Path
+    last: Mapping[str, float]
+    """The last epoch's line of the history."""
+    minutes: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; goes into the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train_pulse(
+    recipe: PulseRecipe, out: Path | str, *, resume: bool = False, say: Say = print
+) -> TrainedPulse:
+    """Draw clips, train, validate after every epoch, and keep the averaged weights.
+
+    Args:
+        recipe: all that decides.
+        out: folder of the run; made if it is not there.
+        resume: go on from the folder's checkpoint if there is one.
+        say: takes one line an epoch.
+
+    Raises:
+        TrainingError: the checkpoint does not go with the recipe, or the loss is no longer a
+            number.
+    """
+    run = _Run(recipe, Path(out), say)
+    if resume:
+        run.restore()
+    run.epochs()
+    return run.finish()
+
+
+def as_clips(network: PulseNetwork, traces: Traces) -> Clips:
+    """What the learned part of the network is trained on."""
+    given = (traces.change, traces.seen, traces.motion, traces.seconds)
+    features = network.observe_clip(*(torch.from_numpy(part) for part in given))
+    return Clips(
+        Features(*(part.half() for part in features)),
+        torch.from_numpy(traces.times),
+        torch.from_numpy(traces.wave),
+        torch.from_numpy(traces.alive),
+    )
+
+
+def make_clips(
+    network: PulseNetwork, recipe: PulseRecipe, seed: int, drawn: int, filmed: int
+) -> list[Clips]:
+    """Batches, each of another frame rate: so many drawn ones, then so many filmed ones."""
+    made = []
+    for index in range(drawn + filmed):
+        rng = np.random.default_rng((seed, index))
+        if index < drawn:
+            traces = draw_traces(rng, recipe.batch)
+        else:
+            traces = film_traces(rng, recipe.batch, seconds=recipe.film_seconds)
+        made.append(as_clips(network, traces))
+    return made
+
+
+def loss_of(
+    network: PulseNetwork, clips: Clips, start: Tensor, end: Tensor, losses: PulseLosses
+) -> Tensor:
+    """The sum that is minimised, a scalar.
+
+    Spectra as METHODS 8.4: the L1 distance to the unit-norm spectrum of the true wave, or to zero
+    where there is no pulse; and, where there is one, the negative correlation with the wave.
+
+    Args:
+        network: its learned part is run.
+        clips: a batch.
+        start: float64 (N,): first time of the window that is looked at.
+        end: float64 (N,): its last time.
+        losses: weights.
+    """
+    features = Features(*(part.float() for part in clips.features))
+    face, cells, _ = network.judge_clip(features)
+    waves = torch.cat([face[:, None], cells.transpose(1, 2)], dim=1)
+    spectra = wave_spectrum(clips.times, waves, start, end)
+    wanted = target_spectrum(clips, start, end)
+    away = (spectra - wanted[:, None]).abs().sum(dim=2)
+    inside = (clips.times >= start[:, None]) & (clips.times <= end[:, None])
+    alike = correlation(waves, clips.wave[:, None], inside[:, None].float())
+    unlike = (1 - alike) * clips.alive[:, None]
+    by_trace = losses.spectrum * away + losses.wave * unlike
+    return by_trace[:, 0].mean() + losses.cells * by_trace[:, 1:].mean()
+
+
+def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:
+    """(N, 50): of the true waves, unit L2 norm; zero where there is no pulse."""
+    true = wave_spectrum(clips.times, clips.wave, start, end)
+    unit = true / true.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return unit * clips.alive[:, None]
+
+
+def correlation(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Pearson's, along the last axis, of what has weight."""
+    total = weight.sum(dim=-1, keepdim=True).clamp(min=1.0)
+    found = (found - (found * weight).sum(dim=-1, keepdim=True) / total) * weight
+    wanted = (wanted - (wanted * weight).sum(dim=-1, keepdim=True) / total) * weight
+    sizes = (found.square().sum(dim=-1) * wanted.square().sum(dim=-1) + 1e-12).sqrt()
+    return (found * wanted).sum(dim=-1) / sizes
+
+
+@torch.no_grad()
+def validated(network: PulseNetwork, batches: Sequence[Clips]) -> dict[str, float]:
+    """How the network does on clips: heart rates found, and living told from others."""
+    frequencies = 60.0 * torch.from_numpy(pulse_frequencies())
+    misses, powers, alive, agreement = [], [], [], []
+    for clips in batches:
+        features = Features(*(part.float() for part in clips.features))
+        face, _, _ = network.judge_clip(features)
+        end = clips.times[:, -1]
+        start = torch.maximum(clips.times[:, 0] + 1.0, end - LONGEST)
+        found = wave_spectrum(clips.times, face, start, end)
+        true = target_spectrum(clips, start, end)
+        miss = (frequencies[found.argmax(dim=1)] - frequencies[true.argmax(dim=1)]).abs()
+        misses.append(miss[clips.alive])
+        powers.append(found.square().sum(dim=1))
+        alive.append(clips.alive)
+        inside = (clips.times >= start[:, None]).float()
+        agreement.append(correlation(face, clips.wave, inside)[clips.alive])
+    miss, living = torch.cat(misses), torch.cat(alive)
+    power = torch.cat(powers)
+    higher = (power[living][:, None] > power[~living]).float().mean()
+    return {
+        "found": float((miss <= 6.0).float().mean()),
+        "mae_bpm": float(miss.mean()),
+        "correlation": float(torch.cat(agreement).mean()),
+        "auc": float(higher),
+        "power_live": float(power[living].mean()),
+        "power_attack": float(power[~living].mean()),
+    }
+
+
+class _Run:
+    """One training run: its network, optimiser, clips and progress."""
+
+    def __init__(self, recipe: PulseRecipe, folder: Path, say: Say) -> None:
+        self.recipe, self.folder, self.say = recipe, folder, say
+        torch.manual_seed(recipe.seed)
+        self.network = build_pulse(recipe)
+        self.average = WeightAverage(self.network, recipe.average)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.progress = Progress()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "recipe.yaml", pulse_recipe_text(recipe))
+
+    @property
+    def done(self) -> bool:
+        """Whether the epochs or the time are used up."""
+        limit = self.recipe.max_minutes
+        late = limit is not None and self.progress.seconds >= 60 * limit
+        return late or self.progress.epoch >= self.recipe.epochs
+
+    def epochs(self) -> None:
+        """All that are left."""
+        if self.done:
+            return
+        began, recipe = time.monotonic(), self.recipe
+        self.say("drawing and filming clips")
+        clips = make_clips(self.network, recipe, recipe.seed, recipe.drawn, recipe.filmed)
+        seed, few = recipe.seed + HELD_OUT, recipe.validation
+        held_out = make_clips(self.network, recipe, seed, few, few // 5)
+        drawn = time.monotonic() - began
+        self.say(f"made {(len(clips) + len(held_out)) * recipe.batch} clips in {drawn:.0f} s")
+        self.progress.seconds += drawn
+        while not self.done:
+            self.epoch(clips, held_out)
+
+    def epoch(self, clips: Sequence[Clips], held_out: Sequence[Clips]) -> None:
+        """Every batch once, validation, and the checkpoint."""
+        began, progress = time.monotonic(), self.progress
+        rng = np.random.default_rng((self.recipe.seed, progress.epoch, 7))
+        already, total = progress.seconds, 0.0
+        filmed = np.arange(self.recipe.drawn, len(clips))
+        looks = np.concatenate([np.arange(len(clips)), *[filmed] * (self.recipe.film_looks - 1)])
+        for index in rng.permutation(looks):
+            total += self._step(clips[index], rng, len(looks))
+            progress.seconds = already + time.monotonic() - began
+        progress.epoch += 1
+        line = {"epoch": float(progress.epoch), "loss": total / len(looks)}
+        few = self.recipe.validation
+        line |= validated(self.average.network, held_out[:few])
+        on_film = validated(self.average.network, held_out[few:])
+        line |= {f"{name}_filmed": value for name, value in on_film.items()}
+        progress.seconds = already + time.monotonic() - began
+        line["minutes"] = progress.seconds / 60
+        progress.history.append(line)
+        self._keep()
+        self.say(" | ".join(f"{name} {value:.4g}" for name, value in line.items()))
+
+    def _step(self, clips: Clips, rng: np.random.Generator, steps: int) -> float:
+        recipe, progress = self.recipe, self.progress
+        share = progress.step / (recipe.epochs * steps)
+        if recipe.max_minutes is not None:
+            share = max(share, progress.seconds / (60 * recipe.max_minutes))
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate_at(share, recipe.warm_up)
+        start, end = _windows(clips.times, rng)
+        loss = loss_of(self.network, clips, start, end, recipe.losses)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        value = loss.item()
+        if not (math.isfinite(value) and math.isfinite(norm.item())):
+            raise TrainingError(
+                f"{self.folder}: the loss is {value} and its gradient {norm} at step "
+                f"{progress.step + 1}; lower the recipe's learning_rate"
+            )
+        self.optimiser.step()
+        self.average.update(self.network)
+        progress.step += 1
+        return value
+
+    def _keep(self) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "recipe": pulse_recipe_text(self.recipe),
+            "progress": asdict(self.progress),
+        }
+        save_state(state, self.folder / "checkpoint.pt")
+        lines = "".join(f"{json.dumps(line)}\n" for line in self.progress.history)
+        write_text(self.folder / "history.jsonl", lines)
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one; the recipe may ask for a longer run."""
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return
+        state = load_state(path)
+        if not self.recipe.continues(state["recipe"]):
+            raise TrainingError(
+                f"{path}: was made with another recipe; give the one that made it or another folder"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.average.steps = state["average_steps"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(**state["progress"])
+
+    def finish(self) -> TrainedPulse:
+        """The averaged network, saved as ``network.pt``."""
+        network = build_pulse(self.recipe)
+        network.load_state_dict(self.average.network.state_dict())
+        network.eval()
+        save_state({"network": network.state_dict()}, self.folder / "network.pt")
+        progress = self.progress
+        return TrainedPulse(
+            network, self.recipe, self.folder, progress.history[-1], progress.seconds / 60
+        )
+
+
+def build_pulse(recipe: PulseRecipe) -> PulseNetwork:
+    """The recipe's network with the random weights of its seed."""
+    torch.manual_seed(recipe.seed)
+    choice = recipe.network
+    return PulseNetwork(cell_size=choice.cell_size, face_size=choice.face_size)
+
+
+def _windows(times: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A window of 5 to 10 s of each clip, not in its first second."""
+    count = len(times)
+    first, last = times[:, 0] + 1.0, times[:, -1]
+    length = torch.from_numpy(rng.uniform(5.0, LONGEST, count))
+    length = torch.minimum(length, last - first)
+    slack = (last - first) - length
+    end = last - slack * torch.from_numpy(rng.uniform(0.0, 1.0, count))
+    return end - length, end
