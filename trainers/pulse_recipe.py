@@ -11,7 +11,6 @@ from pydantic import FiniteFloat, TypeAdapter
 
 from .recipe import STRICT, Amount, Count, Share, parsed, recipe_content
 
-
 KIND = "pulse"
 """What such a recipe says as ``kind``."""
 

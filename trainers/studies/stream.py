@@ -13,7 +13,7 @@ Protocols part what the *fusion* learns from. Whom the networks below it saw is 
 to say: recordings of people that a network was trained on do not belong here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -83,36 +83,44 @@ def _parted(seen: Watchings, protocol: str) -> Iterator[Fold]:
     people = sorted({one.presentation.person for one in seen})
     if protocol == "S1":
         for who in people:
-            yield _fold(seen, who, lambda p, who=who: p.person == who)
+            yield _fold(seen, who, {"person": who})
     elif protocol in ("S2", "S3"):
         factor = "medium" if protocol == "S2" else "camera"
         for half in HALVES:
-            yield _fold(seen, f"{factor} {half}", lambda p, h=half, f=factor: _half(p, f) == h)
+            yield _fold(seen, f"{factor} {half}", {factor: half})
     elif protocol == "S4":
         for who in people:
             for half in HALVES:
                 for other in HALVES:
-                    yield _all_new(seen, who, half, other)
+                    new: dict[str, str | int] = {"person": who, "medium": half, "camera": other}
+                    yield _fold(seen, f"{who} medium {half} camera {other}", new)
     else:
         for species in sorted({o.presentation.species for o in seen if not o.presentation.live}):
             for who in people:
                 yield _species_new(seen, who, species)
 
 
-def _fold(seen: Watchings, name: str, judged: Callable[[Presentation], bool]) -> Fold:
-    inside = [one for one in seen if judged(one.presentation)]
-    return Fold(name, [one for one in seen if not judged(one.presentation)], inside)
+def _fold(seen: Watchings, name: str, new: Mapping[str, str | int]) -> Fold:
+    """A fold in which what is judged has all of these traits, and what is learned from has none.
 
+    Args:
+        seen: recordings.
+        name: of the fold.
+        new: a person's name, or which half a medium or a camera is in.
+    """
 
-def _all_new(seen: Watchings, who: str, medium: int, camera: int) -> Fold:
-    def of(p: Presentation) -> tuple[bool, bool, bool]:
-        return p.person == who, _half(p, "medium") == medium, _half(p, "camera") == camera
+    def shares(presentation: Presentation) -> list[bool]:
+        return [_trait(presentation, factor) == value for factor, value in new.items()]
 
     return Fold(
-        f"{who} medium {medium} camera {camera}",
-        [one for one in seen if not any(of(one.presentation))],
-        [one for one in seen if all(of(one.presentation))],
+        name,
+        [one for one in seen if not any(shares(one.presentation))],
+        [one for one in seen if all(shares(one.presentation))],
     )
+
+
+def _trait(presentation: Presentation, factor: str) -> str | int:
+    return presentation.person if factor == "person" else _half(presentation, factor)
 
 
 def _species_new(seen: Watchings, who: str, species: str) -> Fold:
