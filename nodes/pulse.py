@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval
 
 from ..graph.node import Begin, Contract, Node, Outputs, Port
 from ..graph.packet import Packet
-from .evidence import Evidence, Reason
+from .evidence import RESET_REASONS, Evidence, Reason
 from .payloads import PulseTrace, SkinSample
 from .pulse_evidence import PulseMeasurement, PulseModel, burstiness, measure_pulse
 from .spectrum import resample
@@ -21,12 +21,6 @@ FEWEST_REGIONS = 2
 
 FASTEST = 80.0
 """Samples a second that are kept; what comes faster is averaged with the sample before."""
-
-_RESET_REASONS = {
-    "gap": Reason.STATE_RESET_GAP,
-    "epoch": Reason.STATE_RESET_EPOCH,
-    "fault": Reason.STATE_RESET_FAULT,
-}
 
 
 @dataclass(frozen=True)
@@ -209,7 +203,7 @@ class Pulse(Node[PulseParams]):
         return PulseState(
             samples=SampleBuffer(capacity),
             due=begin.time + self.params.period,
-            reset=_RESET_REASONS.get(begin.reason),
+            reset=RESET_REASONS.get(begin.reason),
         )
 
     def process(
