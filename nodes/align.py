@@ -17,8 +17,17 @@ from . import canonical
 from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, face_views, native_square
 from .frame import Frame
 from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
-from .payloads import FaceCrop, FaceObservation, FaceViews, Quality, SkinSample, TrackedFace
-from .pose import PoseSolver
+from .payloads import (
+    FaceCrop,
+    FaceMesh,
+    FaceObservation,
+    FacePixels,
+    FaceViews,
+    Quality,
+    SkinSample,
+    TrackedFace,
+)
+from .pose import Pose, PoseSolver
 from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
 from .skin import SkinMapper, background_mean
 
@@ -105,6 +114,8 @@ class Align(Node[AlignParams]):
             outputs={
                 "observations": Port(FaceObservation, "box, landmarks, quality; every frame"),
                 "skin": Port(SkinSample, "registered skin colours; every frame"),
+                "meshes": Port(FaceMesh, "the mesh and its pose; every frame"),
+                "pixels": Port(FacePixels, "the mesh and the picture under it; every frame"),
                 "crops": Port(FaceCrop, "face pictures for the networks; at the cadence"),
                 "contexts": Port(FaceCrop, "the face and what is around it; with the crops"),
                 "natives": Port(FaceCrop, "the face in the frame's own pixels; with the crops"),
@@ -135,6 +146,8 @@ class Align(Node[AlignParams]):
             "natives": self._native,
             "views": self._views,
         }
+        self._ports = tuple(self.contract(self.params).outputs)
+        self._wants = frozenset(port for port in ("meshes", "pixels") if context.wants(port))
         wanted = {port: cut for port, cut in cuts.items() if context.wants(port)}
         self._cuts = wanted if self.params.cadence_hz > 0 else {}
 
@@ -150,9 +163,7 @@ class Align(Node[AlignParams]):
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Align every face of the batch; see :class:`Node`."""
-        outputs: dict[str, list[Packet]] = {
-            port: [] for port in ("observations", "skin", "crops", "contexts", "natives", "views")
-        }
+        outputs: dict[str, list[Packet]] = {port: [] for port in self._ports}
         for packet, state in zip(packets, states, strict=True):
             self._align(packet, state, outputs)
         return outputs
@@ -192,9 +203,26 @@ class Align(Node[AlignParams]):
         )
         outputs["observations"].append(packet.carry(observation))
         outputs["skin"].append(packet.carry(sample))
+        if self._wants:
+            self._give_mesh(packet, reading, pose, quality, usable, outputs)
         if usable and self._cuts and self._crop_is_due(packet.time, state):
             for port, cut in self._cuts.items():
                 outputs[port].append(packet.carry(cut(face.frame, reading, quality)))
+
+    def _give_mesh(
+        self,
+        packet: Packet,
+        reading: MeshReading,
+        pose: Pose,
+        quality: Quality,
+        usable: bool,
+        outputs: dict[str, list[Packet]],
+    ) -> None:
+        face = FaceMesh(reading.mesh, pose.rotation, reading.looked, quality, usable)
+        if "meshes" in self._wants:
+            outputs["meshes"].append(packet.carry(face))
+        if "pixels" in self._wants:
+            outputs["pixels"].append(packet.carry(FacePixels(reading.crop, reading.matrix, face)))
 
     def _present(self, reading: MeshReading, state: AlignState) -> bool:
         bound = self.params.presence_off if state.present else self.params.presence_on

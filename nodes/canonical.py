@@ -119,7 +119,7 @@ def load(path: Path) -> CanonicalFace:
     chart = stored["chart"]
     covered = stored["covered"]
     skin = covered & _skin_mask(chart)
-    regions = {name: _inside(chart, LOOPS[name], 0.0) & skin for name in REGIONS}
+    regions = {name: cells_within(chart, LOOPS[name], 0.0) & skin for name in REGIONS}
     return CanonicalFace(
         points=_frozen(points),
         mirror=_frozen(stored["mirror"].astype(np.int64)),
@@ -159,14 +159,20 @@ def interpolate(values: np.ndarray, face: CanonicalFace) -> np.ndarray:
 
 
 def _skin_mask(chart: np.ndarray) -> np.ndarray:
-    mask = _inside(chart, OVAL, -_RIM)
+    mask = cells_within(chart, OVAL, -_RIM)
     for name, margin in _NOT_SKIN.items():
-        mask &= ~_inside(chart, LOOPS[name], margin)
+        mask &= ~cells_within(chart, LOOPS[name], margin)
     return mask
 
 
-def _inside(chart: np.ndarray, loop: tuple[int, ...], margin: float) -> np.ndarray:
-    """Cells whose middle lies within a loop that is widened by a margin in cells."""
+def cells_within(chart: np.ndarray, loop: tuple[int, ...], margin: float) -> np.ndarray:
+    """Cells whose middle lies within a loop that is widened by a margin in cells, bool (32, 32).
+
+    Args:
+        chart: (468, 2), the mesh on the grid, as of :class:`CanonicalFace`.
+        loop: mesh indices around a part, such as :data:`OVAL`.
+        margin: in cells; negative narrows the loop.
+    """
     outline = np.ascontiguousarray(chart[list(loop)], np.float32)
     middles = np.arange(GRID_SIDE) + 0.5
     return np.array(

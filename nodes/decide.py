@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ..graph.node import NOTHING, Begin, Contract, Finish, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .cloudevents import event_time, rfc3339
-from .evidence import Evidence, Reason
-from .fuse import RESET_REASONS, TICK
+from .evidence import RESET_REASONS, Evidence, Reason
+from .fuse import TICK
 from .payloads import Box, Event, Fused
 from .policy import MandatoryGroup, Policy, resolve_policy
 

@@ -16,6 +16,8 @@ class Reason(StrEnum):
     TOO_BRIGHT = "too_bright"
     BLURRED = "blurred"
     TOO_MUCH_MOTION = "too_much_motion"
+    TOO_LITTLE_MOTION = "too_little_motion"
+    FLOW_UNRELIABLE = "flow_unreliable"
     FRAME_CORRUPT = "frame_corrupt"
     FRAMES_DROPPED = "frames_dropped"
     FRAME_RATE_TOO_LOW = "frame_rate_too_low"
@@ -43,6 +45,14 @@ class Reason(StrEnum):
     EVIDENCE_FOR_LIVE = "evidence_for_live"
     EVIDENCE_FOR_ATTACK = "evidence_for_attack"
     DECISION_TIMEOUT = "decision_timeout"
+
+
+RESET_REASONS: Mapping[str, Reason] = {
+    "gap": Reason.STATE_RESET_GAP,
+    "epoch": Reason.STATE_RESET_EPOCH,
+    "fault": Reason.STATE_RESET_FAULT,
+}
+"""Codes by why a state began anew (``Begin.reason``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from annotated_types import Gt
 
 from ..graph.node import NOTHING, Begin, Contract, Finish, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
-from .evidence import Evidence, Reason
+from .evidence import RESET_REASONS, Evidence, Reason
 from .fusion import Fusion, load_fusion
 from .payloads import FaceObservation, Fused
 from .policy import Correlated, CuePolicy, Policy, resolve_policy
@@ -22,12 +22,6 @@ MOST_WINDOWS = 32
 
 TICK = 1e-6
 """Seconds by which float sums of a regular clock may fall short."""
-
-RESET_REASONS = {
-    "gap": Reason.STATE_RESET_GAP.value,
-    "epoch": Reason.STATE_RESET_EPOCH.value,
-    "fault": Reason.STATE_RESET_FAULT.value,
-}
 
 
 @dataclass(frozen=True)

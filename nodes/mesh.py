@@ -136,6 +136,8 @@ class MeshReading(NamedTuple):
     """Upright box around the mesh in pixels of the frame."""
     holds: bool
     """A face is in the crop, and it is the track's: the boxes agree, and so do the eyes."""
+    looked: bool = True
+    """The network looked at this very frame; False where optical flow carried its last mesh."""
 
 
 class KnownMesh(NamedTuple):
@@ -236,7 +238,8 @@ def _carried(
     if track.square is not None:
         track.square = _square_under(matrix)
     crop = frame.crop(matrix, CROP_SIDE)
-    return MeshReading(mesh, known.crop_mesh, known.presence, crop, matrix, box_of(mesh), True)
+    box = box_of(mesh)
+    return MeshReading(mesh, known.crop_mesh, known.presence, crop, matrix, box, True, looked=False)
 
 
 def _square_under(matrix: np.ndarray) -> Square:

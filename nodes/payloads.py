@@ -132,6 +132,32 @@ class SkinSample:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceMesh:
+    """Where the points of a face are in one frame (port type of ``align.meshes``)."""
+
+    points: np.ndarray
+    """float32 (468, 3), pixels of the frame, z in the same scale, negative towards the camera."""
+    rotation: np.ndarray
+    """float64 (3, 3): axes of the canonical face to axes of the picture."""
+    looked: bool
+    """The mesh network looked at this frame. Where it is False the mesh is the last look's, moved
+    by optical flow as a whole: it tells where the face is and nothing new of its shape."""
+    quality: Quality
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FacePixels:
+    """What the mesh network sees of a face in one frame (port type of ``align.pixels``)."""
+
+    image: np.ndarray
+    """uint8 RGB (192, 192, 3)."""
+    matrix: np.ndarray
+    """float32 (2, 3): pixels of the image to pixels of the frame."""
+    face: FaceMesh
+
+
+@dataclass(frozen=True, slots=True)
 class FaceCrop:
     """A face picture for the networks (port type of ``align.crops``, ``contexts``, ``natives``)."""
 

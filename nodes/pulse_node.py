@@ -11,12 +11,11 @@ from annotated_types import Gt, Interval
 
 from ..graph.node import Begin, Contract, Node, Outputs, Port
 from ..graph.packet import Packet
-from .evidence import Evidence, Reason
+from .evidence import RESET_REASONS, Evidence, Reason
 from .payloads import PulseTrace, SkinSample
 from .pulse_window import (
     FASTEST,
     FEWEST_REGIONS,
-    RESET_REASONS,
     PulseConditions,
     SampleBuffer,
     Stretch,

@@ -20,12 +20,6 @@ FEWEST_REGIONS = 2
 FASTEST = 80.0
 """Samples a second that are kept; what comes faster is averaged with the sample before."""
 
-RESET_REASONS = {
-    "gap": Reason.STATE_RESET_GAP,
-    "epoch": Reason.STATE_RESET_EPOCH,
-    "fault": Reason.STATE_RESET_FAULT,
-}
-
 
 @dataclass(frozen=True)
 class PulseConditions:

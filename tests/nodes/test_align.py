@@ -14,12 +14,14 @@ from padflow.nodes import canonical
 from padflow.nodes.align import Align, AlignParams, AlignState
 from padflow.nodes.crops import context_crop, face_crop, face_patches, face_views, picture_frame
 from padflow.nodes.frame import Frame
-from padflow.nodes.mesh import to_frame
+from padflow.nodes.mesh import to_crop, to_frame
 from padflow.nodes.patches import Patches, PatchesParams
 from padflow.nodes.payloads import (
     Box,
     FaceCrop,
+    FaceMesh,
     FaceObservation,
+    FacePixels,
     FaceViews,
     Quality,
     SkinSample,
@@ -190,6 +192,36 @@ def test_only_crops_that_something_takes_are_made(
         assert [p.time for p in outputs[port]] == ([0.0, 0.2] if port in taken else [])
 
 
+@pytest.mark.parametrize("taken", [set(), {"meshes"}, {"pixels"}, {"meshes", "pixels"}])
+def test_mesh_and_pixels_are_given_for_every_frame_where_something_takes_them(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, taken: set[str]
+) -> None:
+    node = Align(AlignParams(cadence_hz=0))
+    node.open(NodeContext("align", "lossless", connected=frozenset({"observations", *taken})))
+    eyes = np.array([[199, 104], [247, 104], [224, 132], [223, 152]], np.float32)
+    face = TrackedFace(frame_of(astronaut), astronaut_box, False, 0.9, eyes, 0.0, 0.0)
+    packets = [Packet("door", step / 25, 0, 1, face) for step in range(6)]
+    try:
+        outputs = node.process("tracks", packets, [node.new_state(FIRST)] * 6)
+    finally:
+        node.close()
+    for port in ("meshes", "pixels"):
+        assert [p.time for p in outputs[port]] == [p.time for p in packets] * (port in taken)
+    meshes = [p.payload for p in outputs["meshes"]]
+    meshes += [p.payload.face for p in outputs["pixels"]]
+    for mesh in meshes:
+        assert mesh.usable
+        assert mesh.points.shape == (468, 3)
+        np.testing.assert_allclose(mesh.rotation @ mesh.rotation.T, np.eye(3), atol=1e-6)
+    # The network looks ten times a second; in between the face stands still in the picture.
+    assert [m.looked for m in meshes[:6]] == [True, False, False, True, False, False][: len(meshes)]
+    for packet in outputs["pixels"]:
+        pixels = packet.payload
+        assert pixels.image.shape == (192, 192, 3)
+        nose = to_crop(pixels.face.points, pixels.matrix)[canonical.NOSE_TIP, :2]
+        assert np.abs(nose - 96).max() < 40
+
+
 @pytest.mark.parametrize("zoom", [1, 3])
 def test_crops_are_what_a_trainer_cuts(
     align: Align, astronaut: np.ndarray, astronaut_box: Box, face_in: FaceIn, zoom: int
@@ -334,6 +366,8 @@ def test_contract_keeps_state_by_track() -> None:
     assert {name: port.type for name, port in contract.outputs.items()} == {
         "observations": FaceObservation,
         "skin": SkinSample,
+        "meshes": FaceMesh,
+        "pixels": FacePixels,
         "crops": FaceCrop,
         "contexts": FaceCrop,
         "natives": FaceCrop,
