@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +75,17 @@ def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
     if network.has_depth:
         meaning = "relief of the face, nearest 1, background and planes 0"
         specs.append(TensorSpec("depth", "float32", (-1, 32, 32), "NHW", "", meaning))
-    return tuple(specs)
+    return (*specs, *stage_specs(network.stage_shapes))
+
+
+def stage_specs(shapes: Sequence[tuple[int, int, int]]) -> tuple[TensorSpec, ...]:
+    """The stage features that a depth network gives and a motion network takes."""
+    return tuple(
+        TensorSpec(
+            f"features_{stage}", "float32", (-1, *shape), "NCHW", "", f"what stage {stage} sees"
+        )
+        for stage, shape in enumerate(shapes, 1)
+    )
 
 
 def to_onnx(network: CropNetwork, path: Path) -> Network:
