@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "measure error rates on a labelled dataset and write a report",
     "synthesise": "make a crop store of live and attack shots from footage of living people",
     "crops": "make a crop store from labelled footage",
+    "sequences": "make a sequence store from labelled videos, for the motion network",
     "study": "tell what networks are worth: synthetic protocols, real sequences, live clips",
     "train": "train a network on crop stores, or adapt one to a site, and write its bundle",
     "attacks": "make labelled videos of attacks from clips or portraits",

@@ -191,13 +191,22 @@ def load_recipe(name_or_file: str | Path, **changes: Any) -> Recipe:
         raise RecipeError(
             f"recipe {name_or_file}: no such file; expected a YAML file or one of {names}"
         )
+    return parse_recipe(read_yaml(path) | changes, str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """What a recipe's file says.
+
+    Raises:
+        RecipeError: it is no YAML, or no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
-    return parse_recipe(content | changes, str(path))
+    return content
 
 
 def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -209,7 +218,7 @@ def parse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Recipe:
     try:
         return _adapter().validate_python(dict(content))
     except ValidationError as error:
-        raise RecipeError(f"recipe {where}: {_explained(error)}") from error
+        raise RecipeError(f"recipe {where}: {explained(error, Recipe, _SECTIONS)}") from error
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -235,13 +244,20 @@ _SECTIONS: Mapping[str, type] = {
 }
 
 
-def _explained(error: ValidationError) -> str:
+def explained(error: ValidationError, whole: type, sections: Mapping[str, type]) -> str:
+    """The first fault of a recipe as one sentence.
+
+    Args:
+        error: what the schema said.
+        whole: class of the recipe.
+        sections: classes of its parts, by key.
+    """
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
     where = ".".join(place) or "the whole"
     if fault["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}: {fault['msg'].lower()}, found {fault['input']!r:.80}"
-    section = Recipe if len(place) == 1 else _SECTIONS[place[0]]
+    section = whole if len(place) == 1 else sections[place[0]]
     right = [field.name for field in fields(section)]
     near = get_close_matches(place[-1], right, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(right)}"
