@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="DIR",
-        help="crop store; give it several times to learn from several",
+        help="crop store (motion_depth: sequence store); give it several times to learn from several",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="the bundle's folder"
@@ -102,6 +102,12 @@ def run(args: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(MISSING.format(name=error.name)) from error
     try:
+        from ...trainers.motion.recipe import is_motion_recipe
+
+        if is_motion_recipe(args.recipe):
+            from .train_motion import run_motion
+
+            return run_motion(args, folder)
         from ...trainers.bundling import make_bundle
 
         trained = _trained(args, folder)

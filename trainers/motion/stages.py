@@ -23,7 +23,6 @@ from ...engines.network import Options
 from ..augmentation import augment
 from ..crops import Pixels
 from ..recipe import Augmentation, TrainingError
-from ..weights import ROLE
 from .store import SequenceStoreError, StoredSequence
 
 STAGES = ("features_1", "features_2", "features_3")
@@ -84,9 +83,8 @@ class Backbone:
 
     @property
     def edition(self) -> str:
-        """The SHA-256 of its weights, or of its f32 file where it carries no weights."""
-        files = self.bundle.manifest.files
-        return (files.get(ROLE) or files["f32"]).sha256
+        """What tells this training from others."""
+        return self.bundle.manifest.edition
 
     def open(self) -> Engine:
         """It, ready to run in f32."""
