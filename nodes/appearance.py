@@ -150,17 +150,13 @@ class NetworkNode(Node[A], Generic[A]):
             self.engine.close()
             self.engine = None
 
-    def needed_outputs(self) -> frozenset[str]:
-        """Outputs without which the network is of no use to this node."""
-        return self.outputs_wanted
-
     def check_tensors(self, engine: Engine) -> None:
         """Refuse a network that is not of the kind, before the first face.
 
         Raises:
             BundleError: an input or output is missing or surplus.
         """
-        check_tensors(engine, {"image"}, self.needed_outputs())
+        check_tensors(engine, {"image"}, self.outputs_wanted)
 
     def tell_missing(self) -> None:
         """Tell the operator once, at the first face, that there is no network."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..engines import Engine
 from ..graph.node import NodeContext, Port
 from ..graph.packet import Packet
-from .appearance import AppearanceNode, Reading
+from .appearance import AppearanceNode, Reading, check_tensors
 from .payloads import DepthFeatures, DepthMap, FaceCrop
 
 STAGES = ("features_1", "features_2", "features_3")
@@ -38,18 +39,25 @@ class DepthNet(AppearanceNode[FaceCrop]):
         """Load the network; see :meth:`AppearanceNode.open`.
 
         Raises:
-            EngineError: it cannot be loaded, or something takes features that it does not give.
+            EngineError: it cannot be loaded, or an edge takes features that it does not give.
         """
         self._wants_depth = context.wants("depth")
-        # A run that cannot tell what is connected does not ask for features.
-        self._wants_features = "features" in (context.connected or ())
+        self._wants_features = context.wants("features")
+        self._is_asked = "features" in (context.connected or ())
         super().open(context)
         manifest = self.engine.manifest if self.engine is not None else None
         self._edition = manifest.edition if manifest is not None else ""
 
-    def needed_outputs(self) -> frozenset[str]:
-        """With the stages, where something takes them."""
-        return self.outputs_wanted | (frozenset(STAGES) if self._wants_features else frozenset())
+    def check_tensors(self, engine: Engine) -> None:
+        """Refuse a network that is not of the kind, before the first face.
+
+        Raises:
+            BundleError: an input or output is missing or surplus.
+        """
+        gives = set(STAGES) <= {spec.name for spec in engine.outputs}
+        stages = frozenset(STAGES if self._is_asked else ())
+        check_tensors(engine, {"image"}, self.outputs_wanted | stages)
+        self._wants_features &= gives
 
     def pictures(self, face: FaceCrop) -> np.ndarray:
         """The crop."""

@@ -92,7 +92,7 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
     """Write the network as f32 ONNX with any batch size, checked for its form."""
     aside = path.with_name(f".{path.name}")
     names = [spec.name for spec in output_specs(network)]
-    with _quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
+    with quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
         torch.onnx.export(
             _Plain(network).eval(),
             (network.example(2),),
@@ -105,12 +105,17 @@ def to_onnx(network: CropNetwork, path: Path) -> Network:
             dynamic_shapes={"given": {0: torch.export.Dim("batch")}},
             verbose=False,
         )
+    finish_file(aside, path)
+    return described(network, path)
+
+
+def finish_file(aside: Path, path: Path) -> None:
+    """Take an exported file's traces away, check its form, and put it in its place."""
     model = onnx.load(aside)
     without_traces(model)
     onnx.save(model, aside, save_as_external_data=False)
     onnx.checker.check_model(str(aside))
     os.replace(aside, path)
-    return described(network, path)
 
 
 def without_traces(model: onnx.ModelProto) -> None:
@@ -129,7 +134,7 @@ def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(source)
-    with _quiet("onnxruntime"):  # It warns of numbers that are too small for f16.
+    with quiet("onnxruntime"):  # It warns of numbers that are too small for f16.
         halved = convert_float_to_float16(
             model, keep_io_types=True, node_block_list=_after(model, "embedding")
         )
@@ -149,7 +154,7 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         path: where the int8 file goes.
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
-    with _quiet("nncf"):
+    with quiet("nncf"):
         import nncf
 
         model = onnx.load(source)
@@ -272,7 +277,7 @@ def _around_convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
+def quiet(logger: str) -> Iterator[None]:
     """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
     from tqdm import tqdm
 
