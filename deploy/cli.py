@@ -16,6 +16,7 @@ COMMANDS = {
     "synthesise": "make a crop store of live and attack shots from footage of living people",
     "crops": "make a crop store from labelled footage",
     "evidence": "keep what every cue says of labelled recordings, for fusion and studies",
+    "sequences": "make a sequence store from labelled videos, for the motion network",
     "study": "tell what networks are worth: synthetic protocols, real sequences, live clips",
     "train": "train a network on crop stores, or adapt one to a site, and write its bundle",
     "attacks": "make labelled videos of attacks from clips or portraits",

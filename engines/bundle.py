@@ -155,6 +155,14 @@ class Manifest:
     files: Mapping[Role, BundleFile]
     format_version: int = FORMAT_VERSION
 
+    @property
+    def edition(self) -> str:
+        """SHA-256 that all precisions of one training share: of the weights, or else of a file."""
+        for role in ("weights", "f32", *sorted(self.files)):
+            if role in self.files:
+                return self.files[role].sha256
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

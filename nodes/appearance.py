@@ -5,7 +5,7 @@ positive for a living person, and ``strangeness`` float32 (N,), above 1 where th
 everything that it was trained on. Its bundle says how a score becomes a ratio in nats.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -97,28 +97,120 @@ class Reading(NamedTuple):
     """All outputs, a row for each of the face's pictures."""
 
 
+A = TypeVar("A", bound=AppearanceParams)
+
+
+class NetworkNode(Node[A], Generic[A]):
+    """Runs a network of ours; a subclass names the cue and says what the network is given."""
+
+    Params: ClassVar[type] = AppearanceParams
+
+    cue: ClassVar[Literal["depth", "patch", "context", "motion"]]
+    own: ClassVar[str]
+    """Name of the bundle that the node runs unless told otherwise."""
+    outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
+
+    engine: Engine | None = None
+    """None before ``open`` and where the node's own network is not on this machine."""
+    calibrated: "Calibrated"
+    _tell_missing: Callable[[], None] | None = None
+    """Tells the operator at the first face that the network is missing."""
+
+    def open(self, context: NodeContext) -> None:
+        """Load the network.
+
+        Raises:
+            EngineError: it cannot be loaded, or is no network of this kind.
+        """
+        self.one_by_one = context.mode == "lossless"
+        params = self.params
+        engine = open_engine(
+            params.engine,
+            self.own,
+            self.cue,
+            backend=params.backend,
+            threads=params.threads,
+            precision=params.precision,
+        )
+        if isinstance(engine, str):
+            self._tell_missing = partial(context.notice, engine)
+            return
+        try:
+            self.calibrated = Calibrated.of(engine)
+            self.check_tensors(engine)
+        except BundleError:
+            engine.close()
+            raise
+        self.engine = engine
+
+    def close(self) -> None:
+        """Give the network back."""
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
+
+    def check_tensors(self, engine: Engine) -> None:
+        """Refuse a network that is not of the kind, before the first face.
+
+        Raises:
+            BundleError: an input or output is missing or surplus.
+        """
+        check_tensors(engine, {"image"}, self.outputs_wanted)
+
+    def tell_missing(self) -> None:
+        """Tell the operator once, at the first face, that there is no network."""
+        if self._tell_missing is not None:
+            self._tell_missing()
+            self._tell_missing = None
+
+    def failures(self, quality: Quality) -> tuple[str, ...]:
+        """Why a face is not given to the network; empty: it is."""
+        if self.engine is None:
+            return (Reason.ENGINE_MISSING.value,)
+        return self.params.conditions.failures(quality)
+
+    def evidence(
+        self,
+        window: tuple[float, float],
+        reasons: tuple[str, ...],
+        reading: "Reading | None",
+        details: Mapping[str, float] | None = None,
+    ) -> Evidence:
+        """What a reading is worth, or why there is none.
+
+        Args:
+            window: first and last capture time looked at.
+            reasons: why there is no reading; empty where there is one.
+            reading: what the network says.
+            details: further measured values.
+        """
+        llr: float | None = None
+        told: dict[str, float] = {}
+        if reading is not None:
+            if not (isfinite(reading.score) and isfinite(reading.strangeness)):
+                reasons = (Reason.NOT_A_NUMBER.value,)
+            else:
+                told = {"score": reading.score, "strangeness": reading.strangeness}
+                if reading.strangeness > 1.0:
+                    reasons = (Reason.UNLIKE_TRAINING.value,)
+                else:
+                    llr = self.calibrated.ratio(reading.score)
+        name, sha256 = (self.engine.name, self.engine.sha256) if self.engine else ("", "")
+        return Evidence(self.cue, window, llr, reasons, name, sha256, {**told, **(details or {})})
+
+
 P = TypeVar("P", FaceCrop, FacePatches, FaceViews)
 
 
-class AppearanceNode(Node[AppearanceParams], Generic[P]):
-    """Judges each face on its own; a subclass names the cue and says what the pictures are.
+class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
+    """Judges each face on its own; a subclass says what the pictures are.
 
     In realtime runs faces are batched across tracks and streams. In lossless runs each face is a
     call of its own: kernels may round otherwise in batches of another length, and the length
     depends on the threads' timing, which must not reach a verdict.
     """
 
-    Params = AppearanceParams
-
-    cue: ClassVar[Literal["depth", "patch", "context"]]
-    own: ClassVar[str]
-    """Name of the bundle that the node runs unless told otherwise."""
     payload: ClassVar[type]
-    outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
-
-    _engine: Engine | None = None
-    _tell_missing: Callable[[], None] | None = None
-    """Tells the operator at the first face that the network is missing."""
 
     @classmethod
     def contract(cls, params: AppearanceParams) -> Contract:
@@ -139,58 +231,34 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         """uint8 (n, H, W, 3): what of a face goes into the network."""
         raise NotImplementedError
 
-    def extra(self, packet: Packet, reading: Reading) -> Mapping[str, Packet]:
-        """Packets for the other output ports."""
-        return {}
+    def extra(
+        self, packet: Packet, reading: Reading | None, reasons: tuple[str, ...]
+    ) -> Mapping[str, Packet]:
+        """Packets for the other output ports.
 
-    def open(self, context: NodeContext) -> None:
-        """Load the network.
-
-        Raises:
-            EngineError: it cannot be loaded, or is no network of this kind.
+        Args:
+            packet: The face's.
+            reading: What the network says, if that is finite.
+            reasons: Why there is none.
         """
-        self._one_by_one = context.mode == "lossless"
-        params = self.params
-        engine = open_engine(
-            params.engine,
-            self.own,
-            self.cue,
-            backend=params.backend,
-            threads=params.threads,
-            precision=params.precision,
-        )
-        if isinstance(engine, str):
-            self._tell_missing = partial(context.notice, engine)
-            return
-        try:
-            self._calibration = Calibrated.of(engine)
-            _check_tensors(engine, self.outputs_wanted)
-        except BundleError:
-            engine.close()
-            raise
-        self._engine = engine
-
-    def close(self) -> None:
-        """Give the network back."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        return {}
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         """Judge every face of the batch that meets the conditions."""
-        if self._tell_missing is not None and packets:
-            self._tell_missing()
-            self._tell_missing = None
-        failed = [self._failures(packet.payload) for packet in packets]
+        if packets:
+            self.tell_missing()
+        failed = [self.failures(packet.payload.quality) for packet in packets]
         fit = [packet for packet, reasons in zip(packets, failed, strict=True) if not reasons]
         readings = iter(self._read(fit))
         outputs: dict[str, list[Packet]] = {"evidence": []}
         for packet, reasons in zip(packets, failed, strict=True):
             reading = None if reasons else next(readings)
-            outputs["evidence"].append(packet.carry(self._evidence(packet.time, reasons, reading)))
-            if reading is not None and isfinite(reading.score):
-                for name, given in self.extra(packet, reading).items():
-                    outputs.setdefault(name, []).append(given)
+            said = self.evidence((packet.time, packet.time), reasons, reading)
+            outputs["evidence"].append(packet.carry(said))
+            if reading is not None and not isfinite(reading.score):
+                reading, reasons = None, said.reasons
+            for name, given in self.extra(packet, reading, reasons).items():
+                outputs.setdefault(name, []).append(given)
         return outputs
 
     def check_scale(self, face: FaceCrop) -> None:
@@ -199,7 +267,7 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         Raises:
             BundleError: the crop's scale is not that of the bundle's crop rule.
         """
-        rule = self._engine.manifest.crop if self._engine and self._engine.manifest else None
+        rule = self.engine.manifest.crop if self.engine and self.engine.manifest else None
         if rule is not None and abs(rule.scale - face.scale) > 1e-3 * rule.scale:
             raise BundleError(
                 f"{self.cue}: the network was trained on crops of {rule.scale:g} times the face, "
@@ -212,21 +280,16 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         Raises:
             BundleError: a view's scale is not that of the bundle's rule.
         """
-        rule = self._engine.manifest.features if self._engine and self._engine.manifest else None
+        rule = self.engine.manifest.features if self.engine and self.engine.manifest else None
         if rule is not None and not np.allclose(rule.scales, face.scales, rtol=1e-3):
             raise BundleError(
                 f"{self.cue}: the network was trained on views of {_told(rule.scales)} times the "
                 f"face, found {_told(face.scales)}; set align's scale and context_scale to those"
             )
 
-    def _failures(self, face: P) -> tuple[str, ...]:
-        if self._engine is None:
-            return (Reason.ENGINE_MISSING.value,)
-        return self.params.conditions.failures(face.quality)
-
     def _read(self, packets: Sequence[Packet]) -> list[Reading]:
         pictures = [self.pictures(packet.payload) for packet in packets]
-        if self._one_by_one or len(pictures) < 2:
+        if self.one_by_one or len(pictures) < 2:
             return [_reading(self._infer(images)) for images in pictures]
         together = self._infer(np.concatenate(pictures))
         ends = np.cumsum([len(images) for images in pictures])
@@ -236,23 +299,8 @@ class AppearanceNode(Node[AppearanceParams], Generic[P]):
         ]
 
     def _infer(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        assert self._engine is not None, "without an engine every face fails its conditions"
-        return self._engine.infer({"image": np.ascontiguousarray(images)})
-
-    def _evidence(self, time: float, reasons: tuple[str, ...], reading: Reading | None) -> Evidence:
-        llr: float | None = None
-        details: dict[str, float] = {}
-        if reading is not None:
-            if not (isfinite(reading.score) and isfinite(reading.strangeness)):
-                reasons = (Reason.NOT_A_NUMBER.value,)
-            else:
-                details = {"score": reading.score, "strangeness": reading.strangeness}
-                if reading.strangeness > 1.0:
-                    reasons = (Reason.UNLIKE_TRAINING.value,)
-                else:
-                    llr = self._calibration.ratio(reading.score)
-        name, sha256 = (self._engine.name, self._engine.sha256) if self._engine else ("", "")
-        return Evidence(self.cue, (time, time), llr, reasons, name, sha256, details)
+        assert self.engine is not None, "without an engine every face fails its conditions"
+        return self.engine.infer({"image": np.ascontiguousarray(images)})
 
 
 class Calibrated(NamedTuple):
@@ -308,16 +356,17 @@ def _told(scales: Sequence[float]) -> str:
     return " and ".join(f"{scale:g}" for scale in scales)
 
 
-def _check_tensors(engine: Engine, wanted: frozenset[str]) -> None:
-    """Refuse a network that is not of the kind, before the first face.
+def check_tensors(engine: Engine, takes: Collection[str], wanted: Collection[str]) -> None:
+    """Refuse a network that does not take exactly some inputs or lacks an output.
 
     Raises:
         BundleError: an input or output is missing or surplus.
     """
     inputs, outputs = ({s.name for s in specs} for specs in (engine.inputs, engine.outputs))
-    if inputs != {"image"} or not wanted <= outputs:
+    if inputs != set(takes) or not set(wanted) <= outputs:
+        noun = "input" if len(takes) == 1 else "inputs"
         raise BundleError(
-            f"engine {engine.name}: expected the input image and the outputs "
+            f"engine {engine.name}: expected the {noun} {', '.join(sorted(takes))} and the outputs "
             f"{', '.join(sorted(wanted))}, found {', '.join(sorted(inputs))} and "
             f"{', '.join(sorted(outputs))}; give a bundle that was trained for this node"
         )

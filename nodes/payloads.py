@@ -201,6 +201,25 @@ class DepthMap:
 
 
 @dataclass(frozen=True, slots=True)
+class DepthFeatures:
+    """What the stages of the depth network see in a face crop (``depth_net.features``).
+
+    Given for every face: one that was not let through to the network has reasons in the place of
+    features.
+    """
+
+    stages: tuple[np.ndarray, ...]
+    """float32 (C, h, w) each, the finest first; empty where there are reasons."""
+    depth: np.ndarray
+    """float32 (32, 32), its map; of no elements where there are reasons."""
+    quality: Quality
+    edition: str
+    """SHA-256 that tells the network's training from others, whatever its precision."""
+    reasons: tuple[str, ...] = ()
+    """Codes of :class:`Reason`: why there are no features."""
+
+
+@dataclass(frozen=True, slots=True)
 class PulseTrace:
     """The pulse wave to draw (port type of ``pulse.trace``). Health data: stays inside."""
 

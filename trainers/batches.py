@@ -46,8 +46,13 @@ def chances(store: CropStore, rows: Rows, groups: Sequence[str]) -> npt.NDArray[
     With ``("label", "species")`` a draw is live or attack with one half each, an attack is of each
     species alike, and within a species every row has the same chance.
     """
-    keys = [tuple(getattr(store.rows[i], group) for group in groups) for i in rows]
-    chance = np.ones(len(rows))
+    return even_chances([store.rows[i] for i in rows], groups)
+
+
+def even_chances(table: Sequence[object], groups: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Chance of each row of a table (N,); see :func:`chances`. Groups are attributes of rows."""
+    keys = [tuple(getattr(row, group) for group in groups) for row in table]
+    chance = np.ones(len(table))
     for depth in range(len(groups)):
         children: dict[tuple[str, ...], set[str]] = {}
         for key in keys:

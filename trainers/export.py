@@ -75,7 +75,17 @@ def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
     if network.has_depth:
         meaning = "relief of the face, nearest 1, background and planes 0"
         specs.append(TensorSpec("depth", "float32", (-1, 32, 32), "NHW", "", meaning))
-    return tuple(specs)
+    return (*specs, *stage_specs(network.stage_shapes))
+
+
+def stage_specs(shapes: Sequence[tuple[int, int, int]]) -> tuple[TensorSpec, ...]:
+    """The stage features that a depth network gives and a motion network takes."""
+    return tuple(
+        TensorSpec(
+            f"features_{stage}", "float32", (-1, *shape), "NCHW", "", f"what stage {stage} sees"
+        )
+        for stage, shape in enumerate(shapes, 1)
+    )
 
 
 def to_onnx(network: CropNetwork, path: Path) -> Network:
@@ -106,7 +116,7 @@ def write_onnx(
     """
     aside = path.with_name(f".{path.name}")
     batch = torch.export.Dim("batch")
-    with _quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
+    with quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
         torch.onnx.export(
             module,
             example,
@@ -119,6 +129,11 @@ def write_onnx(
             dynamic_shapes=tuple({0: batch} for _ in example),
             verbose=False,
         )
+    finish_file(aside, path)
+
+
+def finish_file(aside: Path, path: Path) -> None:
+    """Take an exported file's traces away, check its form, and put it in its place."""
     model = onnx.load(aside)
     without_traces(model)
     onnx.save(model, aside, save_as_external_data=False)
@@ -142,7 +157,7 @@ def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(source)
-    with _quiet("onnxruntime"):  # It warns of numbers that are too small for f16.
+    with quiet("onnxruntime"):  # It warns of numbers that are too small for f16.
         halved = convert_float_to_float16(
             model, keep_io_types=True, node_block_list=_after(model, "embedding")
         )
@@ -162,7 +177,7 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         path: where the int8 file goes.
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
-    with _quiet("nncf"):
+    with quiet("nncf"):
         import nncf
 
         model = onnx.load(source)
@@ -285,7 +300,7 @@ def _around_convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
+def quiet(logger: str) -> Iterator[None]:
     """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
     from tqdm import tqdm
 

@@ -16,6 +16,8 @@ FUSION = "fusion"
 """Kind of a recipe that learns what cues are worth together, from padflow evidence."""
 PULSE = "pulse"
 """Kind of a recipe that draws its own data and makes the pulse network."""
+MOTION = "motion"
+"""Kind of a recipe that makes a multi-frame network from padflow sequences."""
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
 FILES: Final = ("f32", "f16", "int8")
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="DIR",
-        help="crop store; give it several times to learn from several",
+        help="crop store (motion_depth: sequence store); give it several times to learn from several",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="the bundle's folder"
@@ -111,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
             return _run_fusion(args)
         if kind == PULSE:
             return _run_pulse(args, folder)
+        if kind == MOTION:
+            from .train_motion import run_motion
+
+            return run_motion(args, folder)
         from ...trainers.bundling import make_bundle
 
         trained = _trained(args, folder)

@@ -20,6 +20,12 @@ class Outputs(NamedTuple):
     """float32 (N,): above 1 is unlike anything trained on."""
     depth: Tensor | None = None
     """float32 (N, 32, 32) in 0..1, nearest 1; only of depth networks."""
+    features_1: Tensor | None = None
+    """float32 (N, C, 32, 32): what a depth network's first stage sees, for the motion network."""
+    features_2: Tensor | None = None
+    """The second stage: half the side."""
+    features_3: Tensor | None = None
+    """The third stage: half of that."""
 
 
 class Strangeness(nn.Module):
@@ -117,6 +123,11 @@ class CropNetwork(nn.Module, ABC):
     def has_depth(self) -> bool:
         """Whether the outputs hold a depth map."""
         return False
+
+    @property
+    def stage_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Channels, height and width of the stage features among the outputs; depth networks."""
+        return ()
 
     @property
     def head(self) -> Head:

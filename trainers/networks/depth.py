@@ -6,6 +6,9 @@ Stem 64, three blocks of 128-196-128 each followed by max pooling, the three out
 The papers sum the map to get a score. Here a small head learns the score from the map's own
 statistics (means and deviations of 4x4 blocks, after Atoum et al. 2017) and from the averaged
 384 features. The map's statistics carry no gradient back: the depth loss alone shapes the map.
+
+The outputs of the three blocks are given as they are too: the motion network
+(:mod:`.motion_depth`) goes on from them.
 """
 
 from typing import ClassVar
@@ -61,24 +64,32 @@ class DepthNetwork(CropNetwork):
             conv3(3 * middle, middle, theta), conv3(middle, narrow, theta), last
         )
         self.classify = Head(3 * middle + 32, embedding)
+        self._first = (middle, 32 if coarse else 128)
 
     @property
     def has_depth(self) -> bool:
         """Always."""
         return True
 
+    @property
+    def stage_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Of the three blocks' outputs."""
+        channels, side = self._first
+        return tuple((channels, side >> stage, side >> stage) for stage in range(3))
+
     def judge(self, planes: Tensor) -> Outputs:
-        """Depth map, score, embedding and strangeness."""
+        """Depth map, score, embedding, strangeness and the blocks' outputs."""
         features = self.stem(planes)
-        levels = []
+        stages = []
         for block in self.blocks:
             features = block(features)
-            levels.append(_to_map_side(features))
-        merged = torch.cat(levels, dim=1)
+            stages.append(features)
+        merged = torch.cat([_to_map_side(stage) for stage in stages], dim=1)
         depth = torch.sigmoid(self.map(merged).float().squeeze(1))
-        pooled = torch.cat([merged.mean(dim=(2, 3)).float(), _statistics(depth.detach())], dim=1)
+        pooled = torch.cat([merged.mean(dim=(2, 3)).float(), map_statistics(depth.detach())], dim=1)
         outputs: Outputs = self.classify(pooled)
-        return outputs._replace(depth=depth)
+        first, second, third = (stage.float() for stage in stages)
+        return outputs._replace(depth=depth, features_1=first, features_2=second, features_3=third)
 
 
 def _to_map_side(features: Tensor) -> Tensor:
@@ -92,7 +103,7 @@ def _to_map_side(features: Tensor) -> Tensor:
     return features
 
 
-def _statistics(depth: Tensor) -> Tensor:
+def map_statistics(depth: Tensor) -> Tensor:
     """Mean and standard deviation of the map's 4x4 blocks, (N, 32, 32) to (N, 32)."""
     maps = depth.unsqueeze(1)
     mean = functional.avg_pool2d(maps, 8)

@@ -1,0 +1,118 @@
+"""``padflow sequences``: from labelled videos to a sequence store, for the motion network."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from ..exits import Exit, UsageError
+
+if TYPE_CHECKING:
+    from ...trainers.data import Sample
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Videos, who is in them, output, cadence."""
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="labelled videos, such as those of padflow attacks; may be given several times",
+    )
+    parser.add_argument(
+        "--live",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FOOTAGE",
+        help="videos, or folders of videos, of living people",
+    )
+    parser.add_argument(
+        "--layout", default="auto", metavar="NAME", help="how the data lie on disk (default: auto)"
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="CSV",
+        help="who is in which video, or source of padflow attacks: item,person (default: each "
+        "source is a person)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="STORE",
+        help="the sequence store; what is in it already is not cut again",
+    )
+    parser.add_argument(
+        "--cadence",
+        type=float,
+        default=12.5,
+        metavar="HZ",
+        help="crops a second (default: 12.5); training draws its intervals from these",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cut every video; those without a face are told."""
+    if not (args.data or args.live):
+        raise UsageError("--data: expected labelled videos, found none; give --data or --live")
+    if not 2.0 <= args.cadence <= 60.0:
+        raise UsageError(f"--cadence {args.cadence:g}: expected 2 to 60 crops a second")
+    from ...trainers.motion.cutting import cut_sequences, living, read_making
+    from ...trainers.motion.store import open_sequences
+    from ...trainers.sources import SourceFilesError, read_people, source_files
+
+    try:
+        people = read_people(args.people) if args.people else {}
+        videos = living(source_files(args.live)) if args.live else []
+    except SourceFilesError as error:
+        raise UsageError(str(error)) from error
+    by_source = {Path(item).stem: person for item, person in people.items()}
+    parts = [(root.name, _samples(root, args.layout), read_making(root)) for root in args.data]
+    for prefix, samples, making in [*parts, ("footage", videos, {})]:
+        found = cut_sequences(
+            samples,
+            args.out,
+            prefix=prefix,
+            people=by_source,
+            making=making,
+            cadence=args.cadence,
+            say=_say,
+        )
+        _say(
+            f"{prefix}: {found.made} sequences made, {found.there} were there, "
+            f"{len(found.without)} videos without a face for long enough"
+        )
+    rows = [one.row for one in open_sequences([args.out])]
+    counts = ", ".join(
+        f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items())
+    )
+    _say(f"{args.out}: {len(rows)} sequences ({counts}) of {len({r.person for r in rows})} persons")
+    return Exit.DONE
+
+
+def _samples(root: Path, layout: str) -> "list[Sample]":
+    from ...nodes.sources import PICTURES
+    from ...trainers.crops import Species
+    from ...trainers.data import DataError, read_dataset
+
+    try:
+        found = read_dataset(layout, root).samples
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    known = get_args(Species)
+
+    def usable() -> "Iterator[Sample]":
+        for sample in found:
+            if sample.species in known and sample.path.suffix.lower() not in PICTURES:
+                yield sample
+
+    return list(usable())
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
