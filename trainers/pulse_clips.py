@@ -17,7 +17,8 @@ from ..nodes.mesh import MeshNet
 from .attacks.acts import Live, Person, Stage, make_figure
 from .attacks.camera import CameraParams, develop, focal_pixels, h264_file, make_sensor
 from .attacks.identity import TEXELS_PER_METRE, fit_identity
-from .attacks.motion import MotionParams, Path as Way
+from .attacks.motion import MotionParams
+from .attacks.motion import Path as Way
 from .attacks.parameters import generator
 from .attacks.portraits import load_portrait, portrait_names
 from .attacks.pulse import PulseParams, pulse_wave
