@@ -22,16 +22,13 @@ from .export import BACKENDS, TOLERANCE, write_onnx
 from .networks.pulse import PulseNetwork
 from .pulse_calibration import SMOOTH, fit_logistic
 from .pulse_pictures import film_traces
-from .pulse_recipe import pulse_recipe_text
+from .pulse_recipe import PulseRecipe, pulse_recipe_text
 from .pulse_traces import Traces, draw_traces
 from .pulse_training import HELD_OUT, TrainedPulse
 from .recipe import TrainingError
 from .weights import ROLE as WEIGHTS
 from .weights import save_weights
 
-CLIPS_OF_A_RATE = 40
-CALIBRATION_DRAWS, CALIBRATION_FILMS = 12, 2
-"""Batches of clips that the calibration is fitted on, and as many more that it is measured on."""
 LENGTHS = (6.0, 8.0, 10.0)
 """Seconds of the windows that the node looks at."""
 SETTLED = 1.0
@@ -83,9 +80,9 @@ def make_pulse_bundle(trained: TrainedPulse, out: Path | str, *, say: Say = prin
         exported = to_step(network, Path(place) / f"{recipe.name}.onnx")
         differences = check_step_parity(network, exported)
         say("calibrating")
-        fitted_on = measured_windows(network, recipe.seed + 2 * HELD_OUT)
+        fitted_on = measured_windows(network, recipe, 2 * HELD_OUT)
         model = fit_wave_model(fitted_on)
-        tested_on = measured_windows(network, recipe.seed + 3 * HELD_OUT)
+        tested_on = measured_windows(network, recipe, 3 * HELD_OUT)
         metrics = [*_metrics(model, tested_on), *_parity(differences)]
         for metric in metrics:
             say(f"{metric.name}: {metric.value:.3g} {metric.unit}")
@@ -176,16 +173,16 @@ def run_steps(engine: Engine, traces: Traces) -> np.ndarray:
     return np.stack(waves, axis=1)
 
 
-def measured_windows(network: PulseNetwork, seed: int) -> list[Window]:
-    """What the node would measure on clips drawn and filmed by a seed."""
+def measured_windows(network: PulseNetwork, recipe: PulseRecipe, shift: int) -> list[Window]:
+    """What the node would measure on clips by another seed, ``shift`` off the recipe's."""
     windows: list[Window] = []
-    for index in range(CALIBRATION_DRAWS + CALIBRATION_FILMS):
-        rng = np.random.default_rng((seed, index))
+    for index in range(recipe.calibration_drawn + recipe.calibration_filmed):
+        rng = np.random.default_rng((recipe.seed + shift, index))
         rate = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(60.0))))
         length = float(rng.choice(LENGTHS))
-        filmed = index >= CALIBRATION_DRAWS
+        filmed = index >= recipe.calibration_drawn
         make = film_traces if filmed else draw_traces
-        traces = make(rng, CLIPS_OF_A_RATE, rate=rate, seconds=length + SETTLED)
+        traces = make(rng, recipe.batch, rate=rate, seconds=length + SETTLED)
         windows += windows_of(network, traces, filmed)
     return windows
 
@@ -229,12 +226,20 @@ def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
     Logistic regressions between windows in which the pulse was found and windows without one, and
     of whether it is found by noise; the shares of attacks with and living faces without a pulse
     are the pulse cue's, since no trace can tell them.
+
+    Raises:
+        TrainingError: no pulse was found, or there is no window without one.
     """
     start = WaveModel(intercept=0.0, per_log_strength=0.0, per_snr_db=0.0, per_agreement=0.0)
     steady = [w for w in windows if not start.light_flickers(w.found)]
     clear = [w for w in steady if w.hit or w.true_bpm is None]
     features = np.array([_features(w.found) for w in clear])
     hits = np.array([w.hit for w in clear])
+    if hits.all() or not hits.any():
+        raise TrainingError(
+            f"pulse network: of {len(hits)} windows to calibrate on {hits.sum()} hold a pulse that "
+            "was found: some of both are needed; train longer or calibrate on more clips"
+        )
     intercept, weights = fit_logistic(features, hits, balanced=True)
     living = [w for w in steady if w.true_bpm is not None and w.found.bursts < SMOOTH]
     decades = np.log10([[max(w.found.noise, 1e-12)] for w in living])
@@ -266,6 +271,8 @@ def _metrics(model: WaveModel, windows: Sequence[Window]) -> list[Metric]:
     for filmed, name, data in ((False, "drawn", "drawn traces"), (True, "filmed", "filmed skin")):
         some = [w for w in windows if w.filmed == filmed]
         living = [w for w in some if w.true_bpm is not None]
+        if not living:
+            continue
         misses = [abs((w.true_bpm or 0.0) - w.found.heart_rate_bpm) for w in living]
         values: dict[str, tuple[float, str, str]] = {
             "mae_bpm": (float(np.mean(misses)), "1/min", "mean absolute error of the heart rate"),
@@ -279,7 +286,8 @@ def _metrics(model: WaveModel, windows: Sequence[Window]) -> list[Metric]:
             ratios = [ratio_of(model, w.found) for w in some if w.kind == kind]
             valued = [ratio for ratio in ratios if ratio is not None]
             method = "median ratio of the windows that have one"
-            values[f"llr_{kind}"] = (float(np.median(valued)), "nats", method)
+            if valued:
+                values[f"llr_{kind}"] = (float(np.median(valued)), "nats", method)
         told = f"{len(some)} windows of 6 to 10 s of {data}, 10 to 60 frames a second"
         for key, (value, unit, method) in values.items():
             found.append(

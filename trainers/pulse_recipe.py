@@ -67,6 +67,10 @@ class PulseRecipe:
     """How often an epoch shows each filmed batch; it shows a drawn one once."""
     validation: Count = 10
     """Drawn batches to validate on; and a fifth as many filmed ones."""
+    calibration_drawn: Count = 12
+    """Drawn batches to calibrate on; as many more measure the calibrated network."""
+    calibration_filmed: Annotated[int, Ge(0)] = 2
+    """The same of filmed batches."""
     epochs: Count = 8
     max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
     """Stop after the epoch that passes it. The learning rate then follows the clock where that is

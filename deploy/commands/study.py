@@ -36,9 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stream = kinds.add_parser("stream", help="cues over time: an ablation, and time to a decision")
     _add_evidence(stream)
     _add_output(stream)
+    told = "heart rates by POS, CHROM and the pulse network on rendered video"
+    pulse = kinds.add_parser("pulse", help=told, description=told)
+    _add_pulse(pulse)
+    _add_output(pulse)
     merge = kinds.add_parser("merge", help="put the folds of several studies into one table")
     merge.add_argument("files", nargs="+", type=Path, metavar="FILE", help="study.json of each")
     _add_output(merge)
+
+
+def _add_pulse(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clips", type=int, default=40, metavar="N", help="clips to render (default: 40)"
+    )
+    parser.add_argument(
+        "--engine", default="", metavar="BUNDLE", help="the pulse network (default: the shipped)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
 
 
 def _add_networks(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
     from ...trainers.studies.judging import StudyError
 
     _check(args)
+    if args.kind == "pulse":
+        return _pulse(args)
     try:
         if args.kind == "stream":
             _stream(args)
@@ -154,8 +170,28 @@ def run(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
+def _pulse(args: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from ...trainers.studies.pulse import pulse_study, pulse_tables, pulse_text
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("rendering and measuring")
+        found = pulse_study(
+            args.out / "clips",
+            args.clips,
+            engine=args.engine,
+            seed=args.seed,
+            progress=lambda done, whole: bar.update(task, completed=done, total=whole),
+        )
+    tables = pulse_tables(found, args.resamples)
+    text = pulse_text(tables)
+    _save({"format": FORMAT, "study": "pulse", **found, "tables": tables}, text, args.out)
+    return Exit.DONE
+
+
 def _check(args: argparse.Namespace) -> None:
-    least = {"threads": 1, "worst": 1, "resamples": 2}
+    least = {"threads": 1, "worst": 1, "resamples": 2, "clips": 1}
     for name, fewest in least.items():
         value = getattr(args, name, fewest)
         if value < fewest:
@@ -185,7 +221,7 @@ def _stream(args: argparse.Namespace) -> None:
         resamples=args.resamples,
     )
     whole = {"format": FORMAT, "study": "stream", **found}
-    _save(args.out, whole, stream_text(found))
+    _save(whole, stream_text(found), args.out)
 
 
 def _fold(args: argparse.Namespace) -> dict[str, Any]:
@@ -293,10 +329,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(kind: str, folds: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     tables, text = _tables(kind, folds, args.resamples)
-    _save(args.out, {"format": FORMAT, "study": kind, "folds": folds, "tables": tables}, text)
+    whole = {"format": FORMAT, "study": kind, "folds": folds, "tables": tables}
+    _save(whole, text, args.out)
 
 
-def _save(out: Path, whole: Mapping[str, Any], text: str) -> None:
+def _save(whole: Mapping[str, Any], text: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _put(out / NUMBERS, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     _put(out / PAGE, text.encode())

@@ -10,8 +10,10 @@ from padflow.nodes.spectrum import (
     detrend,
     peak_frequency,
     periodogram,
+    pulse_frequencies,
     resample,
     snr_db,
+    uneven_spectrum,
 )
 
 RATE = 30.0
@@ -133,3 +135,21 @@ def test_a_fast_camera_does_not_fold_noise_into_the_pulse_band() -> None:
     even = resample(times, beat[:, None], grid, longest_gap=0.25).values[:, 0]
     assert picked.std() > 0.6
     assert even.std() < 0.1
+
+
+def test_the_uneven_spectrum_finds_a_line_at_the_true_times() -> None:
+    rng = np.random.default_rng(2)
+    even = np.linspace(0.0, 10.0, 301)
+    dropped = even[np.sort(rng.choice(301, 200, replace=False))]
+    for times in (even, dropped, even + rng.uniform(0, 0.02, 301)):
+        found = uneven_spectrum(times, 2.0 * np.sin(2 * np.pi * 1.6 * times), pulse_frequencies())
+        power = np.abs(found) ** 2
+        assert pulse_frequencies()[power.argmax()] == pytest.approx(1.6, abs=0.04)
+        assert power.sum() == pytest.approx(4.0, rel=0.2)  # what is lost blurs the line
+
+
+def test_the_uneven_spectrum_of_what_does_not_change_is_nothing() -> None:
+    times = np.cumsum(np.random.default_rng(3).uniform(0.01, 0.06, 200))
+    found = uneven_spectrum(times, np.full((2, 200), 7.0), pulse_frequencies())
+    assert found.shape == (2, 50)
+    assert np.abs(found).max() < 1e-9
