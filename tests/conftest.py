@@ -19,7 +19,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy, SciPy: read when th
 
 import cv2
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("padflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("padflow")
+"""An example's time says how busy the machine is; pytest-timeout ends a test that hangs."""
 cv2.setNumThreads(1)
 OPENCV = cv2.__version__
 """OpenCV changes the environment when it is imported: here, before any test is watched."""
