@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("padflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("padflow")
-"""How long an example takes says how busy the machine is; a test that hangs, pytest-timeout ends."""
+"""An example's time says how busy the machine is; pytest-timeout ends a test that hangs."""
 cv2.setNumThreads(1)
 OPENCV = cv2.__version__
 """OpenCV changes the environment when it is imported: here, before any test is watched."""
