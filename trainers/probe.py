@@ -122,14 +122,15 @@ def _border(crop: Picture, luma: Values) -> Trace:
     """Black bars, and whether the outermost lines are copies or jumps."""
     names: list[str] = []
     values: list[float] = []
+    bright = (crop > 2).any(axis=2)
     for side, turned in enumerate(("top", "right", "bottom", "left")):
-        view, colour = np.rot90(luma, side), np.rot90(crop, side)
-        lit = np.flatnonzero((colour > 2).any(axis=(1, 2)))
+        view, seen = np.rot90(luma, side), np.rot90(bright, side)
+        lit = np.flatnonzero(seen.any(axis=1))
         bar = int(lit[0]) if len(lit) else len(view)
         inner = float(np.abs(np.diff(view[4:20], axis=0)).mean())
         steps = [float(np.abs(view[i + 1] - view[i]).mean()) for i in range(2)]
         names += [f"border/{turned}_{what}" for what in ("bar", "black", "step0", "step1")]
-        values += [_log(bar / len(view)), float((colour[:3] <= 2).all(axis=2).mean())]
+        values += [_log(bar / len(view)), float((~seen[:3]).mean())]
         values += [_log(step + 0.05) - _log(inner + 0.05) for step in steps]
     return Trace(tuple(names), tuple(values))
 

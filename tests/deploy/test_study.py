@@ -12,7 +12,7 @@ from padflow.trainers.baseline import detail
 from padflow.trainers.crops import open_crops
 from padflow.trainers.recipe import HoldOut
 from tests.trainers.stores import write_store
-from tests.trainers.studies.bundles import write_untrained
+from tests.trainers.studies.bundles import write_tiny
 
 FORBIDDEN = ("NaN", "Infinity")
 
@@ -23,10 +23,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     write_store(folder / "store", rows=96, persons=4)
     rule = HoldOut(media=("print-1", "screen-1", "mask-1"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))
-        write_untrained(folder / "patch", "patch_light", rule, slope=100.0)
-        write_untrained(folder / "context", "context", rule, slope=100.0)
+    write_tiny(folder / "patch", "patch_light", rule, slope=100.0)
+    write_tiny(folder / "context", "context", rule, slope=100.0)
     return folder
 
 

@@ -41,7 +41,7 @@ def write_tiny_bundle(
     ``broken``: the score is the logarithm of a negative number.
     """
     file = folder.parent / f"{folder.name}.onnx"
-    outputs = _write_network(file, cue, broken)
+    outputs = write_network(file, cue, SIDES[cue], broken)
     shape: tuple[int, ...] = (-1, SIDES[cue], SIDES[cue], 3)
     layout = "NHWC"
     if cue == "context":
@@ -68,8 +68,8 @@ def score_of(color: tuple[int, int, int]) -> float:
     return 4.0 * (color[0] - color[2]) / 255.0
 
 
-def _write_network(path: Path, cue: str, broken: bool) -> tuple[TensorSpec, ...]:
-    side = SIDES[cue]
+def write_network(path: Path, cue: str, side: int, broken: bool = False) -> tuple[TensorSpec, ...]:
+    """The network's file, for pictures of a side; returns its outputs."""
     kernel = np.zeros((3, 3, 3, 3), np.float32)
     kernel[np.arange(3), np.arange(3)] = 1 / 9
     numbers = {

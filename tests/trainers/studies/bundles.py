@@ -1,35 +1,29 @@
-"""Bundles of networks as they are before training: their scores mean nothing, but are scores."""
+"""Bundles for studies: tiny networks, whose manifests say what a training held out."""
 
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import torch
 
 from padflow.engines.bundle import About, Bundle, Calibration, Manifest, Training, write_bundle
-from padflow.trainers.export import input_specs, output_specs, to_onnx
-from padflow.trainers.networks import CropNetwork, NetworkOptions, build_network
+from padflow.trainers.export import input_specs
+from padflow.trainers.networks import build_network
 from padflow.trainers.recipe import HoldOut, NetworkChoice, Recipe, recipe_text
+from tests.nodes.tiny_nets import write_network
 
 
-def write_untrained(
-    folder: Path, name: str, hold_out: HoldOut, *, seed: int = 0, slope: float = 3.0
-) -> Bundle:
-    """A bundle whose recipe says what was held out."""
-    network, exported = _untrained(name, seed)
-    choice = NetworkChoice(name=name, embedding=8)  # type: ignore[arg-type]
-    recipe = Recipe(name=name, task="Tells nothing yet.", network=choice, hold_out=hold_out)
+def write_tiny(folder: Path, name: str, hold_out: HoldOut, *, slope: float = 3.0) -> Bundle:
+    """A bundle that takes the pictures of the network ``name`` and judges them by their colour."""
+    choice = NetworkChoice(name=name)  # type: ignore[arg-type]
+    recipe = Recipe(name=name, task="Tells nothing.", network=choice, hold_out=hold_out)
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.parent / f"{folder.name}.onnx"
-    file.write_bytes(exported)
+    network = build_network(name)
     manifest = Manifest(
         about=About(name=name, version="0.1.0", task=recipe.task, licence="Apache-2.0"),
         inputs=input_specs(network),
-        outputs=output_specs(network),
+        outputs=write_network(file, "patch", network.side),
         training=Training(
             data=("nothing",),
             recipe=recipe_text(recipe),
-            seed=seed,
+            seed=0,
             settings={"held_out_persons": "p0, p1", "held_out_media": ", ".join(hold_out.media)},
         ),
         metrics=(),
@@ -41,12 +35,3 @@ def write_untrained(
         files={},
     )
     return write_bundle(folder, manifest, {"f32": file})
-
-
-@cache
-def _untrained(name: str, seed: int) -> tuple[CropNetwork, bytes]:
-    """A network and its file; an export takes seconds, and studies share what is the same."""
-    torch.manual_seed(seed)
-    network = build_network(name, NetworkOptions(embedding=8)).eval()
-    with TemporaryDirectory() as place:
-        return network, to_onnx(network, Path(place) / f"{name}.onnx").path.read_bytes()

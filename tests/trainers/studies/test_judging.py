@@ -19,7 +19,7 @@ from padflow.trainers.studies.judging import (
     of_json,
 )
 from tests.trainers.stores import write_store
-from tests.trainers.studies.bundles import write_untrained
+from tests.trainers.studies.bundles import write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> CropStore:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rule = HoldOut(media=("print-1", "mask-1"), cameras=("roof",))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        made = write_untrained(tmp_path_factory.mktemp("b") / "p", "patch_light", rule)
-    return made.folder
+    return write_tiny(tmp_path_factory.mktemp("b") / "p", "patch_light", rule).folder
 
 
 def test_a_row_is_judged_as_by_the_node(store: CropStore, bundle: Path) -> None:
