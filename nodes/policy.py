@@ -114,6 +114,13 @@ NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.0)
 PULSE_CUE = CuePolicy(min_llr=-1.5, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
 """Weak by nature, so it reaches neither default threshold alone."""
 
+NETWORK_CUE_OVER_TIME = CuePolicy(max_age=4.0)
+"""A network that sees several samples: a fall of its ratio may be a face that holds still."""
+
+MOVEMENT_CUE = CuePolicy(min_llr=-2.0, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
+"""What moves in a face, or a face's relief that turns: a replay or a mask has the one or the other,
+so it reaches neither default threshold alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class QualityGates:
@@ -230,13 +237,20 @@ class Policy:
     cues: Mapping[str, CuePolicy] = field(
         default_factory=lambda: {
             "pulse": PULSE_CUE,
+            "rppg": PULSE_CUE,
+            "life": MOVEMENT_CUE,
+            "planarity": MOVEMENT_CUE,
+            "motion": NETWORK_CUE_OVER_TIME,
             "depth": NETWORK_CUE,
             "patch": NETWORK_CUE,
             "context": NETWORK_CUE,
         }
     )
     """Limits by cue name."""
-    correlated: tuple[Correlated, ...] = (Correlated(("depth", "patch", "context"), 0.3),)
+    correlated: tuple[Correlated, ...] = (
+        Correlated(("depth", "patch", "context", "motion"), 0.3),
+        Correlated(("pulse", "rppg"), 0.7),
+    )
     """Sets of cues that repeat each other; a cue may be in one set."""
     quality: QualityGates = QualityGates()
     """What makes an observation usable."""
