@@ -246,8 +246,9 @@ class _Run:
         line = {"epoch": float(progress.epoch), "loss": total / len(looks)}
         few = self.recipe.validation
         line |= validated(self.average.network, held_out[:few])
-        on_film = validated(self.average.network, held_out[few:])
-        line |= {f"{name}_filmed": value for name, value in on_film.items()}
+        if filmed_ones := held_out[few:]:
+            on_film = validated(self.average.network, filmed_ones)
+            line |= {f"{name}_filmed": value for name, value in on_film.items()}
         progress.seconds = already + time.monotonic() - began
         line["minutes"] = progress.seconds / 60
         progress.history.append(line)

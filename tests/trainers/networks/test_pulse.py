@@ -1,7 +1,4 @@
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +6,6 @@ from hypothesis import strategies as st
 from padflow.nodes.skin_cells import cell_count
 from padflow.nodes.spectrum import pulse_frequencies, uneven_spectrum
 from padflow.trainers.networks.pulse import PulseNetwork, wave_spectrum
-from padflow.trainers.pulse_bundling import check_step_parity, to_step
 from padflow.trainers.pulse_traces import Traces, draw_traces
 
 PARTS = ("change", "seen", "motion", "seconds")
@@ -102,12 +98,3 @@ def test_the_fft_layer_gives_the_numbers_of_the_node_and_a_gradient() -> None:
     found.sum().backward()  # type: ignore[no-untyped-call]  # torch has no type for it
     assert waves.grad is not None
     assert waves.grad.abs().max() > 0
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_exported_step_is_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    net = network()
-    differences = check_step_parity(net, to_step(net, tmp_path / "step.onnx"))
-    assert set(differences) == {"openvino", "onnxruntime"}
-    assert max(differences.values()) < 1e-4

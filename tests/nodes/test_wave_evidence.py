@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from padflow.nodes.wave_evidence import WaveMeasurement, WaveModel, measure_waves
+
+TIMES = np.cumsum(np.random.default_rng(1).uniform(0.02, 0.06, 250))
+MODEL = WaveModel(intercept=2.0, per_log_strength=1.0, per_snr_db=0.2, per_agreement=2.0)
+
+
+def measured(
+    size: float = 1.0, shared: float = 1.0, beside: float = 0.0, seed: int = 0
+) -> WaveMeasurement:
+    """A face whose wave beats at 78 a minute; a share of the cells' waves beats with it."""
+    rng = np.random.default_rng(seed)
+    beat = np.sin(2 * np.pi * 1.3 * TIMES)
+    face = size * beat + 0.02 * rng.normal(size=TIMES.size)
+    noise = rng.normal(size=(10, TIMES.size))
+    cells = shared * beat + (1 - shared) * noise + 0.02 * noise
+    wall = beside * beat + 0.01 * rng.normal(size=TIMES.size)
+    return measure_waves(TIMES, face, cells, 1e-3 * noise, wall)
+
+
+def test_a_sure_pulse_has_strength_one_and_cells_that_agree() -> None:
+    found = measured()
+    assert found.heart_rate_bpm == pytest.approx(78, abs=1)
+    assert found.strength == pytest.approx(1.0, rel=0.15)
+    assert found.agreement > 0.95
+    assert found.snr_db > 10
+    assert found.cells == 10
+    assert not MODEL.light_flickers(found)
+
+
+def test_cells_that_do_not_beat_with_the_face_count_against_it() -> None:
+    alone = measured(shared=0.0)
+    assert abs(alone.agreement) < 0.5
+    assert MODEL.pulse_logit(alone) < MODEL.pulse_logit(measured())
+    assert MODEL.pulse_logit(measured(size=0.01)) < MODEL.pulse_logit(measured())
+
+
+def test_a_wall_that_beats_with_the_face_is_the_lights() -> None:
+    assert MODEL.light_flickers(measured(beside=0.05))
+    assert not MODEL.light_flickers(replace(measured(), background_snr_db=None))
+
+
+def test_cells_out_of_sight_are_not_asked() -> None:
+    cells = np.tile(np.sin(2 * np.pi * 1.3 * TIMES), (10, 1))
+    cells[:4] = np.nan
+    cells[4, :10] = np.nan
+    face = cells[9]
+    found = measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), None)
+    assert found.cells == 6
+    assert found.agreement > 0.98
+    assert found.background_snr_db is None
+    assert "background_snr_db" not in found.named()
+    cells[:] = np.nan
+    assert measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), None).agreement == 0.0
+
+
+def test_the_ratio_stays_within_what_replays_and_cold_skin_allow() -> None:
+    sure, none = MODEL.ratio(50.0, 1.0), MODEL.ratio(-50.0, 1.0)
+    assert sure == pytest.approx(
+        np.log((1 - MODEL.living_without_pulse) / MODEL.attacks_with_pulse)
+    )
+    assert none == pytest.approx(
+        np.log(MODEL.living_without_pulse / (1 - MODEL.attacks_with_pulse))
+    )
+    assert abs(MODEL.ratio(-50.0, MODEL.visibility(1.0))) < 0.01
