@@ -1,7 +1,7 @@
-"""What moves in a face by itself: eyes, mouth and brows, read from a mesh without its rigid motion.
+"""What moves in a face by itself: eyes, mouth and brows, read from a mesh, its rigid motion gone.
 
-A mesh is laid back onto the canonical face by its pose, and what a smooth bend of a sheet does to it
-is taken out: a quadratic warp, fitted to the points that bones hold (nose, temples, the eyes'
+A mesh is laid back onto the canonical face by its pose, and what a smooth bend of a sheet does to
+it is taken out: a quadratic warp, fitted to the points that bones hold (nose, temples, the eyes'
 corners), is subtracted everywhere. What is left of lids, lips and brows is theirs.
 """
 

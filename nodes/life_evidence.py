@@ -4,7 +4,7 @@ With B how much likelier the channels (:mod:`.face_channels`) are where somethin
 only the mesh wandered, and P the chance that a living face moves visibly in the time watched,
 
     live:    P B + 1 - P
-    attack:  r P B + 1 - r P      r: attacks that show a living face's movements, or are faces partly
+    attack:  r P B + 1 - r P      r: attacks that show a living face's movements
 
 P grows with the time T that was watched. How often people blink differs widely: for rates of a
 gamma distribution with shape k and mean m the chance of no event in T is (1 + m T / k) ** -k
@@ -26,7 +26,7 @@ from .face_channels import Channel
 MOVING = (Channel.MOUTH, Channel.SMILE, Channel.BROWS)
 SHORTEST, LONGEST = 0.04, 0.6
 """Seconds of a blink below half its depth, with what coarse sampling adds."""
-NEAR = 0.6
+NEAR = 1.0
 """Seconds to either side from which the open eye is known."""
 BOTH = 0.5
 """Each eye's dip is at least this share of the mean's."""
@@ -37,6 +37,10 @@ DENSE = 0.25
 _BLINK_SEEN = 0.15
 """Seconds of a blink in which a look finds the lids well down (Caffier et al., 2003: about 0.2 to
 0.3 s from end to end)."""
+_PACE = 8.0
+"""Looks a second below which speech is taken for noise, more and more."""
+_MOUTHFUL = 0.1
+"""Interocular distances that a mouth opens in a movement, median; half to twice in most."""
 _RIDGE = 1.0
 
 
@@ -77,7 +81,7 @@ class LifeModel:
     """Middle of :attr:`LifeMeasurement.movement` where something moved."""
     moved_spread: Annotated[float, Gt(0)] = 0.8
     least_dip: Annotated[float, Gt(0)] = 0.06
-    """Least dip of the eyes' opening that is taken for a blink; the mesh shows a small part of it."""
+    """Least dip of the eyes' opening that is a blink; the mesh shows a small part."""
     dip_noises: Annotated[float, Gt(0)] = 5.0
     """And at least so many times the noise."""
     blink_depth: Annotated[float, Gt(0)] = 0.07
@@ -134,7 +138,8 @@ class LifeModel:
         looked = min(1.0, _BLINK_SEEN * found.looks_per_second)
         blink = looked * _normal(log(self.blink_depth / least) / 0.6)
         still = self.still_range(self.mouth_wander, found.mouth_noise)
-        return blink, _normal(log(0.1 / (2.5 * still)) / 0.8)
+        paced = min(1.0, found.looks_per_second / _PACE)
+        return blink, paced * _normal(log(_MOUTHFUL / (exp(self.moved / 2) * still)) / 0.8)
 
     def tells(self, found: LifeMeasurement) -> bool:
         """Whether the mesh is steady enough."""
@@ -188,7 +193,9 @@ def find_blinks(
     blinks: list[float] = []
     for index in np.flatnonzero(_is_least(eyes)):
         near = slice(first[index], last[index])
-        open_eyes = np.quantile(both[near], 0.7, axis=0)
+        if eyes[near].max() - eyes[index] < least:
+            continue
+        open_eyes = np.quantile(both[near], 0.8, axis=0)
         dips = open_eyes - both[index]
         dip = float(dips.mean())
         if dip < least or float(dips.min()) < BOTH * dip:

@@ -24,6 +24,8 @@ from .quality import FACE_WIDTHS
 
 _SLACK = 2e-3
 """Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
+_SOONER = 0.75
+"""Share of a period after which a frame is taken: looks do not come evenly."""
 _LOST = 3
 """After so many frames in a row with too few points another reference is taken."""
 
@@ -64,8 +66,8 @@ class PlanarityParams:
     period: Annotated[float, Gt(0)] = 1.0
     """Seconds of capture time between two looks, the last of them at the window's end."""
     rate: Annotated[float, Interval(ge=4.0, le=30.0)] = 10.0
-    """Frames a second in which points are followed, at most; only frames at which the mesh network
-    looked, since the others bring no pose."""
+    """Frames a second in which points are followed; only frames at which the mesh network looked,
+    since the others bring no pose."""
     max_gap: Annotated[float, Gt(0)] = 1.0
     """Seconds without a frame after which a track starts afresh."""
     conditions: PlanarityConditions = field(default_factory=PlanarityConditions)
@@ -165,7 +167,7 @@ class Planarity(Node[PlanarityParams]):
         if followed is None:
             state.followed = self._start(state, pixels, time)
             return
-        if time < followed.times[-1] + 1.0 / self.params.rate - _SLACK:
+        if time < followed.times[-1] + _SOONER / self.params.rate:
             return
         places, found = self._points.follow(followed.reference, pixels)
         followed.lost = 0 if np.count_nonzero(found) >= FEWEST_POINTS else followed.lost + 1

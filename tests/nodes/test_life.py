@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,7 @@ def test_speaking_and_blinking_speak_for_life() -> None:
 
 def test_the_longer_nothing_moves_the_more_it_speaks_against_life() -> None:
     ratios = [MODEL.ratio(measured(Face(), seconds)) for seconds in (2.0, 4.0, 8.0, 20.0, 60.0)]
-    assert all(a > b for a, b in zip(ratios, ratios[1:], strict=False))
+    assert all(a > b for a, b in pairwise(ratios))
     assert -0.35 < ratios[0] < 0
     limit = np.log(MODEL.living_that_stare)
     assert limit < ratios[-1] < -0.8
@@ -273,13 +274,15 @@ class Run:
 
 @pytest.mark.parametrize("rate", [5.0, 12.0, 29.97, 60.0])
 def test_frame_rates(node: Life, rate: float) -> None:
-    times = steady(6.0, rate)
-    run = Run(node).feed(times, Face(mouth=speak).meshes(times))
+    times = steady(6.3, rate)
+    # Few frames a second cannot tell fast speech from noise.
+    slowly = Face(mouth=lambda t: speak(t / 2))
+    run = Run(node).feed(times, slowly.meshes(times))
     assert run.at == pytest.approx(range(1, 7), abs=1.01 / rate)
     assert run.last.cue == "life"
     assert run.last.llr is not None
     assert run.last.llr > 0.3
-    assert run.last.window[1] - run.last.window[0] == pytest.approx(6.0, abs=0.1)
+    assert run.last.window[1] - run.last.window[0] == pytest.approx(6.0, abs=0.21)
     still = Run(node).feed(times, Face().meshes(times))
     assert still.last.llr is not None
     assert -0.8 < still.last.llr < 0
@@ -327,7 +330,7 @@ def test_only_looks_of_usable_faces_count(node: Life) -> None:
 def test_time_that_nobody_looked_is_not_watched(node: Life) -> None:
     times = np.concatenate([steady(2.0, 10.0), 3.5 + steady(2.0, 10.0)])
     run = Run(node).feed(times, Face().meshes(times))
-    assert run.last.details["watched"] == pytest.approx(4.0, abs=0.15)
+    assert run.last.details["watched"] == pytest.approx(run.at[-1] - 1.5, abs=0.05)
 
 
 def test_a_reset_is_told(node: Life) -> None:
@@ -382,4 +385,4 @@ def test_a_real_face_that_speaks(
 def test_shipped_wanders_cover_those_of_moved_portraits(mesh_net: MeshNet) -> None:
     fitted = fit(draw_sequences(mesh_net, 4, seed=5))
     for name in ("mouth_wander", "smile_wander", "brow_wander"):
-        assert 0 < getattr(fitted, name) < 1.5 * getattr(MODEL, name)
+        assert 0 <= getattr(fitted, name) < 1.5 * getattr(MODEL, name)

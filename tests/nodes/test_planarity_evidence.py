@@ -64,7 +64,7 @@ def test_a_head_that_turns_has_its_relief(yaw: float, pitch: float, roll: float,
     rotations = poses(yaw, pitch, roll)
     found = measured(tracks(head(rotations), rotations, seed=seed))
     assert MODEL.tells(found)
-    # A small turn is not told from the pose's drift with certainty, and the slope is made up for it.
+    # What of a small turn may be the pose's drift is made up for in the slope.
     assert found.curvature.value == pytest.approx(1.0 / found.reliability, abs=0.3)
     assert found.relief.value == pytest.approx(1.0 / found.reliability, abs=0.5)
     assert found.sheet_ratio > 1.2
