@@ -116,7 +116,7 @@ def _wander(rng: np.random.Generator, count: int, sizes: tuple[float, ...]) -> n
     for _ in range(3):
         speed, phase = rng.uniform(0.1, 0.8, len(sizes)), rng.uniform(0, 2 * np.pi, len(sizes))
         ways += rng.normal(size=len(sizes)) * np.sin(2 * np.pi * np.outer(times, speed) + phase)
-    return (ways - ways[0]) * np.array(sizes) / 1.5
+    return np.asarray((ways - ways[0]) * np.array(sizes) / 1.5)
 
 
 def _path(rng: np.random.Generator, count: int) -> np.ndarray:

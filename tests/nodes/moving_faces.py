@@ -1,6 +1,6 @@
 """Pictures of a portrait that moves as a plane or as a head, with the mesh that lies on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,8 @@ GOOD = Quality(
     occlusion=0.0,
     motion=0.05,
 )
+Times = Sequence[float] | np.ndarray
+"""Seconds."""
 Turn = Callable[[float], tuple[float, float]]
 """Yaw and pitch in degrees at a time in seconds."""
 

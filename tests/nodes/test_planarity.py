@@ -1,7 +1,7 @@
 """The planarity node on pictures that move as planes and heads do, and on real ones."""
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from padflow.nodes.mesh import MeshNet, Square
 from padflow.nodes.payloads import Box, FacePixels, TrackedFace
 from padflow.nodes.planarity import Planarity, PlanarityParams, PlanarityState
 
-from .moving_faces import GOOD, Portrait, Turn
+from .moving_faces import GOOD, Portrait, Times, Turn
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ class Run:
         self.evidence: list[Evidence] = []
         self.at: list[float] = []
 
-    def feed(self, times: Sequence[float], pixels: Iterator[FacePixels]) -> "Run":
+    def feed(self, times: Times, pixels: Iterator[FacePixels]) -> "Run":
         for time, given in zip(times, pixels, strict=True):
             packet = Packet("door", float(time), 0, 1, given)
             for told in self.node.process("pixels", [packet], [self.state])["evidence"]:
@@ -71,12 +71,12 @@ def look_about(time: float) -> tuple[float, float]:
     return 12 * np.sin(2 * np.pi * 0.4 * time), 4 * np.sin(2 * np.pi * 0.3 * time)
 
 
-def heads(portrait: Portrait, times: Sequence[float], turn: Turn) -> Iterator[FacePixels]:
+def heads(portrait: Portrait, times: Times, turn: Turn) -> Iterator[FacePixels]:
     for index, time in enumerate(times):
         yield portrait.pixels(portrait.turned_head(*turn(time)), turn(time), seed=index)
 
 
-def planes(portrait: Portrait, times: Sequence[float], turn: Turn) -> Iterator[FacePixels]:
+def planes(portrait: Portrait, times: Times, turn: Turn) -> Iterator[FacePixels]:
     for index, time in enumerate(times):
         yield portrait.pixels(portrait.turned_plane(*turn(time)), turn(time), seed=index)
 

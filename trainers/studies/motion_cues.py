@@ -2,7 +2,7 @@
 
     python -m padflow.trainers.studies.motion_cues VIDEOS... [--out DIR] [--seconds 40]
 
-Each argument is a folder: one that ``padflow attacks`` made (its labels.csv tells species), or one of
+Each argument is a folder that ``padflow attacks`` made (its labels.csv tells species), or one of
 living people. The largest track of every video goes through detector, tracker, align and the two
 nodes as in the graph. Nothing is fitted here. ``--out`` keeps every evidence as a CSV file.
 """
@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -63,7 +64,7 @@ class Watcher:
     def __init__(self) -> None:
         self._detect, self._track = Detect(DetectParams()), Track(TrackParams())
         self._align = Align(AlignParams(cadence_hz=0))
-        self._cues: dict[str, tuple[str, Node]] = {
+        self._cues: dict[str, tuple[str, Node[Any]]] = {
             "planarity": ("pixels", Planarity(PlanarityParams())),
             "life": ("meshes", Life(LifeParams())),
         }
@@ -80,7 +81,7 @@ class Watcher:
         for node in self._nodes():
             node.close()
 
-    def _nodes(self) -> list[Node]:
+    def _nodes(self) -> list[Node[Any]]:
         return [self._detect, self._track, self._align, *(n for _, n in self._cues.values())]
 
     def watch(self, path: Path, seconds: float) -> Watched:
@@ -184,7 +185,7 @@ def tables(seen: Sequence[tuple[Video, Watched]]) -> Iterator[Table]:
             table.add_column(name)
         kinds = sorted({v.species for v, _ in seen}, key=lambda s: (s != "live", s))
         for seconds in SECONDS:
-            values = defaultdict(list)
+            values: dict[str, list[float]] = defaultdict(list)
             counts: dict[str, int] = defaultdict(int)
             for video, watched in seen:
                 if np.isinf(seconds) or watched.seconds >= seconds - 0.1:
