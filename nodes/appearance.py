@@ -311,6 +311,7 @@ class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
         assert self.engine is not None, "without an engine every face fails its conditions"
         return self.engine.infer({"image": np.ascontiguousarray(images)})
 
+
 class Calibrated(NamedTuple):
     """A logistic calibration: the ratio is linear in the score, within limits."""
 

@@ -88,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
             f"{len(found.without)} videos without a face for long enough"
         )
     rows = [one.row for one in open_sequences([args.out])]
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items()))
+    counts = ", ".join(
+        f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items())
+    )
     _say(f"{args.out}: {len(rows)} sequences ({counts}) of {len({r.person for r in rows})} persons")
     return Exit.DONE
 

@@ -31,9 +31,7 @@ def run_motion(args: argparse.Namespace, folder: Path) -> int:
     recipe = load_motion_recipe(args.recipe, **changes)
     if args.threads:
         use_threads(args.threads)
-    trained = train_motion(
-        recipe, open_sequences(args.data), folder, resume=args.resume, say=_say
-    )
+    trained = train_motion(recipe, open_sequences(args.data), folder, resume=args.resume, say=_say)
     others = open_sequences(args.validate) if args.validate else []
     bundle = make_motion_bundle(trained, args.out, others=others, say=_say)
     _say(f"{bundle.folder}: {trained.minutes:.1f} minutes of training")

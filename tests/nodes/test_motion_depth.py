@@ -79,9 +79,7 @@ def said(node: MotionDepth, state: MotionTrack, *packets: Packet) -> list[Eviden
 def test_a_value_comes_with_the_second_sample(opened: Make, bundle: str) -> None:
     node = opened(bundle)
     state = fresh(node)
-    first, second, third = said(
-        node, state, packet(1.0, 0.0), packet(1.5, 0.2), packet(1.4, 0.5)
-    )
+    first, second, third = said(node, state, packet(1.0, 0.0), packet(1.5, 0.2), packet(1.4, 0.5))
     assert first.llr is None
     assert first.reasons == (Reason.WINDOW_TOO_SHORT.value,)
     assert second.cue == "motion"
@@ -104,9 +102,7 @@ def test_ratios_stay_within_the_calibrated_limits(opened: Make, bundle: str) -> 
     assert (high.llr, low.llr) == (CALIBRATION["max_llr"], CALIBRATION["min_llr"])
 
 
-def test_the_window_reaches_back_as_far_as_the_network_remembers(
-    opened: Make, bundle: str
-) -> None:
+def test_the_window_reaches_back_as_far_as_the_network_remembers(opened: Make, bundle: str) -> None:
     node = opened(bundle, recall=1.0)
     found = said(node, fresh(node), *(packet(float(k), 0.3 * k) for k in range(8)))
     assert found[2].window == pytest.approx((0.0, 0.6))

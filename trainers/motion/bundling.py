@@ -161,7 +161,9 @@ def _told(
 def described(sequences: Sequence[StoredSequence]) -> str:
     """What sequences are, in one sentence without a path."""
     rows = [one.row for one in sequences]
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items()))
+    counts = ", ".join(
+        f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items())
+    )
     persons = ", ".join(sorted({row.person for row in rows}))
     return f"{len(rows)} sequences ({counts}) of {persons}"
 

@@ -116,9 +116,7 @@ def run_steps(engine: Engine, network: MotionDepthNetwork, tracks: Arrays) -> di
     return {name: np.stack(steps, axis=1) for name, steps in said.items()}
 
 
-def check_steps(
-    network: MotionDepthNetwork, exported: Network, tracks: Arrays
-) -> dict[str, float]:
+def check_steps(network: MotionDepthNetwork, exported: Network, tracks: Arrays) -> dict[str, float]:
     """Hold the exported step, run over tracks, against PyTorch on whole tracks.
 
     Args:

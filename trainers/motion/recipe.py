@@ -44,6 +44,8 @@ class MotionNetworkChoice:
     embedding: Annotated[int, Ge(2), Le(64)] = 16
     alpha: Share | None = 0.4
     """Share of the single-frame map in the refined one, as published; null: learned."""
+    dropout: Share = 0.3
+    """Chance in training that a channel of what moved is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +173,7 @@ def load_motion_recipe(name_or_file: str | Path, **changes: Any) -> MotionRecipe
     """
     path = SHIPPED if str(name_or_file) == NAME else Path(name_or_file)
     if not path.is_file():
-        raise RecipeError(
-            f"recipe {name_or_file}: no such file; expected a YAML file, or {NAME}"
-        )
+        raise RecipeError(f"recipe {name_or_file}: no such file; expected a YAML file, or {NAME}")
     return parse_motion_recipe(read_yaml(path) | changes, str(path))
 
 

@@ -106,9 +106,7 @@ def prepare(
     return made
 
 
-def seen(
-    sequence: StoredSequence, backbone: Backbone, changes: Augmentation, variant: int
-) -> Seen:
+def seen(sequence: StoredSequence, backbone: Backbone, changes: Augmentation, variant: int) -> Seen:
     """What :func:`prepare` kept; variant 0 is of the crops as they are.
 
     Raises:

@@ -156,6 +156,7 @@ def build_motion(recipe: MotionRecipe, backbone: Backbone) -> MotionDepthNetwork
         hidden=choice.hidden,
         embedding=choice.embedding,
         alpha=choice.alpha,
+        dropout=choice.dropout,
     )
 
 
@@ -343,4 +344,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises whatever the damage leads to
         raise TrainingError(f"{path}: cannot be read: {error}; train anew") from error
     return state
-

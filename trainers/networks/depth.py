@@ -89,9 +89,7 @@ class DepthNetwork(CropNetwork):
         pooled = torch.cat([merged.mean(dim=(2, 3)).float(), map_statistics(depth.detach())], dim=1)
         outputs: Outputs = self.classify(pooled)
         first, second, third = (stage.float() for stage in stages)
-        return outputs._replace(
-            depth=depth, features_1=first, features_2=second, features_3=third
-        )
+        return outputs._replace(depth=depth, features_1=first, features_2=second, features_3=third)
 
 
 def _to_map_side(features: Tensor) -> Tensor:

@@ -172,6 +172,8 @@ def test_it_fits_the_full_depth_network_too() -> None:
     made = MotionDepthNetwork(stages=shapes).eval()
     one, two, three = (torch.rand(1, *shape) for shape in shapes)
     with torch.inference_mode():
-        said, state = made((one, two, three), torch.rand(1, 32, 32), torch.zeros(1), made.new_state(1))
+        said, state = made(
+            (one, two, three), torch.rand(1, 32, 32), torch.zeros(1), made.new_state(1)
+        )
     assert said.depth.shape == (1, 32, 32)
     assert [tuple(part.shape[1:]) for part in state] == list(made.state_shapes)
