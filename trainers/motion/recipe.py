@@ -34,6 +34,8 @@ class MotionNetworkChoice:
     embedding: Annotated[int, Ge(2), Le(64)] = 16
     alpha: Share | None = 0.4
     """Share of the single-frame map in the refined one, as published; null: learned."""
+    dropout: Share = 0.3
+    """Chance in training that a channel of what moved is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

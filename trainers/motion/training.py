@@ -156,6 +156,7 @@ def build_motion(recipe: MotionRecipe, backbone: Backbone) -> MotionDepthNetwork
         hidden=choice.hidden,
         embedding=choice.embedding,
         alpha=choice.alpha,
+        dropout=choice.dropout,
     )
 
 

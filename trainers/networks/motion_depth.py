@@ -121,6 +121,7 @@ class MotionDepthNetwork(nn.Module):
         hidden: int = 16,
         embedding: int = 16,
         alpha: float | None = 0.4,
+        dropout: float = 0.3,
     ) -> None:
         """A multi-frame depth network.
 
@@ -131,12 +132,16 @@ class MotionDepthNetwork(nn.Module):
             hidden: channels of the recurrence.
             embedding: length of the embedding.
             alpha: share of the single-frame map in the refined one; None: learned, from 0.4.
+            dropout: chance in training that a channel of what moved, or a number before the
+                head, is left out.
         """
         super().__init__()
         self.stages = tuple(stages)
         self.reduced, self.hidden = reduced, hidden
         self.blocks = nn.ModuleList(FlowBlock(shape[0], reduced, width) for shape in stages)
         self.joins = nn.ModuleList(conv3(2 * width, width) for _ in stages[1:])
+        self.fewer_channels = nn.Dropout2d(dropout)
+        self.fewer_numbers = nn.Dropout(dropout)
         self.recurrence = ConvGru(width + 1, hidden)
         self.map = nn.Conv2d(hidden, (MAP_SIDE // JOIN_SIDE) ** 2, 3, padding=1)
         self.classify = Head(2 * hidden + 32, embedding)
@@ -222,7 +227,7 @@ class MotionDepthNetwork(nn.Module):
         assert joined is not None
         pace = torch.log(interval.clamp(0.02, 5.0) / USUAL_INTERVAL)
         plane = pace[:, None, None, None].expand(-1, 1, JOIN_SIDE, JOIN_SIDE)
-        return torch.cat([joined, plane], dim=1)
+        return torch.cat([self.fewer_channels(joined), plane], dim=1)
 
     def _next_hidden(self, moved: Tensor, hidden: Tensor, interval: Tensor) -> Tensor:
         seen = (interval > 0)[:, None, None, None]
@@ -239,7 +244,7 @@ class MotionDepthNetwork(nn.Module):
         mean = hidden.mean(dim=(2, 3))
         spread = torch.sqrt((hidden - mean[:, :, None, None]).square().mean(dim=(2, 3)) + 1e-6)
         pooled = torch.cat([mean, spread, map_statistics(motion_map.detach())], dim=1)
-        said = self.classify(pooled)
+        said = self.classify(self.fewer_numbers(pooled))
         score = torch.where(seen, said.score, torch.zeros_like(said.score))
         strange = torch.where(seen, said.strangeness, torch.zeros_like(said.strangeness))
         return MotionOutputs(depth, motion_map, score, said.embedding, strange)
