@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="DIR",
-        help="crop store (motion_depth: sequence store); give it several times to learn from several",
+        help="crop store, or sequence store for motion_depth; several times to learn from several",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="the bundle's folder"

@@ -1,4 +1,4 @@
-"""``padflow train motion_depth``: the multi-frame network, from sequences to a calibrated bundle."""
+"""``padflow train motion_depth``: the multi-frame network, from sequences to a bundle."""
 
 import argparse
 from pathlib import Path

@@ -109,7 +109,7 @@ def _write(
         nodes.append(node("Identity", ["good"], ["score"]))
 
     def info(spec: TensorSpec) -> onnx.ValueInfoProto:
-        shape = ["n", *spec.shape[1:]]
+        shape: list[str | int | None] = ["n", *spec.shape[1:]]
         return helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape)
 
     graph = helper.make_graph(

@@ -123,11 +123,13 @@ class _JointRun:
         found = self.depth(torch.from_numpy(batch.images).flatten(0, 1))
         assert found.depth is not None
         one, two, three = (
-            stage.unflatten(0, shape)
+            stage.reshape(*shape, *stage.shape[1:])
             for stage in (found.features_1, found.features_2, found.features_3)
         )
         moved = self.motion.clip(
-            (one, two, three), found.depth.unflatten(0, shape), given["interval"]
+            (one, two, three),
+            found.depth.reshape(*shape, *found.depth.shape[1:]),
+            given["interval"],
         )
         loss = motion_loss(moved, given, self.recipe.losses)
         there = given["there"].flatten() > 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +79,10 @@ def score_sequences(
             parts.append(_scored(network, index, sequence, backbone, recipe, interval, order))
     finally:
         network.train(training)
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return SteppedScores(*columns, rows=tuple(sequences))
+    score, single, embedding, step, seconds, index_of = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    return SteppedScores(score, single, embedding, step, seconds, index_of, tuple(sequences))
 
 
 def _scored(
@@ -91,7 +93,7 @@ def _scored(
     recipe: MotionRecipe,
     interval: float,
     order: Order,
-) -> tuple[npt.NDArray[np.generic], ...]:
+) -> tuple[npt.NDArray[Any], ...]:
     times = sequence.times
     places = even_samples(times, interval)[:LONGEST]
     intervals = intervals_of(times, places)

@@ -2,8 +2,8 @@
 
 First on the frozen features of the recipe's backbone, which are computed once; then, where the
 recipe has a ``joint`` part, backbone and motion network together (:mod:`.joint`). The folder of a
-run holds ``recipe.yaml``, ``history.jsonl`` and ``checkpoint.pt``. Nothing is chosen by the held-out
-persons: what is shipped is the average of the last weights.
+run holds ``recipe.yaml``, ``history.jsonl`` and ``checkpoint.pt``. No epoch is chosen by the
+held-out persons: what is shipped is the average of the last weights.
 """
 
 import json
@@ -168,7 +168,7 @@ def motion_loss(
     live = batch["live"][:, None].expand(shape)
     target = live * (1 - losses.smoothing) + losses.smoothing / 2
     each = functional.binary_cross_entropy_with_logits(
-        outputs.score.unflatten(0, shape), target, reduction="none"
+        outputs.score.reshape(shape), target, reduction="none"
     )
     total = losses.score * (each * batch["score_weight"]).sum() / batch["score_weight"].sum()
     taught = batch["depth_weight"].flatten() > 0
@@ -209,15 +209,16 @@ class _Run:
         self.folder, self.say = folder, say
         self.network = build_motion(recipe, backbone)
         self.batches = TrackBatches(found.train, backbone, recipe)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.network.parameters() if p.ndim > 1]},
+            {
+                "params": [p for p in self.network.parameters() if p.ndim <= 1],
+                "weight_decay": 0.0,
+            },
+        ]
         self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.network.parameters() if p.ndim > 1]},
-                {"params": [p for p in self.network.parameters() if p.ndim <= 1],
-                 "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )  # fmt: skip
+            groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
         self.average = WeightAverage(self.network, recipe.average)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)

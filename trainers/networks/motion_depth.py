@@ -197,7 +197,7 @@ class MotionDepthNetwork(nn.Module):
         present = self._reduced((flat[0], flat[1], flat[2]))
         before = tuple(_shifted(one, count, length) for one in present)
         moved = self._motion(before, present, interval.flatten())
-        moved = moved.unflatten(0, (count, length))
+        moved = moved.reshape(count, length, *moved.shape[1:])
         hidden = moved.new_zeros(count, self.hidden, JOIN_SIDE, JOIN_SIDE)
         past = []
         for step in range(length):
@@ -252,7 +252,7 @@ class MotionDepthNetwork(nn.Module):
 
 def _shifted(samples: Tensor, count: int, length: int) -> Tensor:
     """Each sample's predecessor, (N * T, ...); a first sample's is itself."""
-    by_track = samples.unflatten(0, (count, length))
+    by_track = samples.reshape(count, length, *samples.shape[1:])
     return torch.cat([by_track[:, :1], by_track[:, :-1]], dim=1).flatten(0, 1)
 
 

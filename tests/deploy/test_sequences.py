@@ -1,0 +1,85 @@
+"""``padflow sequences`` and ``padflow train motion_depth`` as a shell sees them."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from padflow.deploy.cli import main
+from padflow.deploy.commands import train
+from padflow.deploy.exits import Exit, UsageError
+from padflow.engines.bundle import read_bundle
+from tests.nodes.clips import write_clip
+from tests.trainers.motion.toys import write_toys
+
+RECIPE = """
+name: toy_motion
+task: Tells toys apart.
+network: {name: motion_depth, reduced: 2, width: 4, hidden: 4, embedding: 4, dropout: 0}
+sampling: {steps: 4, longest: 0.12, variants: 1}
+batch: 4
+epochs: 2
+steps_per_epoch: 8
+average: 0.5
+learning_rate: 0.01
+"""
+
+
+def asked(*words: str) -> Namespace:
+    parser = ArgumentParser()
+    train.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_videos_become_a_store(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries a portrait")
+    face = np.asarray(cv2.resize(data.astronaut(), (480, 480)))
+    for place in ("live", "attack/print"):
+        (tmp_path / "door" / place).mkdir(parents=True)
+        write_clip(tmp_path / "door" / place / "a.mp4", range(0, 600, 40), images=[face] * 15)
+    words = ["sequences", "--data", str(tmp_path / "door"), "--out", str(tmp_path / "store")]
+    assert main(words) == Exit.DONE
+    printed = capsys.readouterr().out
+    assert "door: 2 sequences made, 0 were there" in printed
+    assert "2 sequences (1 live, 1 print) of 1 persons" in printed
+    assert main([*words, "--live", str(tmp_path / "door" / "live")]) == Exit.DONE
+    printed = capsys.readouterr().out
+    assert "door: 0 sequences made, 2 were there" in printed
+    assert "footage: 1 sequences made" in printed
+
+
+def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "store")]
+    for words, told in (
+        ([], "--data: expected labelled videos"),
+        (["--data", str(tmp_path), "--cadence", "90"], "expected 2 to 60 crops"),
+        (["--data", str(tmp_path)], "expected live/ and attack/"),
+        (["--live", str(tmp_path / "nothing")], "found nothing"),
+    ):
+        assert main(["sequences", *words, *out]) == Exit.WRONG_USE
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert told in line
+
+
+def test_trains_and_writes_a_motion_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    write_toys(tmp_path / "store", ("ann", "bob"))
+    recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
+    recipe.write_text(RECIPE)
+    words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--threads", "1"]
+    with pytest.raises(UsageError, match="--files: expected none with train motion_depth"):
+        train.run(asked(*words, "--files", "f16"))
+    assert train.run(asked(*words, "--hold-out", "ann")) == Exit.DONE
+    assert "epoch 2/2" in capsys.readouterr().out
+    manifest = read_bundle(out).manifest
+    assert set(manifest.files) == {"f32", "weights"}
+    assert manifest.about.name == "toy_motion"
+    assert manifest.training.settings["held_out_persons"] == "ann"
+    with pytest.raises(UsageError, match="holds a training run already"):
+        train.run(asked(*words))
