@@ -16,7 +16,7 @@ from padflow.nodes.payloads import DepthFeatures
 from padflow.trainers.motion.bundling import make_motion_bundle
 from padflow.trainers.motion.measures import score_sequences
 from padflow.trainers.motion.recipe import (
-    is_motion_recipe,
+    KIND,
     load_motion_recipe,
     motion_recipe_text,
     parse_motion_recipe,
@@ -24,7 +24,7 @@ from padflow.trainers.motion.recipe import (
 from padflow.trainers.motion.stages import Backbone, seen
 from padflow.trainers.motion.store import StoredSequence
 from padflow.trainers.motion.training import TrainedMotion, parted, train_motion
-from padflow.trainers.recipe import RecipeError, TrainingError
+from padflow.trainers.recipe import RecipeError, TrainingError, recipe_kind
 from padflow.trainers.weights import bundle_weights
 from tests.nodes.test_motion_depth import GOOD
 from tests.trainers.motion.toys import PERSONS, toy_recipe, write_toy, write_toys
@@ -154,8 +154,7 @@ def test_recipes() -> None:
     assert recipe.backbone == "depth_light"
     assert recipe.losses.depth == 0.2
     assert parse_motion_recipe(yaml.safe_load(motion_recipe_text(recipe))) == recipe
-    assert is_motion_recipe("motion_depth")
-    assert not is_motion_recipe("depth_light")
+    assert recipe_kind("motion_depth") == KIND
     with pytest.raises(RecipeError, match=r"sampling.step: unknown key; did you mean 'steps'"):
         toy_recipe(sampling={"step": 4})
     with pytest.raises(RecipeError, match=r"longest is below"):
