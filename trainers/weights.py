@@ -17,7 +17,7 @@ from ..engines.bundle import Bundle
 from .recipe import TrainingError
 
 if TYPE_CHECKING:
-    from .networks import CropNetwork
+    from torch import nn
 
 ROLE = "weights"
 """Of the file in a bundle."""
@@ -25,7 +25,7 @@ ROLE = "weights"
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
 
-def save_weights(network: "CropNetwork", path: Path) -> Path:
+def save_weights(network: "nn.Module", path: Path) -> Path:
     """Write parameters, normalisation statistics and the fitted strangeness to an ``.npz``."""
     arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     aside = path.with_name(f".{path.name}")
@@ -65,7 +65,7 @@ def bundle_weights(bundle: Bundle) -> Weights:
     return load_weights(bundle.folder / file.path)
 
 
-def use_weights(network: "CropNetwork", weights: Weights) -> None:
+def use_weights(network: "nn.Module", weights: Weights) -> None:
     """Put weights into a network of the same design, in place.
 
     Raises:
