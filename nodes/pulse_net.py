@@ -67,6 +67,8 @@ class PulseNetState(PulseState):
     """Capture time of the memory's first step."""
     colour: np.ndarray | None = None
     """float64 (K,): green against red and blue of each cell, summed up."""
+    brightness: float = 0.0
+    """Logarithm of the face's brightness, summed up."""
 
 
 class PulseNet(PulseNode[PulseNetParams]):
@@ -87,7 +89,7 @@ class PulseNet(PulseNode[PulseNetParams]):
     def __init__(self, params: PulseNetParams) -> None:
         super().__init__(params)
         self._cells = cell_count()
-        self.extra = 2 + 2 * self._cells
+        self.extra = 3 + 2 * self._cells
 
     def open(self, context: NodeContext) -> None:
         """Load the network.
@@ -140,7 +142,7 @@ class PulseNet(PulseNode[PulseNetParams]):
         return Reason.ENGINE_MISSING
 
     def observe(self, packet: Packet, state: PulseState) -> np.ndarray | None:
-        """A step of the network: the memory's age, the waves, and the cells' colour."""
+        """A step of the network: the memory's age, the waves, brightness and the cells' colour."""
         sample: SkinSample = packet.payload
         if self._engine is None or not sample.usable:
             return None
@@ -149,32 +151,36 @@ class PulseNet(PulseNode[PulseNetParams]):
         if state.memory is None or state.before is None or seconds > self.params.bridge:
             self._forget(state, packet)
             seconds = _FIRST_STEP
-        assert state.before is not None
-        assert state.colour is not None
-        moved = skin_change(state.before, sample)
+        before, memory, summed = state.before, state.memory, state.colour
+        assert before is not None
+        assert memory is not None
+        assert summed is not None
+        moved = skin_change(before, sample)
         given = self._engine.infer(
             {
                 "change": moved.change[None],
                 "seen": moved.seen[None],
                 "motion": moved.motion[None],
                 "seconds": np.array([seconds], np.float32),
-                "memory": state.memory,
+                "memory": memory,
             }
         )
         state.before, state.seen = remembered(sample), packet.time
         kept = given["remembered"]
         state.memory = kept if np.isfinite(kept).all() else None
         change = moved.change[:-1].astype(np.float64)
-        state.colour = state.colour + change @ (-0.5, 1.0, -0.5)
+        state.colour = summed + change @ (-0.5, 1.0, -0.5)
+        total = max(float(moved.seen[:-1].sum()), 1.0)
+        state.brightness += float(change.mean(axis=1).sum()) / total
         waves = np.where(moved.seen[:-1] > 0, given["waves"][0], np.nan)
         age = packet.time - state.began
-        return np.concatenate([(age, given["wave"][0]), waves, state.colour])
+        return np.concatenate([(age, given["wave"][0], state.brightness), waves, state.colour])
 
     def _forget(self, state: PulseNetState, packet: Packet) -> None:
         """Begin a memory with this sample: against itself nothing has changed."""
         state.memory = np.zeros((1, self._memory_size), np.float32)
         state.before = remembered(packet.payload)
-        state.colour = np.zeros(self._cells)
+        state.colour, state.brightness = np.zeros(self._cells), 0.0
         state.began = packet.time
 
     def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
@@ -183,11 +189,12 @@ class PulseNet(PulseNode[PulseNetParams]):
         values, times = stretch.values[settled].astype(np.float64), stretch.times[settled]
         if times.size < 3 or times[-1] - times[0] < self.params.minimum - _SETTLED - 1e-3:
             return Judgement(None, [Reason.WINDOW_TOO_SHORT, *failed], {})
-        cells, colour = np.split(values[:, COLUMNS + 2 :].T, 2)
-        wave = values[:, COLUMNS + 1]
+        cells, colour = np.split(values[:, COLUMNS + 3 :].T, 2)
+        wave, brightness = values[:, COLUMNS + 1 : COLUMNS + 3].T
         beside = values[:, BACKGROUND].mean(axis=1)
         seen = np.isfinite(beside).all() and beside.min() > 0
-        found = measure_waves(times, wave, cells, colour, np.log(beside) if seen else None)
+        wall = np.log(beside) if seen else None
+        found = measure_waves(times, wave, cells, colour, brightness, wall)
         return self._worth(found, failed, times, wave)
 
     def _worth(

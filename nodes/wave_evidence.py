@@ -2,7 +2,9 @@
 
 The score is METHODS 8.5's, the power of the face's spectrum; what stands beside it keeps it honest:
 how much of the power is one line and its harmonic, whether the cells' own waves beat with the face
-(the correspondence of METHODS 9.12, 9.13), and whether the light beside the face beats too.
+(the correspondence of METHODS 9.12, 9.13), whether the light beside the face beats too, and whether
+the line is white: a display's flicker is in all regions alike and not beside the face, but blood
+takes away more green than red and blue.
 """
 
 from dataclasses import dataclass, fields
@@ -41,6 +43,11 @@ class WaveMeasurement:
     """Excess kurtosis of the cells' changes of colour, as of ``burstiness``."""
     background_snr_db: float | None
     """SNR at the face's line of the brightness beside the face; None unseen."""
+    brightness_snr_db: float
+    """SNR at the face's line of the face's own brightness."""
+    tint: float
+    """Change of green against red and blue over that of brightness at the line: about 0.6 for
+    blood, 0 for white light."""
 
     def named(self) -> dict[str, float]:
         """The values that are there, by name."""
@@ -53,6 +60,7 @@ def measure_waves(
     face: np.ndarray,
     cells: np.ndarray,
     colour: np.ndarray,
+    brightness: np.ndarray,
     background: np.ndarray | None,
 ) -> WaveMeasurement:
     """Measure a window of the network's waves.
@@ -63,7 +71,8 @@ def measure_waves(
         cells: float (K, n): the cells' waves; NaN where a cell was not seen.
         colour: float (K, n): green against red and blue of each cell, as a logarithm; its origin
             is arbitrary.
-        background: float (n,): logarithm of the brightness beside the face, or None.
+        brightness: float (n,): logarithm of the face's brightness, of arbitrary origin.
+        background: float (n,): the same beside the face, or None.
     """
     frequencies = pulse_frequencies()
     spectrum = uneven_spectrum(times, face, frequencies)
@@ -78,9 +87,11 @@ def measure_waves(
     asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
     own = uneven_spectrum(times, np.nan_to_num(cells[asked]), frequencies)[:, near]
     tint = uneven_spectrum(times, colour.mean(axis=0), frequencies)
+    bright = uneven_spectrum(times, brightness, frequencies)
     beside = None
     if background is not None:
         beside = ratio(np.abs(uneven_spectrum(times, background, frequencies)) ** 2)
+    share = np.linalg.norm(tint[near]) / max(float(np.linalg.norm(bright[near])), 1e-12)
     return WaveMeasurement(
         heart_rate_bpm=60.0 * beat,
         strength=float(power.sum()),
@@ -90,6 +101,8 @@ def measure_waves(
         noise=float(np.sqrt((np.abs(tint[~near]) ** 2).sum() / 2)),
         bursts=step_kurtosis(np.diff(colour, axis=1)),
         background_snr_db=beside,
+        brightness_snr_db=ratio(np.abs(bright) ** 2),
+        tint=float(share),
     )
 
 
@@ -123,6 +136,9 @@ class WaveModel(PulseWorth):
     """Nats per unit of :attr:`WaveMeasurement.agreement`."""
     flicker_db: float = 1.5
     """Where the face's line stands out this far beside the face too, it is the light's."""
+    white_tint: float = 0.3
+    """Tint below which a line that stands out as far in the face's brightness is a light's: half of
+    that of blood."""
 
     def pulse_logit(self, found: WaveMeasurement) -> float:
         """ln(p1 / p0) of what was measured."""
@@ -135,7 +151,10 @@ class WaveModel(PulseWorth):
 
     def light_flickers(self, found: WaveMeasurement) -> bool:
         """Whether the line on the face is the light's own."""
-        return found.background_snr_db is not None and found.background_snr_db > self.flicker_db
+        beside = found.background_snr_db
+        if beside is not None and beside > self.flicker_db:
+            return True
+        return found.brightness_snr_db > self.flicker_db and found.tint < self.white_tint
 
 
 def log_strength(found: WaveMeasurement) -> float:

@@ -196,6 +196,9 @@ def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> l
     summed = np.cumsum(traces.change.astype(np.float64), axis=1)
     colour = summed[:, :, :-1] @ np.array((-0.5, 1.0, -0.5))
     beside = summed[:, :, -1].mean(axis=2)
+    seen_cells = np.maximum(traces.seen[..., :-1].sum(axis=2), 1.0)
+    steps = traces.change[:, :, :-1].mean(axis=3).sum(axis=2) / seen_cells
+    brightness = np.cumsum(steps.astype(np.float64), axis=1)
     windows = []
     for index, times in enumerate(traces.times):
         late = times >= max(times[0] + SETTLED, times[-1] - max(LENGTHS))
@@ -205,6 +208,7 @@ def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> l
             face[index, late].numpy().astype(np.float64),
             waves[index, late].T,
             colour[index, late].T,
+            brightness[index, late],
             beside[index, late] if seen else None,
         )
         true = None
@@ -217,7 +221,8 @@ def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> l
 def heart_rate_of(times: np.ndarray, wave: np.ndarray) -> float:
     """Beats per minute of a true wave, as its strongest line."""
     blank = np.zeros((1, times.size))
-    return measure_waves(times, wave.astype(np.float64), blank, blank, None).heart_rate_bpm
+    found = measure_waves(times, wave.astype(np.float64), blank, blank, blank[0], None)
+    return found.heart_rate_bpm
 
 
 def fit_wave_model(windows: Sequence[Window]) -> WaveModel:

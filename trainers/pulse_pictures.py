@@ -134,8 +134,8 @@ def _frames(
         moved = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         seen = cv2.warpAffine(lit, moved, (side, side), borderMode=cv2.BORDER_REPLICATE)
         left, top = rng.integers(0, _BANK, 2)
-        seen += noise[top : top + side, left : left + side]
-        yield np.clip(seen + 0.5, 0, 255).astype(np.uint8)
+        noisy = seen + noise[top : top + side, left : left + side]
+        yield np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
 
 
 def _encode(

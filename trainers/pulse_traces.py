@@ -192,8 +192,16 @@ def as_traces(rng: np.random.Generator, course: Course, logs: Array) -> Traces:
     motion[..., :3] = np.diff(told, axis=1, prepend=told[:, :1]) / POSE_UNIT
     # The eyes' middle moves by about a hundredth of a face width for each degree.
     motion[..., 3] = 0.1 * np.abs(motion[..., :3]).sum(axis=2) / seconds
-    as_given = (part.astype(np.float32) for part in (change, seen, motion, seconds, course.late))
-    return Traces(course.times, *as_given, course.alive, course.kind)
+    return Traces(
+        times=course.times,
+        change=change.astype(np.float32),
+        seen=seen.astype(np.float32),
+        motion=motion.astype(np.float32),
+        seconds=seconds.astype(np.float32),
+        wave=course.late.astype(np.float32),
+        alive=course.alive,
+        kind=course.kind,
+    )
 
 
 def _frame_times(rng: np.random.Generator, count: int, frames: int, rate: float) -> Array:

@@ -145,7 +145,8 @@ def loss_of(
     alike = correlation(waves, clips.wave[:, None], inside[:, None].float())
     unlike = (1 - alike) * clips.alive[:, None]
     by_trace = losses.spectrum * away + losses.wave * unlike
-    return by_trace[:, 0].mean() + losses.cells * by_trace[:, 1:].mean()
+    total: Tensor = by_trace[:, 0].mean() + losses.cells * by_trace[:, 1:].mean()
+    return total
 
 
 def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:

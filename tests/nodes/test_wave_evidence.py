@@ -10,7 +10,11 @@ MODEL = WaveModel(intercept=2.0, per_log_strength=1.0, per_snr_db=0.2, per_agree
 
 
 def measured(
-    size: float = 1.0, shared: float = 1.0, beside: float = 0.0, seed: int = 0
+    size: float = 1.0,
+    shared: float = 1.0,
+    beside: float = 0.0,
+    green: float = 0.6,
+    seed: int = 0,
 ) -> WaveMeasurement:
     """A face whose wave beats at 78 a minute; a share of the cells' waves beats with it."""
     rng = np.random.default_rng(seed)
@@ -19,7 +23,8 @@ def measured(
     noise = rng.normal(size=(10, TIMES.size))
     cells = shared * beat + (1 - shared) * noise + 0.02 * noise
     wall = beside * beat + 0.01 * rng.normal(size=TIMES.size)
-    return measure_waves(TIMES, face, cells, 1e-3 * noise, wall)
+    bright = 0.01 * beat + 1e-4 * rng.normal(size=TIMES.size)
+    return measure_waves(TIMES, face, cells, 1e-4 * noise + 0.01 * green * beat, bright, wall)
 
 
 def test_a_sure_pulse_has_strength_one_and_cells_that_agree() -> None:
@@ -44,18 +49,28 @@ def test_a_wall_that_beats_with_the_face_is_the_lights() -> None:
     assert not MODEL.light_flickers(replace(measured(), background_snr_db=None))
 
 
+def test_a_white_line_is_a_displays() -> None:
+    assert measured().tint == pytest.approx(0.6, rel=0.05)
+    white = measured(green=0.1)
+    assert white.tint == pytest.approx(0.1, rel=0.2)
+    assert MODEL.light_flickers(white)
+    assert not MODEL.light_flickers(replace(white, brightness_snr_db=-5.0))
+
+
 def test_cells_out_of_sight_are_not_asked() -> None:
     cells = np.tile(np.sin(2 * np.pi * 1.3 * TIMES), (10, 1))
     cells[:4] = np.nan
     cells[4, :10] = np.nan
     face = cells[9]
-    found = measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), None)
+    found = measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), face, None)
     assert found.cells == 6
     assert found.agreement > 0.98
     assert found.background_snr_db is None
     assert "background_snr_db" not in found.named()
     cells[:] = np.nan
-    assert measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), None).agreement == 0.0
+    assert (
+        measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), face, None).agreement == 0.0
+    )
 
 
 def test_the_ratio_stays_within_what_replays_and_cold_skin_allow() -> None:

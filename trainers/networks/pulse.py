@@ -81,6 +81,9 @@ class Features(NamedTuple):
 class PulseNetwork(nn.Module):
     """Step network, and the same over whole clips for training."""
 
+    steering: Tensor
+    floors: Tensor
+
     def __init__(self, *, cell_size: int = 24, face_size: int = 32) -> None:
         """A pulse network.
 
@@ -140,7 +143,7 @@ class PulseNetwork(nn.Module):
             parts["cell_hidden"].flatten(0, 1),
             parts["cell_carry"].flatten(0, 1),
         )
-        cells = hidden.unflatten(0, (-1, self.cells))
+        cells = hidden.reshape(-1, self.cells, hidden.shape[1])
         waves, attention = self._cell_outputs(cells, features.seen)
         face, face_carry = _lstm_step(
             self.face_lstm,
@@ -150,7 +153,7 @@ class PulseNetwork(nn.Module):
         )
         running |= {
             "cell_hidden": cells,
-            "cell_carry": carry.unflatten(0, (-1, self.cells)),
+            "cell_carry": carry.reshape(-1, self.cells, carry.shape[1]),
             "face_hidden": face,
             "face_carry": face_carry,
         }
@@ -194,16 +197,16 @@ class PulseNetwork(nn.Module):
         count = len(features.cells)
         rows = features.cells.transpose(1, 2).flatten(0, 1)  # (N * K, T, F)
         hidden, _ = self.cell_lstm(rows)
-        cells = hidden.unflatten(0, (count, self.cells)).transpose(1, 2)
+        cells = hidden.reshape(count, self.cells, *hidden.shape[1:]).transpose(1, 2)
         waves, attention = self._cell_outputs(cells, features.seen)
         face, _ = self.face_lstm(self._face_input(cells, attention, features.face))
         return self.face_wave(face)[..., 0], waves, attention
 
     def _unpacked(self, memory: Tensor) -> dict[str, Tensor]:
         sizes = [int(np.prod(shape)) for shape in self._parts.values()]
-        parts = memory.split(sizes, dim=1)
+        parts = torch.split(memory, sizes, dim=1)
         return {
-            name: part.unflatten(1, shape)
+            name: part.reshape(-1, *shape)
             for (name, shape), part in zip(self._parts.items(), parts, strict=True)
         }
 
@@ -323,8 +326,9 @@ def _lstm_step(
     lstm: nn.LSTM, given: Tensor, hidden: Tensor, carry: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step of an ``nn.LSTM`` of one layer, in plain operations for export."""
-    gates = nn.functional.linear(given, lstm.weight_ih_l0, lstm.bias_ih_l0)
-    gates = gates + nn.functional.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0)
+    weights = dict(lstm.named_parameters())
+    gates = nn.functional.linear(given, weights["weight_ih_l0"], weights["bias_ih_l0"])
+    gates = gates + nn.functional.linear(hidden, weights["weight_hh_l0"], weights["bias_hh_l0"])
     enter, forget, cell, leave = gates.chunk(4, dim=1)
     carry = torch.sigmoid(forget) * carry + torch.sigmoid(enter) * torch.tanh(cell)
     return torch.sigmoid(leave) * torch.tanh(carry), carry

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from padflow.nodes.rppg import PULSE_COLOUR
 from padflow.trainers.attacks.parameters import Array
 from padflow.trainers.labels import (
     PULSE_BAND,
@@ -11,7 +12,7 @@ from padflow.trainers.labels import (
     pulse_label,
     still_label,
 )
-from padflow.trainers.pulse_population import PULSE_COLOUR, draw_trace
+from padflow.trainers.pulse_population import draw_trace
 
 SKIN = np.array([170.0, 120.0, 100.0])
 
