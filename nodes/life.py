@@ -18,6 +18,7 @@ from .payloads import FaceMesh, Quality
 _SLACK = 2e-3
 """Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
 FEWEST_LOOKS = 8
+_POSE = ("yaw", "pitch", "roll", "motion")
 FASTEST = 31.0
 """Looks a second that are kept: a blink needs no more."""
 
@@ -76,11 +77,11 @@ class LookBuffer:
     """Channels and poses of the last seconds, oldest first, in arrays of fixed size. Picklable."""
 
     def __init__(self, capacity: int) -> None:
-        self._rows = np.zeros((2 * capacity, 1 + len(Channel) + 3))
+        self._rows = np.zeros((2 * capacity, 1 + len(Channel) + len(_POSE)))
         self._end = 0
 
-    def append(self, time: float, channels: np.ndarray, pose: tuple[float, float, float]) -> None:
-        """Take a look; ``time`` must not be before the last one's."""
+    def append(self, time: float, channels: np.ndarray, pose: tuple[float, ...]) -> None:
+        """Take a look, its pose by :data:`_POSE`; ``time`` must not be before the last one's."""
         if self._end == len(self._rows):
             half = self._end // 2
             self._rows[:half] = self._rows[half:]
@@ -94,7 +95,7 @@ class LookBuffer:
         return float(self._rows[self._end - 1, 0]) if self._end else float("-inf")
 
     def since(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Views of times (n,), channels (n, 5) and poses (n, 3) from a time on."""
+        """Views of times (n,), channels (n, 5) and poses (n, 4) from a time on."""
         first = int(np.searchsorted(self._rows[: self._end, 0], time))
         rows = self._rows[first : self._end]
         return rows[:, 0], rows[:, 1 : 1 + len(Channel)], rows[:, 1 + len(Channel) :]
@@ -174,7 +175,7 @@ class Life(Node[LifeParams]):
         quality = face.quality
         state.unused = self.params.conditions.failed(quality)
         if state.unused is None and time >= state.looks.latest + 1.0 / FASTEST:
-            pose = (quality.yaw, quality.pitch, quality.roll)
+            pose = tuple(getattr(quality, name) for name in _POSE)
             state.looks.append(time, self._channels.read(face), pose)
 
     def _tell(self, state: LifeState, now: float) -> Evidence:

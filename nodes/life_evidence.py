@@ -24,6 +24,8 @@ from annotated_types import Gt, Interval
 from .face_channels import Channel
 
 MOVING = (Channel.MOUTH, Channel.SMILE, Channel.BROWS)
+SPEED = 3
+"""Column of the poses; before it yaw, pitch and roll."""
 SHORTEST, LONGEST = 0.04, 0.6
 """Seconds of a blink below half its depth, with what coarse sampling adds."""
 NEAR = 1.0
@@ -32,6 +34,8 @@ BOTH = 0.5
 """Each eye's dip is at least this share of the mean's."""
 STILL = 5.0
 """Degrees by which the pose may change in a blink: beyond, the lids' dip may be the pose's."""
+SLOW = 0.5
+"""Face widths a second beyond which a face moves too fast: its eyes blur, and the mesh slips."""
 DENSE = 0.25
 """Seconds between two looks up to which the time between them was watched."""
 _BLINK_SEEN = 0.15
@@ -85,8 +89,8 @@ class LifeModel:
     """And at least so many times the noise."""
     blink_depth: Annotated[float, Gt(0)] = 0.07
     """Median dip of a blink by the mesh."""
-    blink_logit: float = 2.5
-    """Nats that one blink speaks for eyes that close, the mesh's own slips being what they are."""
+    blink_logit: float = 2.0
+    """Nats that one blink speaks for eyes that close: of those found by the mesh some are slips."""
     blink_rate: Annotated[float, Gt(0)] = 0.25
     """Blinks a second of people, mean: 15 a minute, between 4.5 of readers and 26 of talkers
     (Bentivoglio et al., *Analysis of blink rate patterns in normal subjects*, 1997)."""
@@ -158,7 +162,7 @@ def measure_life(
     Args:
         times: float64 (n,) seconds, n at least 8.
         channels: float (n, 5), by :class:`Channel`.
-        poses: float (n, 3), yaw, pitch and roll in degrees.
+        poses: float (n, 4), yaw, pitch and roll in degrees, speed in face widths per second.
         model: what is a blink, and how far a still face's mesh wanders.
     """
     steps = np.diff(times)
@@ -203,8 +207,9 @@ def find_blinks(
         span = _below(times, eyes, int(index), float(open_eyes.mean()) - dip / 2)
         if span is None or not SHORTEST <= times[span[1]] - times[span[0]] <= LONGEST:
             continue
-        turned = np.abs(np.ptp(poses[span[0] : span[1] + 1, :2], axis=0)).max()
-        if turned <= STILL and (not blinks or times[index] - blinks[-1] > SHORTEST * 2):
+        during = poses[span[0] : span[1] + 1]
+        still = np.ptp(during[:, :2], axis=0).max() <= STILL and during[:, SPEED].max() <= SLOW
+        if still and (not blinks or times[index] - blinks[-1] > SHORTEST * 2):
             blinks.append(float(times[index]))
     return blinks
 
@@ -240,7 +245,7 @@ def channel_noises(channels: np.ndarray) -> np.ndarray:
 def channel_ranges(channels: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """From the 5th to the 95th percentile of channels (n, k), smoothed, the pose's part gone."""
     smooth = (channels[2:] + channels[1:-1] + channels[:-2]) / 3
-    turns = (poses[1:-1] - poses.mean(0)) / 10.0
+    turns = (poses[1:-1, :SPEED] - poses[:, :SPEED].mean(0)) / 10.0
     terms = np.column_stack([np.ones(len(turns)), turns, turns[:, :2] ** 2])
     ridge = _RIDGE * np.diag([0.0, 1, 1, 1, 1, 1])
     fit = np.linalg.solve(terms.T @ terms + ridge, terms.T @ smooth)

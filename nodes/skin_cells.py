@@ -69,6 +69,12 @@ def cell_places() -> np.ndarray:
 
 
 @cache
+def _fewest_seen() -> np.ndarray:
+    """float32 (K,): how many of a cell's places must be seen."""
+    return np.asarray(_LEAST_SEEN * cell_places().sum(axis=1))
+
+
+@cache
 def cell_count() -> int:
     """K: how many cells there are."""
     return len(cell_places())
@@ -90,18 +96,15 @@ def skin_change(before: SkinBefore, sample: SkinSample) -> SkinChange:
     """
     places = cell_places()
     count = len(places)
-    both = (before.valid & sample.valid).ravel()
-    colours = np.concatenate(
-        [sample.grid.reshape(-1, 3), before.grid.reshape(-1, 3)], axis=1, dtype=np.float32
-    )
-    sums = places @ (colours * both[:, None])
-    shared = places @ both.astype(np.float32)
+    both = places * (before.valid & sample.valid).ravel()
+    shared = both.sum(axis=1)
+    now, then = (both @ grid.reshape(-1, 3) for grid in (sample.grid, before.grid))
     change = np.zeros((count + 1, 3), np.float32)
     seen = np.zeros(count + 1, np.float32)
-    enough = shared >= _LEAST_SEEN * places.sum(axis=1)
-    enough &= sums.min(axis=1) > _DARKEST * shared
+    enough = shared >= _fewest_seen()
+    enough &= np.minimum(now, then).min(axis=1) > _DARKEST * shared
     seen[:count] = enough
-    change[:count][enough] = np.log(sums[enough, :3] / sums[enough, 3:])
+    change[:count][enough] = np.log(now[enough] / then[enough])
     beside = np.concatenate([sample.background, before.background])
     if np.isfinite(beside).all() and beside.min() > _DARKEST:
         seen[count] = 1.0

@@ -75,33 +75,29 @@ def measure_waves(
         background: float (n,): the same beside the face, or None.
     """
     frequencies = pulse_frequencies()
-    spectrum = uneven_spectrum(times, face, frequencies)
+    asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
+    wall = np.zeros_like(face) if background is None else background
+    rows = [face, colour.mean(axis=0), brightness, wall, *np.nan_to_num(cells[asked])]
+    spectrum, tint, bright, beside, *own = uneven_spectrum(times, np.stack(rows), frequencies)
     power = np.abs(spectrum) ** 2
     beat = _peak(times, face, float(frequencies[power.argmax()]))
     half = max(HALF_WIDTH_BPM / 60.0, _LINE / float(times[-1] - times[0]))
     near = np.abs(frequencies - beat) <= half
 
     def ratio(of: np.ndarray) -> float:
-        return float(snr_db(frequencies, of, beat, PULSE_BAND, 60.0 * half))
+        return float(snr_db(frequencies, np.abs(of) ** 2, beat, PULSE_BAND, 60.0 * half))
 
-    asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
-    own = uneven_spectrum(times, np.nan_to_num(cells[asked]), frequencies)[:, near]
-    tint = uneven_spectrum(times, colour.mean(axis=0), frequencies)
-    bright = uneven_spectrum(times, brightness, frequencies)
-    beside = None
-    if background is not None:
-        beside = ratio(np.abs(uneven_spectrum(times, background, frequencies)) ** 2)
     share = np.linalg.norm(tint[near]) / max(float(np.linalg.norm(bright[near])), 1e-12)
     return WaveMeasurement(
         heart_rate_bpm=60.0 * beat,
         strength=float(power.sum()),
-        snr_db=ratio(power),
-        agreement=_coherence(own, spectrum[near]),
+        snr_db=ratio(spectrum),
+        agreement=_coherence(np.array(own)[:, near] if own else None, spectrum[near]),
         cells=int(asked.sum()),
         noise=float(np.sqrt((np.abs(tint[~near]) ** 2).sum() / 2)),
         bursts=step_kurtosis(np.diff(colour, axis=1)),
-        background_snr_db=beside,
-        brightness_snr_db=ratio(np.abs(bright) ** 2),
+        background_snr_db=None if background is None else ratio(beside),
+        brightness_snr_db=ratio(bright),
         tint=float(share),
     )
 
@@ -113,9 +109,9 @@ def _peak(times: np.ndarray, wave: np.ndarray, about: float) -> float:
     return float(fine[np.abs(uneven_spectrum(times, wave, fine)).argmax()])
 
 
-def _coherence(cells: np.ndarray, face: np.ndarray) -> float:
+def _coherence(cells: np.ndarray | None, face: np.ndarray) -> float:
     """Mean normalised inner product of the cells' lines (k, m) with the face's (m,)."""
-    if not len(cells):
+    if cells is None:
         return 0.0
     sizes = np.linalg.norm(cells, axis=1) * np.linalg.norm(face)
     products = np.real(cells @ face.conj()) / np.maximum(sizes, 1e-30)

@@ -49,7 +49,7 @@ class Still:
     channels: np.ndarray
     """float64 (n, 5)."""
     poses: np.ndarray
-    """float64 (n, 3)."""
+    """float64 (n, 4), as of :func:`measure_life`."""
 
 
 class MovedPictures:
@@ -80,7 +80,7 @@ class MovedPictures:
             pose = self._pose.solve(found)
             face = FaceMesh(found, pose.rotation, True, _UNKNOWN, True)
             channels.append(self._channels.read(face))
-            poses.append((pose.yaw, pose.pitch, pose.roll))
+            poses.append((pose.yaw, pose.pitch, pose.roll, 0.0))
         return Still(np.arange(len(poses)) / LOOKS, np.array(channels), np.array(poses))
 
 

@@ -86,9 +86,9 @@ def closings(*at: float, seconds: float = 0.25, depth: float = 0.5) -> Way:
 
 
 def read(face: Face, times: Times) -> tuple[np.ndarray, np.ndarray]:
-    """Channels (n, 5) and poses (n, 3)."""
+    """Channels (n, 5) and poses (n, 4)."""
     meshes = list(face.meshes(times))
-    poses = [(m.quality.yaw, m.quality.pitch, m.quality.roll) for m in meshes]
+    poses = [(q.yaw, q.pitch, q.roll, q.motion) for q in (m.quality for m in meshes)]
     return np.array([CHANNELS.read(m) for m in meshes]), np.array(poses)
 
 
@@ -170,6 +170,9 @@ def test_what_is_no_blink() -> None:
     nodding = poses.copy()
     nodding[:, 1] += 12 * np.exp(-(((times - 2.0) / 0.1) ** 2))
     assert not find_blinks(times, blinking, nodding, 0.06)
+    hurried = poses.copy()
+    hurried[:, 3] = 1.5
+    assert not find_blinks(times, blinking, hurried, 0.06)
     gap = (times < 1.95) | (times > 2.5)
     assert not find_blinks(times[gap], blinking[gap], poses[gap], 0.06)
     assert not find_blinks(times, *read(Face(), times), 0.06)
