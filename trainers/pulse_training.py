@@ -152,7 +152,7 @@ def loss_of(
 def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:
     """(N, 50): of the true waves, unit L2 norm; zero where there is no pulse."""
     true = wave_spectrum(clips.times, clips.wave, start, end)
-    unit = true / true.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    unit: Tensor = true / true.norm(dim=1, keepdim=True).clamp(min=1e-6)
     return unit * clips.alive[:, None]
 
 

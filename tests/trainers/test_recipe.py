@@ -3,17 +3,15 @@ from pathlib import Path
 import pytest
 
 from padflow.trainers.networks import NETWORKS
-from padflow.trainers.pulse_recipe import is_pulse_recipe
 from padflow.trainers.recipe import (
     RecipeError,
     load_recipe,
     parse_recipe,
-    recipe_content,
     recipe_names,
     recipe_text,
 )
 
-OF_CROPS = [name for name in recipe_names() if not is_pulse_recipe(recipe_content(name))]
+OF_CROPS = recipe_names()
 LEAST = {"name": "mine", "task": "Tells.", "network": {"name": "context"}}
 
 

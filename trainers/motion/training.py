@@ -239,6 +239,7 @@ class _Run:
     def epoch(self) -> None:
         progress, before = self.progress, self.progress.seconds
         began, total = time.monotonic(), 0.0
+        torch.manual_seed(self.recipe.seed * 1_000_003 + progress.epoch)  # of dropout
         self.network.train()
         with closing(self.batches.epoch(progress.epoch)) as batches:
             for batch in batches:

@@ -13,7 +13,9 @@ What is otherwise than published, and why:
 * It runs across a stream, not on clips of five frames at a fixed distance: the seconds between two
   samples are an input. They go to the recurrence as a plane.
 * The recurrent part works at 16x16 cells, with one layer and a convolution in place of the second.
-* A still pair of samples says nothing: that is trained (see :mod:`padflow.trainers.motion`).
+* What a block finds is multiplied by a convolution of the difference, so that it is nothing where
+  nothing changed. Without this a network that was asked to call repeated pictures neither live nor
+  attack still ranked them by what they showed (AUC 0.68, as much as with motion).
 """
 
 from collections.abc import Sequence
@@ -66,8 +68,9 @@ class MotionOutputs(NamedTuple):
 class FlowBlock(nn.Module):
     """An OFF block: what changed between two samples, beside where it could have been seen.
 
-    Brightness constancy ties the temporal difference to the spatial gradients and the motion; the
-    block has the three and leaves it to a convolution to find out about the motion.
+    Brightness constancy ties the temporal difference to the product of spatial gradients and
+    motion; the block multiplies what a convolution sees in all of them by what changed. Two equal
+    samples give zero, whatever they show.
     """
 
     def __init__(self, channels: int, reduced: int, width: int) -> None:
@@ -76,6 +79,7 @@ class FlowBlock(nn.Module):
             nn.Conv2d(channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced)
         )
         self.mix = conv3(5 * reduced, width)
+        self.change = nn.Conv2d(reduced, width, 3, padding=1, bias=False)
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
         kernels = torch.stack([across, across.T]).unsqueeze(1)
         self.register_buffer("sobel", kernels.repeat(reduced, 1, 1, 1), persistent=False)
@@ -84,7 +88,7 @@ class FlowBlock(nn.Module):
         """Reduced features (N, R, h, w) of two samples to (N, width, h, w)."""
         kinds = [self._gradients(before), self._gradients(now), now - before]
         mixed: Tensor = self.mix(torch.cat(kinds, dim=1))
-        return mixed
+        return mixed * self.change(now - before)
 
     def _gradients(self, reduced: Tensor) -> Tensor:
         """Sobel in x and y of each channel, (N, 2R, h, w)."""

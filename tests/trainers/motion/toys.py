@@ -70,7 +70,7 @@ def toy_recipe(**changes: Any) -> MotionRecipe:
     least: dict[str, Any] = {
         "name": "motion_depth",
         "task": "Tells toys apart.",
-        "network": {"reduced": 3, "width": 6, "hidden": 6, "embedding": 4, "dropout": 0.0},
+        "network": {"reduced": 3, "width": 6, "hidden": 6, "embedding": 4, "dropout": 0.05},
         "sampling": {"steps": 5, "longest": 0.12, "still": 0.1, "variants": 1},
         "augmentation": {"erase": 0.0},
         "hold_out": ("ann",),

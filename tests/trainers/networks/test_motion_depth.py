@@ -25,6 +25,10 @@ def network(**changes: float | None) -> MotionDepthNetwork:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean)  # type: ignore[arg-type]
             nn.init.uniform_(layer.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    with torch.no_grad():  # Random weights hardly react; those that have learned do.
+        for block in made.blocks:
+            block.get_parameter("change.weight").mul_(30)
+        made.recurrence.candidate.weight.mul_(3)
     embedding = torch.randn(200, 16)
     made.classify.strangeness.fit(embedding, torch.arange(200) % 2 == 0, embedding)
     return made.eval()
@@ -143,11 +147,21 @@ def test_a_block_sees_gradients_and_differences() -> None:
     gradients = block._gradients(across)[0, :, 1:-1, 1:-1]
     assert torch.allclose(gradients[0::2], torch.ones(3, 6, 6))
     assert torch.allclose(gradients[1::2], torch.zeros(3, 6, 6), atol=1e-6)
-    level = torch.full((1, 3, 8, 8), 7.0)
-    interior = (slice(None), slice(None), slice(2, -2), slice(2, -2))
-    same = block(level, level)[interior]
-    assert torch.allclose(same, block(level * 0, level * 0)[interior], atol=1e-5)
-    assert not torch.allclose(same, block(level * 0, level)[interior], atol=1e-3)
+    picture = torch.rand(1, 3, 8, 8)
+    assert torch.equal(block(picture, picture), torch.zeros(1, 5, 8, 8))
+    assert block(picture, picture + torch.rand(1, 3, 8, 8)).abs().max() > 1e-3
+
+
+def test_repeated_samples_say_the_same_whatever_they_show() -> None:
+    made, (stages, single, interval) = network(), tracks(3, 6)
+    one, two, three = (stage[:, :1].expand_as(stage) for stage in stages)
+    interval = interval[:1].expand(3, 6)
+    found = whole(made, ((one, two, three), single, interval))
+    by_track = found.score.reshape(3, 6)
+    assert torch.allclose(by_track[0], by_track[1], atol=1e-5)
+    assert torch.allclose(by_track[0], by_track[2], atol=1e-5)
+    moving = whole(made, (stages, single, interval)).score.reshape(3, 6)
+    assert (moving[0] - moving[1]).abs().max() > 1e-6
 
 
 def test_gates_keep_and_reset() -> None:
