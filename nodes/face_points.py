@@ -109,17 +109,17 @@ class FacePoints:
         if len(start) == 0:
             return np.zeros((0, 2), np.float32), np.zeros(0, bool)
         luma = picture_luma(pixels.image)
-        guess = self._places(pixels)[reference.cells].reshape(-1, 1, 2)
+        guess = self._places(pixels, reference.cells).reshape(-1, 1, 2)
         end, there = _flow(reference.luma, luma, start, guess)
         back, again = _flow(luma, reference.luma, end, start.copy())
         found = there & again & (np.abs(back - start).max((1, 2)) < MOST_RETURN)
         return in_frame(end[:, 0], pixels.matrix), found
 
-    def _places(self, pixels: FacePixels) -> np.ndarray:
-        """float32 (k, 2): the candidates in pixels of the half-size picture."""
+    def _places(self, pixels: FacePixels, cells: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float32 (k, 2): some of the candidates in pixels of the half-size picture."""
         mesh = to_crop(pixels.face.points, pixels.matrix)[:, :2]
-        cells = np.einsum("nck,nc->nk", mesh[self._corners], self._weights)
-        return np.asarray((cells - 0.5) / 2, np.float32)
+        places = np.einsum("nck,nc->nk", mesh[self._corners[cells]], self._weights[cells])
+        return np.asarray((places - 0.5) / 2, np.float32)
 
 
 def averaged_depth(relief: np.ndarray, side: float) -> np.ndarray:
