@@ -17,11 +17,11 @@ from tests.trainers.motion.toys import write_toys
 RECIPE = """
 name: toy_motion
 task: Tells toys apart.
-network: {name: motion_depth, reduced: 2, width: 4, hidden: 4, embedding: 4, dropout: 0}
-sampling: {steps: 4, longest: 0.12, variants: 1}
-batch: 4
-epochs: 2
-steps_per_epoch: 8
+network: {name: motion_depth, reduced: 3, width: 6, hidden: 6, embedding: 4, dropout: 0}
+sampling: {steps: 5, longest: 0.12, variants: 1}
+batch: 6
+epochs: 3
+steps_per_epoch: 10
 average: 0.5
 learning_rate: 0.01
 """
@@ -76,7 +76,7 @@ def test_trains_and_writes_a_motion_bundle(
     with pytest.raises(UsageError, match="--files: expected none with train motion_depth"):
         train.run(asked(*words, "--files", "f16"))
     assert train.run(asked(*words, "--hold-out", "ann")) == Exit.DONE
-    assert "epoch 2/2" in capsys.readouterr().out
+    assert "epoch 3/3" in capsys.readouterr().out
     manifest = read_bundle(out).manifest
     assert set(manifest.files) == {"f32", "weights"}
     assert manifest.about.name == "toy_motion"

@@ -103,10 +103,6 @@ class _JointRun:
         for batch in crop_tracks(self.sequences, self.recipe, self.joint, self.epoch):
             total += self._step(batch)
         self.epoch += 1
-        self.say(
-            f"joint epoch {self.epoch}/{self.joint.epochs} loss "
-            f"{total / self.joint.steps_per_epoch:.3f}"
-        )
         state = {
             "depth": self.depth.state_dict(),
             "motion": self.motion.state_dict(),
@@ -116,6 +112,10 @@ class _JointRun:
             "edition": self.edition,
         }
         save_aside(state, self.path)
+        self.say(
+            f"joint epoch {self.epoch}/{self.joint.epochs} loss "
+            f"{total / self.joint.steps_per_epoch:.3f}"
+        )
 
     def _step(self, batch: CropTracks) -> float:
         given = {name: torch.from_numpy(array) for name, array in batch.given.items()}
