@@ -30,7 +30,7 @@ class FuseParams:
 
     policy: Policy | str = "default"
     """The policy itself, the name of a shipped one, or the path of a YAML file."""
-    cues: tuple[str, ...] = ("pulse", "depth", "patch", "context")
+    cues: tuple[str, ...] = ("pulse", "depth", "patch", "context", "life")
     """Cues whose nodes are in the graph. What the policy asks for beyond these is reported as
     ``engine_missing``."""
     fusion: str = ""
