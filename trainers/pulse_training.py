@@ -153,7 +153,8 @@ def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:
     """(N, 50): of the true waves, unit L2 norm; zero where there is no pulse."""
     true = wave_spectrum(clips.times, clips.wave, start, end)
     unit = true / true.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    return unit * clips.alive[:, None]
+    target: Tensor = unit * clips.alive[:, None]
+    return target
 
 
 def correlation(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
