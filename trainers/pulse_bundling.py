@@ -34,6 +34,11 @@ LENGTHS = (6.0, 8.0, 10.0)
 SETTLED = 1.0
 """Seconds of a clip that are left out, as the node does."""
 PARITY_STEPS = 50
+LIVING_WITHOUT_PULSE = 0.4
+"""Share of living faces whose pulse the network does not show although the noise would allow it: a
+judgement, from 13 of 40 rendered living faces whose heart rate it missed (docs/TRAINING.md), and
+faces with make-up or cold skin besides. More than the pulse cue's 0.155, since a face that moves
+much or is filmed slowly makes the network doubt. Caps the ratio at -0.54 and +0.64 nats."""
 SLOWEST = 10.0
 """Frames a second under which the node says nothing, so that no such clip takes part."""
 INPUTS = ("change", "seen", "motion", "seconds", "memory")
@@ -229,8 +234,8 @@ def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
     """The constants of the ratio, fitted as those of the pulse cue are.
 
     Logistic regressions between windows in which the pulse was found and windows without one, and
-    of whether it is found by noise; the shares of attacks with and living faces without a pulse
-    are the pulse cue's, since no trace can tell them.
+    of whether it is found by noise. The share of attacks with a pulse is the pulse cue's, that of
+    living faces without one is :data:`LIVING_WITHOUT_PULSE`: no trace can tell them.
 
     Raises:
         TrainingError: no pulse was found, or there is no window without one.
@@ -257,6 +262,7 @@ def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
         per_agreement=float(weights[2]),
         noise_half=float(10 ** (level / steepness)),
         noise_steepness=steepness,
+        living_without_pulse=LIVING_WITHOUT_PULSE,
     )
 
 
