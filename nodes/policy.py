@@ -117,9 +117,11 @@ PULSE_CUE = CuePolicy(min_llr=-1.5, max_llr=2.0, memory=15.0, max_windows=2.0, m
 NETWORK_CUE_OVER_TIME = CuePolicy(max_age=4.0)
 """A network that sees several samples: a fall of its ratio may be a face that holds still."""
 
-MOVEMENT_CUE = CuePolicy(min_llr=-2.0, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
-"""What moves in a face, or a face's relief that turns: a replay or a mask has the one or the other,
-so it reaches neither default threshold alone."""
+LIFE_CUE = CuePolicy(1.0, -1.6, 0.8, 0.95, memory=10.0, max_windows=1.0, max_age=4.0)
+"""A replay moves too, and its windows of 20 s overlap: docs/CUES.md."""
+
+PLANARITY_CUE = CuePolicy(1.0, -1.5, 0.7, memory=10.0, max_windows=2.0)
+"""Masks and replays of a turning head have a relief too: docs/CUES.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +240,8 @@ class Policy:
         default_factory=lambda: {
             "pulse": PULSE_CUE,
             "rppg": PULSE_CUE,
-            "life": MOVEMENT_CUE,
-            "planarity": MOVEMENT_CUE,
+            "life": LIFE_CUE,
+            "planarity": PLANARITY_CUE,
             "motion": NETWORK_CUE_OVER_TIME,
             "depth": NETWORK_CUE,
             "patch": NETWORK_CUE,

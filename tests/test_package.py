@@ -48,7 +48,7 @@ def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
     assert "padflow/nodes/policies/default.yaml" in data
     assert "padflow/trainers/recipes/depth_light.yaml" in data
     assert "padflow/trainers/recipes/motion_depth.yaml" in data
-    for name in ("depth_light", "patch_light", "pulse_net", "views", "fusion"):
+    for name in ("depth_light", "patch_light", "pulse_net", "motion_depth", "views", "fusion"):
         assert f"padflow/engines/bundles/{name}/bundle.json" in data
 
 
