@@ -88,8 +88,8 @@ class FlowBlock(nn.Module):
         """Reduced features (N, R, h, w) of two samples to (N, width, h, w)."""
         kinds = [self._gradients(before), self._gradients(now), now - before]
         mixed: Tensor = self.mix(torch.cat(kinds, dim=1))
-        given: Tensor = mixed * self.change(now - before)
-        return given
+        changed: Tensor = self.change(now - before)
+        return mixed * changed
 
     def _gradients(self, reduced: Tensor) -> Tensor:
         """Sobel in x and y of each channel, (N, 2R, h, w)."""
