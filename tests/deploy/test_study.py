@@ -123,3 +123,11 @@ def test_studies_that_do_not_go_together_are_told(place: Path, tmp_path: Path) -
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(UsageError, match="make it with padflow study"):
         study.run(merged(tmp_path / "out", tmp_path / "other.json"))
+
+
+def test_the_pulse_study_tells_wrong_use(tmp_path: Path) -> None:
+    parser = ArgumentParser()
+    study.add_arguments(parser)
+    with pytest.raises(UsageError, match="--clips: expected 1 or more, found 0"):
+        study.run(parser.parse_args(["pulse", "--clips", "0", "--out", str(tmp_path / "out")]))
+    assert not (tmp_path / "out").exists()
