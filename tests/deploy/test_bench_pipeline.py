@@ -7,6 +7,8 @@ import pytest
 from padflow.deploy.bench_pipeline import StreamsResult, frame_cost, run_streams
 from padflow.trainers.attacks.feed import render_clip
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def clip(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.deploy.live_camera import ENTRY, Report, describe, secrets_told, watch_camera
 
+pytestmark = pytest.mark.alone
+
 SECONDS, RESTARTS = 6.0, 2
 
 
