@@ -17,6 +17,7 @@ from tests.trainers.motion.toys import write_toys
 RECIPE = """
 name: toy_motion
 task: Tells toys apart.
+kind: motion
 network: {name: motion_depth, reduced: 3, width: 6, hidden: 6, embedding: 4, dropout: 0}
 sampling: {steps: 5, longest: 0.12, variants: 1}
 batch: 6
@@ -69,6 +70,7 @@ def test_trains_and_writes_a_motion_bundle(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
     write_toys(tmp_path / "store", ("ann", "bob"))
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
     recipe.write_text(RECIPE)

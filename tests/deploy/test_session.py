@@ -228,7 +228,9 @@ def test_a_wrong_graph_file_is_refused(text: str, told: str, tmp_path: Path) -> 
 
 
 def test_an_unknown_graph_names_those_that_there_are() -> None:
-    with pytest.raises(GraphDefinitionError, match="expected one of default or a YAML file"):
+    with pytest.raises(
+        GraphDefinitionError, match="expected one of default, every_cue or a YAML file"
+    ):
         load_graph("defualt")
 
 

@@ -100,6 +100,7 @@ def test_the_command_makes_a_bundle_that_the_node_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
     recipe, out = tmp_path / "tiny.yaml", tmp_path / "tiny"
     recipe.write_text(RECIPE)
     parser = ArgumentParser()
