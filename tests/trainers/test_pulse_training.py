@@ -24,6 +24,7 @@ from padflow.trainers.pulse_training import (
 from padflow.trainers.recipe import TrainingError
 
 RECIPE = """
+kind: pulse
 name: tiny
 task: Tells living skin from still skin.
 network: {name: pulse, cell_size: 6, face_size: 8}
