@@ -123,15 +123,7 @@ class NetworkNode(Node[A], Generic[A]):
             EngineError: it cannot be loaded, or is no network of this kind.
         """
         self.one_by_one = context.mode == "lossless"
-        params = self.params
-        engine = open_engine(
-            params.engine,
-            self.own,
-            self.cue,
-            backend=params.backend,
-            threads=params.threads,
-            precision=params.precision,
-        )
+        engine = open_engine(self.params, self.own, self.cue)
         if isinstance(engine, str):
             self._tell_missing = partial(context.notice, engine)
             return

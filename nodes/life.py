@@ -12,8 +12,9 @@ from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import RESET_REASONS, Evidence, Reason
 from .face_channels import Channel, FaceChannels
+from .face_gates import FaceGates
 from .life_evidence import LifeMeasurement, LifeModel, measure_life
-from .payloads import FaceMesh, Quality
+from .payloads import FaceMesh
 
 _SLACK = 2e-3
 """Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
@@ -24,33 +25,17 @@ FASTEST = 31.0
 
 
 @dataclass(frozen=True)
-class LifeConditions:
+class LifeConditions(FaceGates):
     """Outside of these a frame is not used."""
 
-    min_size: Annotated[float, Ge(0)] = 60.0
-    """Face width in pixels."""
     max_yaw: Annotated[float, Gt(0)] = 35.0
     """Degrees to either side."""
     max_pitch: Annotated[float, Gt(0)] = 30.0
     """Degrees up or down."""
-    min_exposure: Annotated[float, Ge(0)] = 25.0
-    """Mean luma of the skin, 0 to 255."""
     min_sharpness: Annotated[float, Ge(0)] = 0.03
+    """0 blurred to 1 sharp."""
     max_occlusion: Annotated[float, Interval(gt=0, le=1)] = 0.4
-
-    def failed(self, quality: Quality) -> Reason | None:
-        """The first condition that a frame does not meet."""
-        if quality.size < self.min_size:
-            return Reason.FACE_TOO_SMALL
-        if abs(quality.yaw) > self.max_yaw or abs(quality.pitch) > self.max_pitch:
-            return Reason.FACE_NOT_FRONTAL
-        if quality.exposure < self.min_exposure:
-            return Reason.TOO_DARK
-        if quality.sharpness < self.min_sharpness:
-            return Reason.BLURRED
-        if quality.occlusion > self.max_occlusion:
-            return Reason.FACE_OCCLUDED
-        return None
+    """Share of the face that may be covered."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Gt, Interval
 
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from .evidence import RESET_REASONS, Evidence, Reason
+from .face_gates import FaceGates
 from .face_points import FacePoints, Reference, in_frame
-from .payloads import FacePixels, Quality
+from .payloads import FacePixels
 from .planarity_evidence import (
     FEWEST_FRAMES,
     FEWEST_POINTS,
@@ -31,33 +32,6 @@ _LOST = 3
 
 
 @dataclass(frozen=True)
-class PlanarityConditions:
-    """Outside of these a frame is not used."""
-
-    min_size: Annotated[float, Ge(0)] = 60.0
-    """Face width in pixels."""
-    max_yaw: Annotated[float, Gt(0)] = 40.0
-    """Degrees to either side."""
-    max_pitch: Annotated[float, Gt(0)] = 35.0
-    """Degrees up or down."""
-    min_exposure: Annotated[float, Ge(0)] = 25.0
-    """Mean luma of the skin, 0 to 255."""
-    max_occlusion: Annotated[float, Interval(gt=0, le=1)] = 0.5
-
-    def failed(self, quality: Quality) -> Reason | None:
-        """The first condition that a frame does not meet."""
-        if quality.size < self.min_size:
-            return Reason.FACE_TOO_SMALL
-        if abs(quality.yaw) > self.max_yaw or abs(quality.pitch) > self.max_pitch:
-            return Reason.FACE_NOT_FRONTAL
-        if quality.exposure < self.min_exposure:
-            return Reason.TOO_DARK
-        if quality.occlusion > self.max_occlusion:
-            return Reason.FACE_OCCLUDED
-        return None
-
-
-@dataclass(frozen=True)
 class PlanarityParams:
     """Settings of :class:`Planarity`."""
 
@@ -70,7 +44,7 @@ class PlanarityParams:
     since the others bring no pose."""
     max_gap: Annotated[float, Gt(0)] = 1.0
     """Seconds without a frame after which a track starts afresh."""
-    conditions: PlanarityConditions = field(default_factory=PlanarityConditions)
+    conditions: FaceGates = field(default_factory=FaceGates)
     """When a frame is used."""
     model: PlanarityModel = field(default_factory=PlanarityModel)
     """From measurements to a ratio."""

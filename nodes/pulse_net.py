@@ -97,15 +97,7 @@ class PulseNet(PulseNode[PulseNetParams]):
         Raises:
             EngineError: it cannot be loaded, or is no network of this kind.
         """
-        params = self.params
-        found = open_engine(
-            params.engine,
-            self.own,
-            self.cue,
-            backend=params.backend,
-            threads=params.threads,
-            precision=params.precision,
-        )
+        found = open_engine(self.params, self.own, self.cue)
         if isinstance(found, str):
             self._tell_missing = partial(context.notice, found)
             return

@@ -25,7 +25,7 @@ from ..export import check_parity, to_onnx
 from ..networks import CropNetwork
 from ..networks.motion_depth import MotionDepthNetwork
 from ..recipe import Recipe, TrainingError, parse_recipe
-from ..training import LARGEST_GRADIENT, build, loss_of
+from ..training import LARGEST_GRADIENT, build, load_state, loss_of, save_state
 from ..weights import ROLE, bundle_weights, save_weights, use_weights
 from .batches import depth_target, drawn_samples, intervals_of
 from .recipe import Joint, MotionRecipe, motion_recipe_text
@@ -34,9 +34,7 @@ from .store import StoredSequence
 from .training import (
     Say,
     TrainedMotion,
-    load_checkpoint,
     motion_loss,
-    save_aside,
 )
 
 BACKBONE_FOLDER = "backbone"
@@ -111,7 +109,7 @@ class _JointRun:
             "recipe": motion_recipe_text(replace(self.recipe, joint=None)),
             "edition": self.edition,
         }
-        save_aside(state, self.path)
+        save_state(state, self.path)
         self.say(
             f"joint epoch {self.epoch}/{self.joint.epochs} loss "
             f"{total / self.joint.steps_per_epoch:.3f}"
@@ -162,7 +160,7 @@ class _JointRun:
         """Go on from the checkpoint, if there is one."""
         if not self.path.is_file():
             return
-        state = load_checkpoint(self.path)
+        state = load_state(self.path)
         same = state["recipe"] == motion_recipe_text(replace(self.recipe, joint=None))
         if not same or state["edition"] != self.edition:
             raise TrainingError(

@@ -26,7 +26,7 @@ from ..holdout import drawn
 from ..networks.layers import contrastive_depth_loss
 from ..networks.motion_depth import MotionDepthNetwork, MotionOutputs
 from ..recipe import TrainingError
-from ..training import LARGEST_GRADIENT, rate_at
+from ..training import LARGEST_GRADIENT, load_state, rate_at, save_state
 from .batches import TrackBatches, Tracks
 from .measures import measured, score_sequences
 from .recipe import MotionLosses, MotionRecipe, motion_recipe_text, parse_motion_recipe
@@ -295,7 +295,7 @@ class _Run:
             "edition": self.backbone.edition,
             "progress": asdict(self.progress),
         }
-        save_aside(state, self.folder / "checkpoint.pt")
+        save_state(state, self.folder / "checkpoint.pt")
         lines = "".join(f"{json.dumps(line)}\n" for line in self.progress.history)
         aside = self.folder / ".history.jsonl"
         aside.write_text(lines, encoding="utf-8")
@@ -306,7 +306,7 @@ class _Run:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             return
-        state = load_checkpoint(path)
+        state = load_state(path)
         before = parse_motion_recipe(yaml.safe_load(state["recipe"]))
         if _but_length(before) != _but_length(self.recipe):
             raise TrainingError(
@@ -326,23 +326,3 @@ class _Run:
 
 def _but_length(recipe: MotionRecipe) -> MotionRecipe:
     return replace(recipe, epochs=1, max_minutes=None, joint=None)
-
-
-def save_aside(state: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint; it is whole or as it was."""
-    aside = path.with_name(f".{path.name}")
-    torch.save(state, aside)
-    os.replace(aside, path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_aside` wrote; tensors and plain values only.
-
-    Raises:
-        TrainingError: it cannot be read.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damage leads to
-        raise TrainingError(f"{path}: cannot be read: {error}; train anew") from error
-    return state
