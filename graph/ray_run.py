@@ -143,11 +143,13 @@ class RayRun(GraphRun):
 
     def actor_metrics(self) -> dict[str, RunMetrics]:
         """Counters by actor: ``worker-0``, ``engine-0``, ``driver``."""
-        return self._ray_crew().actor_metrics()
+        metrics: dict[str, RunMetrics] = self._ray_crew().actor_metrics()
+        return metrics
 
     def placement(self) -> Mapping[str, tuple[str, str]]:
         """Worker and engine actor by stream."""
-        return self._ray_crew().placement()
+        placement: Mapping[str, tuple[str, str]] = self._ray_crew().placement()
+        return placement
 
     def _ray_crew(self) -> Any:
         if self._crew is None:
