@@ -1,9 +1,11 @@
 """Counters of a run: plain integers written by one thread each, read at any time."""
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import nan
+from pathlib import Path
 from typing import Literal
 
 DURATION_BOUNDS: tuple[float, ...] = tuple(1e-5 * 10 ** (i / 10) for i in range(71))
@@ -109,6 +111,16 @@ class StreamMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessMetrics:
+    """What one process holds."""
+
+    resident: int
+    """Bytes of memory that lie in RAM."""
+    open_files: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunMetrics:
     """A snapshot of a run."""
 
@@ -118,10 +130,24 @@ class RunMetrics:
     streams: Mapping[str, StreamMetrics]
     notices: int
     """How many notices were given so far."""
+    process: ProcessMetrics | None = None
+    """The process that all of it ran in; None where there are several, or nobody looked."""
+
+
+def process_metrics() -> ProcessMetrics | None:
+    """What this process holds now; None where the system has no ``/proc``. Takes some 50 µs."""
+    try:
+        resident_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        # The folder itself is open while it is listed.
+        open_files = len(os.listdir("/proc/self/fd")) - 1
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        return None
+    return ProcessMetrics(resident_pages * os.sysconf("SC_PAGE_SIZE"), open_files, threads)
 
 
 def merged(parts: Iterable[RunMetrics]) -> RunMetrics:
-    """Snapshots of several processes as one."""
+    """Snapshots of several processes as one, without what the processes hold."""
     nodes: dict[str, NodeMetrics] = {}
     edges: dict[str, EdgeMetrics] = {}
     streams: dict[str, StreamMetrics] = {}
