@@ -215,8 +215,10 @@ class RunCollector(Collector):
     def _drops(self, actors: Actors) -> Metric:
         samples: list[tuple[list[str], float]] = []
         for actor, metrics in actors.items():
-            for place, counted in (*metrics.nodes.items(), *metrics.edges.items()):
-                samples += [([actor, place, why], n) for why, n in counted.dropped.items()]
+            places = {name: node.dropped for name, node in metrics.nodes.items()}
+            places |= {name: edge.dropped for name, edge in metrics.edges.items()}
+            for place, dropped in places.items():
+                samples += [([actor, place, why], n) for why, n in dropped.items()]
         told = "Packets that were dropped, by the node or edge where, and why."
         return self._counter("dropped_packets", told, ["actor", "place", "reason"], samples)
 

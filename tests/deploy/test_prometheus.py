@@ -65,7 +65,7 @@ def collected(actors: Mapping[str, RunMetrics], tally: EventTally | None = None)
 
 
 def verdict(stream: str, state: str, final: bool, llrs: Mapping[str, float | None]) -> Packet:
-    evidence = [{"cue": cue, "llr": llr, "reasons": []} for cue, llr in llrs.items()]
+    evidence: list[dict[str, Any]] = [{"cue": cue, "llr": llr} for cue, llr in llrs.items()]
     data = {"state": state, "final": final, "reasons": ["evidence_weak"], "evidence": evidence}
     return Packet(stream, 0.0, 0, 1, Event(VERDICT, "track/1", data))
 
@@ -98,7 +98,8 @@ def test_a_scrape_says_what_the_run_counted(live_clip: Path) -> None:
         if name != "capture":
             counted = said(samples, "padflow_node_latency_seconds_count", **where)
             took = said(samples, "padflow_node_latency_seconds_sum", **where)
-            assert (counted, took) == (node.calls, pytest.approx(node.busy))
+            assert counted == node.calls
+            assert took == pytest.approx(node.busy)
     for name, edge in metrics.edges.items():
         where = {"actor": "local", "edge": name}
         assert said(samples, "padflow_edge_packets_in_total", **where) == edge.packets_in
