@@ -57,6 +57,8 @@ class StageExecutor:
         self.ended: list[str] = []
         """Streams that have ended on all nodes; whoever runs the stage empties it."""
         self.outbox: list[Outgoing] = []
+        self.first_keys: dict[str, int] = {}
+        """By stream, where it is not 1."""
         self.floor = -inf
         self.floors: Mapping[str, float] = {}
         self._runners = self._make_runners(plan, exits)
@@ -179,6 +181,7 @@ class StageExecutor:
             self._unfinished[stream] = left
         else:
             self._unfinished.pop(stream, None)
+            self.first_keys.pop(stream, None)
             self.ended.append(stream)
 
     def node_metrics(self) -> dict[str, NodeMetrics]:

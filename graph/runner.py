@@ -164,7 +164,9 @@ class NodeRunner:
         assert self.states is not None
         of = key if self.states.by_track else None
         try:
-            state = self.node.new_state(Begin(stream, of, now, epoch, "first"))
+            first = self.stage.first_keys.get(stream, 1)
+            begin = Begin(stream, of, now, epoch, "first", first_key=first)
+            state = self.node.new_state(begin)
         except Exception as error:
             self._fault(error, stream, 1)
             return None
