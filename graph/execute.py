@@ -164,11 +164,8 @@ class StageExecutor:
                 self.running = runner.name
                 oldest = runner.run()
                 now, used = time.monotonic(), time.thread_time()
-                counters = runner.counters
-                counters.busy += now - wall
-                counters.cpu += used - cpu
-                if oldest:
-                    counters.seen_age(now - oldest)
+                age = now - oldest if oldest else None
+                runner.counters.called(now - wall, used - cpu, age)
                 wall, cpu = now, used
         self.running = ""
         # Sent last: waiting for room in the next stage's lanes is not time inside a node.

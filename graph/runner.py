@@ -188,6 +188,8 @@ class NodeRunner:
         except Exception as error:
             # The old state is all there is; the node has been told and counted.
             self._fault(error, begin.stream, 0)
+        else:
+            self.counters.reset(begin.reason)
 
     def _call(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> None:
         size = self._batch

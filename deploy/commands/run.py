@@ -30,6 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    add_metrics_arguments(parser)
+
+
+def add_metrics_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where Prometheus metrics are served."""
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve Prometheus metrics on this port (9464 is usual; 0: any free one)",
+    )
+    parser.add_argument(
+        "--metrics-address",
+        default="127.0.0.1",
+        metavar="IP",
+        help="address to serve metrics on (default: %(default)s, which only this machine sees)",
+    )
 
 
 def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     """Run until the sources end, ``--duration`` has passed or Ctrl-C."""
     from ...graph.local import RunOptions
     from ..session import RunRequest, parse_override
-    from ..watch import watch
+    from ..watch import MetricsAt, watch
 
     if args.duration is not None and args.duration <= 0:
         raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
@@ -122,7 +139,9 @@ def run(args: argparse.Namespace) -> int:
         options=RunOptions(threads=args.threads, workers=args.workers),
         ray=ray_options(args) if args.runtime == "ray" else None,
     )
-    return watch(request, duration=args.duration, quiet=args.quiet)
+    serve = args.metrics_port is not None
+    at = MetricsAt(args.metrics_port, args.metrics_address) if serve else None
+    return watch(request, duration=args.duration, quiet=args.quiet, metrics_at=at)
 
 
 def require_folder(option: str, path: Path) -> None:
