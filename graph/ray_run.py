@@ -112,6 +112,10 @@ class RayRun(GraphRun):
         super().add_stream(spec)
         self._specs[spec.name] = spec
 
+    def _stream_ended(self, name: str, reason: str, packets: int) -> None:
+        self._specs.pop(name, None)
+        super()._stream_ended(name, reason, packets)
+
     def pause_stream(self, name: str) -> None:
         """End a stream (reason ``paused``) and keep what it is, for :meth:`resume_stream`.
 
@@ -136,6 +140,15 @@ class RayRun(GraphRun):
         if spec is None:
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
         self.add_stream(spec)
+
+    def forget_paused(self, name: str) -> bool:
+        """Give a paused stream up; False where none of this name is paused."""
+        return self._paused.pop(name, None) is not None
+
+    def losses(self) -> int:
+        """Actors lost so far."""
+        lost: int = self._ray_crew().losses
+        return lost
 
     def paused(self) -> tuple[str, ...]:
         """Names of the streams that are paused."""
