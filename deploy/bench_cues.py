@@ -4,8 +4,9 @@ import argparse
 import statistics
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -99,7 +100,9 @@ def graph_cost(clip: Path, name: str) -> GraphCost:
         with lock:
             seen.setdefault(packet.key, []).append(packet.time)
 
-    taps = {port: lambda packet, node=node: hear(node, packet) for port, node in cues.items()}
+    taps: dict[str, Callable[[Packet], None]] = {
+        port: partial(hear, node) for port, node in cues.items()
+    }
     taps |= dict.fromkeys(ports_of_type(graph, FaceObservation), see)
     with LocalRun(graph, "lossless", RunOptions(workers=0), taps) as run:
         before = time.process_time()

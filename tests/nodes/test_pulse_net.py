@@ -162,7 +162,7 @@ def test_interleaved_tracks_are_what_they_are_alone(node: PulseNet, seed: int) -
         for key, (which, start) in enumerate(zip(follows, starts, strict=True))
         for t, sample in zip(*courses[which], strict=True)
     ]
-    rng.shuffle(packets)  # type: ignore[arg-type]  # any list will do
+    rng.shuffle(packets)
     packets.sort(key=lambda packet: packet.time)
     for first in range(0, len(packets), 64):
         some = packets[first : first + 64]
