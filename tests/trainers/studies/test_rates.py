@@ -76,7 +76,7 @@ def test_folds_of_one_person_each_have_intervals_too() -> None:
         scores((shift, "live", who), (2.0, "live", who), (-1.0, "print", who), (0.5, "print", who))
         for who, shift in (("a", 1.0), ("b", -3.0), ("c", 1.0))
     ]
-    found = rates([Part(one.person[0], one, 0.0) for one in folds], resamples=200)
+    found = rates([Part(one.person[0], one, 0.0) for one in folds], resamples=1000)
     # Of 27 draws of three persons one is b three times, and eight are without b.
     for name, without_b, only_b in (("acer", 0.25, 0.5), ("eer", 0.0, 0.5), ("auc", 1.0, 0.5)):
         ends = (found[name]["low"], found[name]["high"])
