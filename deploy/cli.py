@@ -11,6 +11,7 @@ from .exits import Exit, RunFailed, UsageError
 
 COMMANDS = {
     "run": "watch sources and print a verdict for every face",
+    "top": "show streams and stages of a run live, from its --metrics-port",
     "score": "score images, videos or folders of frames into a CSV",
     "evaluate": "measure error rates on a labelled dataset and write a report",
     "synthesise": "make a crop store of live and attack shots from footage of living people",

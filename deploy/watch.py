@@ -8,22 +8,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..graph.local import LocalRun
 from ..graph.metrics import Notice, RunMetrics
 from ..graph.packet import Packet
+from ..graph.run import GraphRun
 from ..graph.spec import Graph
 from ..nodes.capture import SOURCE_EVENT
 from ..nodes.frame import Frame
 from ..nodes.payloads import Event
 from ..nodes.sources import redact
 from ..nodes.summary import RunSummary, StreamCounters
+from .event_tally import EventTally
 from .exits import Exit
+from .prometheus import MetricsServer, RunCollector, by_actor
 from .session import RunRequest, mode_of, ports_of_type, running
 
 log = logging.getLogger("padflow")
@@ -63,12 +67,34 @@ class RunWatch:
             return {name: int(e.data.get("frames", 0)) for name, e in self._last.items()}
 
 
-def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = False) -> Exit:
-    """Run a request to its end, to ``duration`` seconds or to Ctrl-C; returns the exit code."""
+@dataclass(frozen=True, slots=True)
+class MetricsAt:
+    """Where Prometheus metrics are served."""
+
+    port: int
+    address: str
+
+
+def watch(
+    request: RunRequest,
+    *,
+    duration: float | None = None,
+    quiet: bool = False,
+    metrics_at: MetricsAt | None = None,
+) -> Exit:
+    """Run a request to its end, to ``duration`` seconds or to Ctrl-C; returns the exit code.
+
+    Raises:
+        UsageError: ``metrics_at`` cannot be had; nothing was opened.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=LOG_WIDTH)
-    seen = RunWatch()
+    seen, tally = RunWatch(), EventTally()
+
+    def take(packet: Packet) -> None:
+        seen.take(packet)
+        tally.take(packet)
 
     def tell(notice: Notice) -> None:
         where = " ".join(part for part in (notice.node, notice.stream) if part)
@@ -77,7 +103,14 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
     began = time.monotonic()
     interrupted = False
     view = nullcontext() if quiet else _progress(console, request)
-    with terminated_like_interrupted(), running(request, seen.take, tell) as run, view as progress:
+    with (
+        _served(metrics_at, request, tally, console, quiet) as collector,
+        terminated_like_interrupted(),
+        running(request, take, tell) as run,
+        view as progress,
+    ):
+        if collector is not None:
+            collector.follow(by_actor(run), run.plan.graph)
         try:
             _wait(run, began, duration, progress, to_stdout=request.events == "-")
         except KeyboardInterrupt:
@@ -93,6 +126,25 @@ def watch(request: RunRequest, *, duration: float | None = None, quiet: bool = F
     return _verdict(seen, metrics, console)
 
 
+@contextmanager
+def _served(
+    metrics_at: MetricsAt | None,
+    request: RunRequest,
+    tally: EventTally,
+    console: Console,
+    quiet: bool,
+) -> "Iterator[RunCollector | None]":
+    """The collector behind a metrics server, if one is asked for."""
+    if metrics_at is None:
+        yield None
+        return
+    collector = RunCollector(Path(request.graph).stem, tally)
+    with MetricsServer(collector, metrics_at.port, metrics_at.address) as server:
+        if not quiet:
+            console.print(f"metrics: {server.url}", soft_wrap=True)
+        yield collector
+
+
 def _nobody_reads() -> bool:
     """Whether standard output is a pipe whose reader has gone."""
     try:
@@ -105,7 +157,7 @@ def _nobody_reads() -> bool:
 
 
 def _wait(
-    run: LocalRun,
+    run: GraphRun,
     began: float,
     duration: float | None,
     progress: Progress | None,

@@ -57,6 +57,8 @@ class StageExecutor:
         self.ended: list[str] = []
         """Streams that have ended on all nodes; whoever runs the stage empties it."""
         self.outbox: list[Outgoing] = []
+        self.first_keys: dict[str, int] = {}
+        """By stream, where it is not 1."""
         self.floor = -inf
         self.floors: Mapping[str, float] = {}
         self._runners = self._make_runners(plan, exits)
@@ -162,11 +164,8 @@ class StageExecutor:
                 self.running = runner.name
                 oldest = runner.run()
                 now, used = time.monotonic(), time.thread_time()
-                counters = runner.counters
-                counters.busy += now - wall
-                counters.cpu += used - cpu
-                if oldest:
-                    counters.seen_age(now - oldest)
+                age = now - oldest if oldest else None
+                runner.counters.called(now - wall, used - cpu, age)
                 wall, cpu = now, used
         self.running = ""
         # Sent last: waiting for room in the next stage's lanes is not time inside a node.
@@ -182,6 +181,7 @@ class StageExecutor:
             self._unfinished[stream] = left
         else:
             self._unfinished.pop(stream, None)
+            self.first_keys.pop(stream, None)
             self.ended.append(stream)
 
     def node_metrics(self) -> dict[str, NodeMetrics]:

@@ -4,6 +4,7 @@ A host knows nothing of other processes: where a link leads to a stage that it d
 bridge says where the packets go. The local run and every worker process stand on it.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,10 @@ class HostSetting:
     """Where the packets of links go that lead to stages which this host does not run."""
     taps: Mapping[tuple[str, str], Exit] = field(default_factory=dict)
     """By node and output port."""
+    left: Callable[[Link, str, int], None] | None = None
+    """Called with link, stream and number of the packets that leave a lane whose producer another
+    host runs. Given, such lanes never make a producer wait: it may send only as many packets as it
+    was told have left."""
 
 
 class BridgeExit(Exit, MarkExit, Protocol):
@@ -108,6 +113,7 @@ class Host:
         self._streams: dict[str, _Stream] = {}
         self._replicas: dict[str, int] = {}
         self._source_totals: dict[str, NodeMetrics] = {}
+        self._all_stages = tuple(stages)
         self._stages = [stage for stage in stages if not stage.is_source]
         self._inboxes = {
             stage.name: [self._inbox(stage) for _ in range(self._count(stage))]
@@ -135,11 +141,26 @@ class Host:
         return self._setting.options.threads if stage.scope == "stream" else 1
 
     def _inbox(self, stage: Stage) -> Inbox:
-        return Inbox([self._policy(stage, link) for link in self._plan.into(stage)])
+        links = self._plan.into(stage)
+        told = self._setting.left
+
+        def left(index: int, stream: str, count: int) -> None:
+            link = links[index]
+            if told is not None and not self._runs_here(link.producer):
+                told(link, stream, count)
+
+        return Inbox([self._policy(stage, link) for link in links], left if told else None)
+
+    def _runs_here(self, node: str) -> bool:
+        return any(node in stage.nodes for stage in self._all_stages)
 
     def _policy(self, stage: Stage, link: Link) -> LanePolicy:
         options = self._setting.options
         block = LanePolicy(options.lane_capacity)
+        if self._setting.left is not None and not self._runs_here(link.producer):
+            # Its producer waits for what it is told has left, so nothing has to wait here.
+            realtime = self._setting.mode == "realtime" and stage.scope == "shared"
+            return LanePolicy(sys.maxsize, False, options.max_staleness if realtime else inf)
         if self._setting.mode == "lossless" or stage.scope == "single":
             return block
         if link.from_source:
@@ -222,6 +243,9 @@ class Host:
             stream = _Stream(control, replica, len(self._stages) + len(self._sources), [])
         if states:
             self._restore(replica, states)
+        if spec.first_key > 1:
+            for runner in self._threads:
+                runner.executor.first_keys[spec.name] = spec.first_key
         with self._lock:
             self._streams[spec.name] = stream
             self._replicas[spec.name] = replica

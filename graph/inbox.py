@@ -8,7 +8,7 @@ turn, so a fast one cannot starve another. Ends are never dropped.
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -67,10 +67,16 @@ class _Waiting:
 class Inbox:
     """Lanes of all links into one stage replica: many producers, one consumer."""
 
-    def __init__(self, policies: Sequence[LanePolicy]) -> None:
+    def __init__(
+        self,
+        policies: Sequence[LanePolicy],
+        left: Callable[[int, str, int], None] | None = None,
+    ) -> None:
+        """Lanes of the given policies; ``left`` is told link, stream and number of what leaves."""
         self.counters = [EdgeCounters() for _ in policies]
         """By link."""
         self._policies = list(policies)
+        self._left = left
         self._may_be_stale = any(policy.max_staleness < inf for policy in policies)
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -273,15 +279,17 @@ class Inbox:
         if self._may_be_stale:
             now = time.monotonic()
             for chunk in chunks:
-                self._drop_stale(waiting, chunk, now)
+                self._drop_stale(waiting, stream, chunk, now)
         for chunk in chunks:
             count = len(chunk.packets)
             waiting.depth[chunk.link] -= count
             self._count -= count
             self.counters[chunk.link].packets_out += count - chunk.ends
+            if self._left is not None:
+                self._left(chunk.link, stream, count)
         return chunks
 
-    def _drop_stale(self, waiting: _Waiting, chunk: Chunk, now: float) -> None:
+    def _drop_stale(self, waiting: _Waiting, stream: str, chunk: Chunk, now: float) -> None:
         oldest_allowed = now - self._policies[chunk.link].max_staleness
         kept = [p for p in chunk.packets if p[5] >= oldest_allowed or isinstance(p[4], End)]
         dropped = len(chunk.packets) - len(kept)
@@ -290,6 +298,8 @@ class Inbox:
             waiting.depth[chunk.link] -= dropped
             self._count -= dropped
             self.counters[chunk.link].drop("stale", dropped)
+            if self._left is not None:
+                self._left(chunk.link, stream, dropped)
 
     def forget(self, stream: str) -> None:
         """Free the lanes of a stream that has ended on all links."""

@@ -3,408 +3,110 @@
 import os
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Protocol
 
-from .errors import GraphDefinitionError, GraphError, StopTimeout
 from .host import Host, HostSetting
 from .metrics import Notice, RunMetrics, StreamMetrics, merged
-from .node import Mode, StreamSpec
+from .node import StreamSpec
 from .options import RunOptions
-from .packet import End, Packet
-from .plan import make_plan
-from .schema import unknown_name
-from .spec import Graph
+from .plan import Plan
+from .run import Crew, GraphRun, Tap
 from .state import ExportedStates, StateRef
 from .workers import WorkerPool
 
 __all__ = ["LocalRun", "Notice", "RunMetrics", "RunOptions", "StreamMetrics", "Tap"]
 
-Tap = Callable[[Packet], None]
-"""Called with each packet of an output port, one at a time, on a thread of the run."""
-
 THREADS_SUFFICE = 3
 """Up to so many streams a run without a given number of workers stays in one process."""
 
-KEPT_NOTICES = 1000
-KEPT_ENDED_STREAMS = 1000
 
+class LocalRun(GraphRun):
+    """One run of a graph on this machine; see :class:`GraphRun`."""
 
-class _Crew(Protocol):
-    """What runs the streams: a host in this process or a pool of workers."""
+    def _make_crew(self, setting: HostSetting, streams: int) -> Crew:
+        workers = self._worker_count(streams)
+        if not workers:
+            return Host(self.plan, self.plan.stages, setting)
+        return _PoolWithSinks(self.plan, workers, setting)
 
-    def start(self) -> None: ...
-    def add_stream(self, spec: StreamSpec, states: ExportedStates | None = None) -> None: ...
-    def cancel(self, name: str, reason: str) -> None: ...
-    def shutdown(self, deadline: float) -> list[str]: ...
-    def export_states(self) -> dict[StateRef, bytes]: ...
-    def metrics(self) -> RunMetrics: ...
-
-
-class LocalRun:
-    """One run of a graph on this machine.
-
-    ::
-
-        with LocalRun(graph, mode="lossless", taps={"decide.events": print}) as run:
-            run.add_stream(StreamSpec("door", "door.mp4"))
-            run.wait()
-
-    Leaving the block stops the run: without an exception it works off what the sources gave, with
-    one it stops at once.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        mode: Mode = "lossless",
-        options: RunOptions | None = None,
-        taps: Mapping[str, Tap] | None = None,
-        on_notice: Callable[[Notice], None] | None = None,
-    ) -> None:
-        """Prepare a run; nothing is opened yet.
-
-        Args:
-            graph: What to run.
-            mode: ``lossless`` waits and never drops, ``realtime`` drops at the entry.
-            options: How to spread it, and its limits.
-            taps: By ``node.port``: called in this process with each packet of that output, never
-                with an ``End``. A tap that raises fails the run.
-            on_notice: Called with each notice, on a thread of the run.
-
-        Raises:
-            GraphDefinitionError: The graph is not valid, or a tap names no output port.
-        """
-        self.options = options or RunOptions()
-        self.plan = make_plan(graph, fuse=self.options.fuse)
-        self.mode: Mode = mode
-        self._taps = {_tap_place(graph, name): tap for name, tap in (taps or {}).items()}
-        self._on_notice = on_notice
-        self._changed = threading.Condition()
-        self._tap_lock = threading.Lock()
-        self._waiting: OrderedDict[str, StreamSpec] = OrderedDict()
-        self._left: dict[str, int] = {}
-        self._running: dict[str, StreamMetrics] = {}
-        self._ended: OrderedDict[str, StreamMetrics] = OrderedDict()
-        self._restored: dict[StateRef, bytes] = {}
-        self._notices: deque[Notice] = deque(maxlen=KEPT_NOTICES)
-        self._notice_count = 0
-        self._failure: Exception | None = None
-        self._failure_told = False
-        self._crew: _Crew | None = None
-        self._sinks: Host | None = None
-        self._stopped = False
-
-    def start(self) -> None:
-        """Open all nodes and start; streams may be added before and after.
-
-        Raises:
-            NodeFailed: A node could not be opened.
-            WorkerLost: A worker process ended while starting.
-        """
-        if self._crew is not None or self._stopped:
-            raise GraphError("a run starts once; make a new LocalRun to run again")
-        workers = self._worker_count()
-        if workers:
-            self._start_workers(workers)
-        else:
-            self._crew = Host(self.plan, self.plan.stages, self._setting())
-            self._start_or_give_up(self._crew)
-        for spec in self._waiting.values():
-            self._give(spec)
-        self._waiting.clear()
-
-    def _worker_count(self) -> int:
+    def _worker_count(self, streams: int) -> int:
         if self.options.workers is not None:
             return self.options.workers
-        streams, processors = len(self._waiting), len(os.sched_getaffinity(0))
+        processors = len(os.sched_getaffinity(0))
         return min(streams, processors) if streams > THREADS_SUFFICE and processors > 1 else 0
 
-    def _start_workers(self, count: int) -> None:
-        single = [stage for stage in self.plan.stages if stage.scope == "single"]
-        without_taps = replace(self._setting(), taps={})
-        self._sinks = Host(self.plan, single, without_taps) if single else None
+
+class _PoolWithSinks:
+    """Worker processes, and the single stages in the process that started them."""
+
+    def __init__(self, plan: Plan, workers: int, setting: HostSetting) -> None:
+        self._lock = threading.Lock()
+        self._setting = setting
+        self._left: dict[str, int] = {}
+        self._reasons: dict[str, str] = {}
+        self._packets: dict[str, int] = {}
+        within = replace(setting, stream_ended=self._part_ended)
+        single = [stage for stage in plan.stages if stage.scope == "single"]
+        self._sinks = Host(plan, single, replace(within, taps={})) if single else None
+        self.pool = WorkerPool(plan, workers, within, self._sinks)
+
+    def start(self) -> None:
+        """See :class:`Crew`."""
         if self._sinks is not None:
-            self._start_or_give_up(self._sinks)
-        self._crew = WorkerPool(self.plan, count, self._setting(), self._sinks)
-        self._start_or_give_up(self._crew)
-
-    def _start_or_give_up(self, crew: "_Crew") -> None:
+            self._sinks.start()
         try:
-            crew.start()
+            self.pool.start()
         except BaseException:
-            self._stopped = True
-            if self._sinks is not None and self._sinks is not crew:
-                self._sinks.shutdown(time.monotonic() + self.options.stop_timeout)
-            raise
-
-    def _setting(self) -> HostSetting:
-        return HostSetting(
-            mode=self.mode,
-            options=self.options,
-            notice=self._notice,
-            failed=self._fail,
-            stream_ended=self._part_ended,
-            taps=self._tap_exits(),
-        )
-
-    def _tap_exits(self) -> "dict[tuple[str, str], _TapExit]":
-        return {
-            place: _TapExit(f"{place[0]}.{place[1]}", tap, self._tap_lock)
-            for place, tap in self._taps.items()
-        }
-
-    def add_stream(self, spec: StreamSpec) -> None:
-        """Feed one stream more; before ``start`` it waits for it.
-
-        Raises:
-            GraphError: A stream of this name runs, or the run was stopped.
-        """
-        with self._changed:
-            if self._stopped:
-                raise GraphError(
-                    f"stream '{spec.name}': expected a running run, found a stopped one"
-                )
-            if spec.name in self._running or spec.name in self._waiting:
-                raise GraphError(
-                    f"stream '{spec.name}': expected a name that is not in use, found a stream of "
-                    "this name running; choose another or remove it first"
-                )
-            if self._crew is None:
-                self._waiting[spec.name] = spec
-                return
-            self._running[spec.name] = StreamMetrics()
-        self._give(spec)
-
-    def _give(self, spec: StreamSpec) -> None:
-        assert self._crew is not None
-        with self._changed:
-            self._left[spec.name] = 1 if self._sinks is None else 2
-            self._running[spec.name] = StreamMetrics()
-            self._ended.pop(spec.name, None)
-            mine = {ref: data for ref, data in self._restored.items() if ref.stream == spec.name}
-            for ref in mine:
-                del self._restored[ref]
-        try:
             if self._sinks is not None:
-                self._sinks.add_stream(spec, mine)
-            self._crew.add_stream(spec, mine)
-        except GraphError:
-            with self._changed:
-                if spec.name in self._running:
-                    self._finish_stream(spec.name, "error")
-                self._changed.notify_all()
+                self._sinks.shutdown(time.monotonic() + self._setting.options.stop_timeout)
             raise
 
-    def remove_stream(self, name: str) -> None:
-        """End one stream (reason ``removed``); what it gave is still worked off.
+    def add_stream(self, spec: StreamSpec, states: ExportedStates | None = None) -> None:
+        """See :class:`Crew`."""
+        with self._lock:
+            self._left[spec.name] = 1 if self._sinks is None else 2
+        if self._sinks is not None:
+            self._sinks.add_stream(spec, states)
+        self.pool.add_stream(spec, states)
 
-        Raises:
-            GraphError: No such stream runs.
-        """
-        with self._changed:
-            if self._waiting.pop(name, None) is not None:
+    def _part_ended(self, name: str, reason: str, packets: int) -> None:
+        with self._lock:
+            known = self._reasons.get(name, "")
+            self._reasons[name] = reason = (known if known not in ("", "end") else reason) or known
+            self._packets[name] = packets = max(packets, self._packets.get(name, 0))
+            self._left[name] -= 1
+            if self._left[name]:
                 return
-            if name not in self._running:
-                raise GraphError(f"stream: {unknown_name(name, list(self._running))}")
-        assert self._crew is not None
-        self._crew.cancel(name, "removed")
+            for kept in (self._left, self._reasons, self._packets):
+                del kept[name]
+        self._setting.stream_ended(name, reason, packets)
 
-    def streams(self) -> dict[str, StreamMetrics]:
-        """Where every stream stands, those that ended (the last thousand) included."""
-        return dict(self.metrics().streams)
+    def cancel(self, name: str, reason: str) -> None:
+        """See :class:`Crew`."""
+        self.pool.cancel(name, reason)
 
-    def notices(self) -> tuple[Notice, ...]:
-        """The last thousand things an operator should know of."""
-        with self._changed:
-            return tuple(self._notices)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all streams have ended and everything they gave is worked off.
-
-        Returns:
-            False if ``timeout`` seconds passed first.
-
-        Raises:
-            GraphError: What made the run fail: ``NodeFailed``, ``WorkerLost``.
-        """
-        with self._changed:
-            done = self._changed.wait_for(lambda: self._failure or not self._running, timeout)
-            self._raise_failure()
-            return bool(done)
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            self._failure_told = True
-            raise self._failure
-
-    def stop(self, drain: bool = True) -> None:
-        """Stop the run within ``stop_timeout`` seconds; the second call does nothing.
-
-        Args:
-            drain: Let the sources end and work off what they gave. False drops what waits.
-
-        Raises:
-            StopTimeout: Something did not stop in time; the error names the node. Its thread is
-                left behind and ends with the process.
-            GraphError: What made the run fail, if ``wait`` has not told it.
-        """
-        with self._changed:
-            if self._stopped or self._crew is None:
-                self._stopped = True
-                return
-            self._stopped = True
-            names = list(self._running)
-        deadline = time.monotonic() + self.options.stop_timeout
-        for name in names:
-            self._crew.cancel(name, "stopped")
-        late = False
-        if drain:
-            # Half of the time is kept for closing.
-            with self._changed:
-                half = self.options.stop_timeout / 2
-                over = self._changed.wait_for(lambda: self._failure or not self._running, half)
-                late = not over
+    def release(self) -> None:
+        """See :class:`Crew`."""
         if self._sinks is not None:
             self._sinks.release()
-        stuck = self._crew.shutdown(deadline)
+
+    def shutdown(self, deadline: float) -> list[str]:
+        """See :class:`Crew`."""
+        stuck = self.pool.shutdown(deadline)
         if self._sinks is not None:
             stuck += self._sinks.shutdown(max(deadline, time.monotonic() + 0.5))
-        self._end_all()
-        if stuck:
-            raise StopTimeout(
-                f"expected the run to stop within {self.options.stop_timeout:g} s, found "
-                f"{', '.join(dict.fromkeys(stuck))} still busy; its thread is left behind"
-            )
-        if late:
-            self._notice(Notice("", "", "the stop could not wait for all packets; some were lost"))
-        if not self._failure_told:
-            self._raise_failure()
-
-    def _end_all(self) -> None:
-        with self._changed:
-            for name in list(self._running):
-                self._finish_stream(name, "stopped")
-            self._changed.notify_all()
-
-    def metrics(self) -> RunMetrics:
-        """A snapshot of all counters, to be taken at any time."""
-        parts: list[RunMetrics] = []
-        if self._crew is not None:
-            parts.append(self._crew.metrics())
-        if self._sinks is not None:
-            parts.append(replace(self._sinks.metrics(), streams={}))
-        both = merged(parts)
-        with self._changed:
-            live = {name: both.streams.get(name, known) for name, known in self._running.items()}
-            return replace(both, streams={**self._ended, **live}, notices=self._notice_count)
+        return stuck
 
     def export_states(self) -> dict[StateRef, bytes]:
-        """All keyed states as bytes, each stage between two batches.
-
-        Packets that wait between stages are not part of it: to lose none, export after ``wait``
-        of a checkpoint of your own, or when the sources pause.
-        """
-        exported: dict[StateRef, bytes] = {}
-        if self._crew is not None:
-            exported.update(self._crew.export_states())
+        """See :class:`Crew`."""
+        exported = self.pool.export_states()
         if self._sinks is not None:
             exported.update(self._sinks.export_states())
         return exported
 
-    def restore_states(self, exported: ExportedStates) -> None:
-        """Give exported states to the streams of these names that are added (or start) from now on.
-
-        The bytes hold pickles: restore only what you exported yourself.
-        """
-        with self._changed:
-            self._restored.update(exported)
-
-    def __enter__(self) -> "LocalRun":
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.stop(drain=True)
-            return
-        try:
-            self.stop(drain=False)
-        except GraphError as also:
-            # The error that is on its way out matters more.
-            error.add_note(str(also))
-
-    def _notice(self, notice: Notice) -> None:
-        with self._changed:
-            self._notices.append(notice)
-            self._notice_count += 1
-        if self._on_notice is not None:
-            self._on_notice(notice)
-
-    def _fail(self, error: Exception) -> None:
-        with self._changed:
-            if self._failure is None:
-                self._failure = error
-            self._changed.notify_all()
-
-    def _part_ended(self, name: str, reason: str, packets: int) -> None:
-        with self._changed:
-            if name not in self._running:
-                return
-            known = self._running[name]
-            worse = known.reason if known.reason not in ("", "end") else reason
-            self._running[name] = replace(
-                known, packets=max(known.packets, packets), reason=worse or reason
-            )
-            self._left[name] -= 1
-            if self._left[name] == 0:
-                self._finish_stream(name, worse)
-            self._changed.notify_all()
-
-    def _finish_stream(self, name: str, reason: str) -> None:
-        known = self._running.pop(name)
-        self._left.pop(name, None)
-        self._ended[name] = replace(known, state="ended", reason=reason)
-        while len(self._ended) > KEPT_ENDED_STREAMS:
-            self._ended.popitem(last=False)
-
-
-class _TapExit:
-    """Hands packets to a tap, one at a time."""
-
-    def __init__(self, name: str, tap: Tap, lock: threading.Lock) -> None:
-        self._name = name
-        self._tap = tap
-        self._lock = lock
-
-    def send(self, stream: str, packets: Iterable[Packet], ends: int, floor: float) -> None:
-        """See :class:`Exit`."""
-        with self._lock:
-            for packet in packets:
-                if ends and isinstance(packet.payload, End):
-                    continue
-                try:
-                    self._tap(packet)
-                except Exception as error:
-                    raise GraphError(
-                        f"the tap on '{self._name}' raised {type(error).__name__}: {error}"
-                    ) from error
-
-    def end(self, stream: str, end: Packet, floor: float) -> None:
-        """Taps are not told of ends."""
-
-
-def _tap_place(graph: Graph, name: str) -> tuple[str, str]:
-    node, _, port = name.rpartition(".")
-    known = [f"{spec.name}.{port}" for spec in graph.nodes for port in spec.contract().outputs]
-    if name not in known:
-        raise GraphDefinitionError(f"tap: {unknown_name(name, known)}")
-    return node, port
+    def metrics(self) -> RunMetrics:
+        """See :class:`Crew`."""
+        parts = [self.pool.metrics()]
+        if self._sinks is not None:
+            parts.append(replace(self._sinks.metrics(), streams={}))
+        return merged(parts)

@@ -81,6 +81,8 @@ class Begin:
     reason: Literal["first", "epoch", "gap", "fault"]
     previous: Any = None
     """The state that this one replaces, where there was one (to carry counters over)."""
+    first_key: int = 1
+    """Where a node that makes keys begins to number them, as :attr:`StreamSpec.first_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,15 @@ class StreamSpec:
     name: str
     uri: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    """Epoch in which the stream begins: above 0 where it goes on after its state was lost."""
+    first_key: int = 1
+    """Number of its first track, likewise, so that no number means two tracks."""
+    resume_at: float = -inf
+    """Capture time in seconds before which a source that plays again what it played before (a
+    file) gives no packets; live sources begin where they are."""
+    taken_up: str = ""
+    """Why the stream goes on here (``worker_lost``); empty: it begins."""
 
 
 P = TypeVar("P")

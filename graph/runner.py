@@ -164,7 +164,9 @@ class NodeRunner:
         assert self.states is not None
         of = key if self.states.by_track else None
         try:
-            state = self.node.new_state(Begin(stream, of, now, epoch, "first"))
+            first = self.stage.first_keys.get(stream, 1)
+            begin = Begin(stream, of, now, epoch, "first", first_key=first)
+            state = self.node.new_state(begin)
         except Exception as error:
             self._fault(error, stream, 1)
             return None
@@ -186,6 +188,8 @@ class NodeRunner:
         except Exception as error:
             # The old state is all there is; the node has been told and counted.
             self._fault(error, begin.stream, 0)
+        else:
+            self.counters.reset(begin.reason)
 
     def _call(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> None:
         size = self._batch

@@ -64,7 +64,8 @@ class SourceThread:
         self._exits = exits
         self._report = report
         self._last = -inf
-        self._epoch = 0
+        self._first_epoch = control.spec.epoch
+        self._epoch = control.spec.epoch
         self._warned = False
         self._cpu_due = -inf
         self.thread = threading.Thread(
@@ -167,9 +168,11 @@ class SourceThread:
                     continue  # Streams are ended by the runtime.
                 ends += 1
             last = captured
+            epoch += self._first_epoch
             self._epoch = epoch
-            if not arrival:
-                packet = new_packet(Packet, (stream, captured, epoch, key, payload, now))
+            if not arrival or self._first_epoch:
+                arrival = arrival or now
+                packet = new_packet(Packet, (stream, captured, epoch, key, payload, arrival))
             checked.append(packet)
         if last > self._last:
             self._last = last

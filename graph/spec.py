@@ -5,7 +5,9 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from .errors import GraphDefinitionError
 from .node import Contract, Node, Source
@@ -43,6 +45,9 @@ class NodeSpec:
     """Nodes that name the same stage run together, apart from all others."""
     fuse: bool = True
     """False gives the node a stage of its own."""
+    replicas: int = 0
+    """On a cluster: so many engine actors for a ``shared`` node; 0 leaves it to the cluster's
+    size."""
     graph: str = ""
     """Name of the graph, for errors."""
 
@@ -122,6 +127,7 @@ class Graph:
         *,
         stage: str | None = None,
         fuse: bool = True,
+        replicas: int = 0,
     ) -> "Graph":
         """This graph with one node more.
 
@@ -132,6 +138,7 @@ class Graph:
             inputs: Producers by input port: ``"capture.frames"`` or several of them.
             stage: Run in the stage of this name.
             fuse: False gives the node a stage of its own.
+            replicas: On a cluster, engine actors for a ``shared`` node; 0: by its size.
         """
         joined = {
             port: (given,) if isinstance(given, str) else tuple(given)
@@ -139,7 +146,7 @@ class Graph:
         }
         params = {} if params is None else params
         kept = deepcopy(dict(params)) if isinstance(params, Mapping) else params
-        spec = NodeSpec(name, type, kept, joined, stage, fuse, self.name)
+        spec = NodeSpec(name, type, kept, joined, stage, fuse, replicas, self.name)
         return replace(self, nodes=(*self.nodes, spec))
 
     def with_params(self, name: str, params: Mapping[str, Any]) -> "Graph":
@@ -208,6 +215,7 @@ class Graph:
                 params: {cadence_hz: 10}         # optional, as are the two below
                 stage: detection                 # run with the nodes that name the same stage
                 fuse: true                       # false: a stage of its own
+                replicas: 2                      # of a shared node's actors on a cluster
 
         Raises:
             GraphDefinitionError: The text is no YAML or says something else.
@@ -243,6 +251,7 @@ class _NodeEntry:
     inputs: dict[str, str | list[str]] = field(default_factory=dict)
     stage: str | None = None
     fuse: bool = True
+    replicas: Annotated[int, Ge(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -257,7 +266,13 @@ def _from_text(text: str, where: str) -> Graph:
     graph = Graph.build(file.name)
     for name, entry in file.nodes.items():
         graph = graph.add(
-            name, entry.type, entry.params, entry.inputs, stage=entry.stage, fuse=entry.fuse
+            name,
+            entry.type,
+            entry.params,
+            entry.inputs,
+            stage=entry.stage,
+            fuse=entry.fuse,
+            replicas=entry.replicas,
         )
     return graph
 
@@ -312,6 +327,8 @@ def _node_as_data(spec: NodeSpec) -> dict[str, Any]:
         entry["stage"] = spec.stage
     if not spec.fuse:
         entry["fuse"] = False
+    if spec.replicas:
+        entry["replicas"] = spec.replicas
     return entry
 
 

@@ -80,6 +80,8 @@ class _Stream:
     media_start: float | None = None
     media_end: float | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    taken_up: str = ""
+    """Why the stream goes on in this process, or empty."""
 
     def frame(self, decoded: Decoded) -> tuple[Outputs, str]:
         """The packet of a picture, and why it begins an epoch (empty where it begins none)."""
@@ -118,7 +120,8 @@ class _Stream:
             **details,
         }
         utc = time.time() if self.address.live else self.utc
-        event = Event(SOURCE_EVENT, "", data, utc)
+        over = state in ("ended", "error")
+        event = Event(SOURCE_EVENT, "", data, utc, will=None if over else {"state": "lost"})
         arrival = time.monotonic() if self.address.live else 0.0
         packet = Packet(self.name, self.time, self.epoch, None, event, arrival)
         return {"events": (packet,)}
@@ -171,7 +174,7 @@ class Capture(Source[CaptureParams]):
             yield stream.event("error", str(error))
             return
         clock.live = address.live
-        stream = _Stream(spec.name, address, clock)
+        stream = _Stream(spec.name, address, clock, taken_up=spec.taken_up)
         options = _media_options(params, self._context.mode == "realtime")
         if address.live:
             reading = _LiveReading(stream, params, options, cancel, self._context)
@@ -181,12 +184,26 @@ class Capture(Source[CaptureParams]):
             params.pace == "auto" and self._context.mode == "realtime"
         )
         pace = _Pace(cancel) if paced else None
-        for outputs in _read_file(stream, options, self._context):
+        outputs_of_file = _read_file(stream, options, self._context)
+        if spec.resume_at > 0:
+            outputs_of_file = _from_time(outputs_of_file, spec.resume_at)
+        for outputs in outputs_of_file:
             if pace is not None and "frames" in outputs:
                 pace.wait_until(outputs["frames"][0].time)
             if cancel.is_set():
                 return
             yield outputs
+
+
+def _from_time(given: Iterator[Outputs], start: float) -> Iterator[Outputs]:
+    """Without the frames before a capture time; events move up to it."""
+    for outputs in given:
+        if any(packet.time < start for packet in outputs.get("frames", ())):
+            continue
+        yield {
+            port: [p if p.time >= start else p._replace(time=start) for p in packets]
+            for port, packets in outputs.items()
+        }
 
 
 class _Pace:
@@ -287,7 +304,7 @@ def _read_folder(stream: _Stream, options: MediaOptions) -> Iterator[Outputs]:
             continue
         if not stream.frames:
             stream.info = info | {"declared_fps": round(1 / interval, 3)}
-            yield stream.event("connected", "")
+            yield stream.event("connected", stream.taken_up)
         yield stream.frame(decoded._replace(media_time=index * interval))[0]
     details = {"unreadable_pictures": unreadable}
     if not stream.frames:
@@ -306,7 +323,8 @@ def _give(
     """A frame; before the first of a connection the event that it stands."""
     outputs, reason = stream.frame(decoded)
     if first:
-        yield stream.event("connected", "" if stream.epoch == 0 else reason, **_shape(decoded))
+        why = stream.taken_up if stream.epoch == 0 else reason
+        yield stream.event("connected", why, **_shape(decoded))
     elif reason:
         context.notice(
             f"stream {stream.name}: its clock broke ({reason.replace('_', ' ')}); "

@@ -26,6 +26,18 @@ class State(StrEnum):
     UNDECIDED = "UNDECIDED"
 
 
+_LOST: Mapping[str, Any] = {
+    "state": State.UNDECIDED.value,
+    "p_live": None,
+    "llr": None,
+    "reasons": [Reason.STATE_LOST.value],
+    "evidence": [],
+    "frame_age_ms": None,
+    "final": True,
+}
+"""What a verdict becomes if the process that watched the face is lost: no LIVE outlives it."""
+
+
 @dataclass(frozen=True)
 class DecideParams:
     """Parameters of :class:`Decide`."""
@@ -167,7 +179,8 @@ class Decide(Node[DecideParams]):
             "final": final,
         }
         private = {e.cue: dict(e.details) for e in fused.evidence if e.details}
-        return Event(VERDICT, f"track/{packet.key}", data, happened, {"details": private})
+        will = None if final else {**_LOST, "expires_at": rfc3339(happened)}
+        return Event(VERDICT, f"track/{packet.key}", data, happened, {"details": private}, will)
 
 
 class Call(NamedTuple):

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     EVIDENCE_FOR_LIVE = "evidence_for_live"
     EVIDENCE_FOR_ATTACK = "evidence_for_attack"
     DECISION_TIMEOUT = "decision_timeout"
+    STATE_LOST = "state_lost"
+    """The process that watched the face was lost, and all that it knew with it."""
 
 
 RESET_REASONS: Mapping[str, Reason] = {

@@ -270,3 +270,17 @@ class Event:
     """Unix time in seconds of what the event tells; None lets the sink take the present."""
     private: Mapping[str, Any] = field(default_factory=dict)
     """Biometric or health data: written only where the user switched it on."""
+    will: Mapping[str, Any] | None = None
+    """What of the data changes if the process that speaks for the subject is lost: the event that
+    is then sent in its place. None: nothing is left to be said of the subject."""
+
+    def last_word(self, reason: str) -> "Event | None":
+        """See :class:`padflow.graph.wills.Willing`; the reason is told in the event."""
+        if self.will is None:
+            return None
+        data = {**self.data, **self.will}
+        if "reasons" in data:
+            data["reasons"] = [*data["reasons"], reason] if reason else data["reasons"]
+        else:
+            data["reason"] = reason
+        return Event(self.type, self.subject, data, self.utc, self.private)

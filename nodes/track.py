@@ -174,7 +174,7 @@ class Track(Node[TrackParams]):
     def new_state(self, begin: Begin) -> TrackState:
         """No faces; ids go on where those of the stream's last state ended."""
         before = begin.previous
-        return TrackState(before.next_track if isinstance(before, TrackState) else 1)
+        return TrackState(before.next_track if isinstance(before, TrackState) else begin.first_key)
 
     def export_state(self, state: TrackState) -> TrackState:
         """The state without the frame it may hold, which cannot leave the process."""
@@ -335,7 +335,9 @@ class _Output:
             "detections": face.detections,
         }
         # The event belongs to the stream: it must not end with the track.
-        self._events.append(packet.carry(Event(TRACK_EVENT, f"track/{face.track}", data)))
+        will = {"state": "ended"} if state == "started" else None
+        event = Event(TRACK_EVENT, f"track/{face.track}", data, will=will)
+        self._events.append(packet.carry(event))
 
     def end(self, face: Face, packet: Packet, media_time: float | None, reason: str) -> None:
         if face.track is None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ...graph.ray_options import RayOptions
 from ..exits import UsageError
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lossless: every frame counts; realtime: the newest does "
         "(default: lossless where every source is a file)",
     )
-    parser.add_argument("--runtime", choices=("local",), default="local")
+    add_runtime_arguments(parser)
     parser.add_argument("--events", metavar="FILE", help="event file, - for standard output")
     parser.add_argument("--video", type=Path, metavar="FILE", help="annotated H.264 video")
     parser.add_argument(
@@ -29,6 +30,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--duration", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    add_metrics_arguments(parser)
+
+
+def add_metrics_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where Prometheus metrics are served."""
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="serve Prometheus metrics on this port (9464 is usual; 0: any free one)",
+    )
+    parser.add_argument(
+        "--metrics-address",
+        default="127.0.0.1",
+        metavar="IP",
+        help="address to serve metrics on (default: %(default)s, which only this machine sees)",
+    )
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which runtime, and how a graph is spread over Ray."""
+    parser.add_argument(
+        "--runtime",
+        choices=("local", "ray"),
+        default="local",
+        help="local: threads and worker processes; ray: actors, here or on a cluster",
+    )
+    add_ray_arguments(parser)
+
+
+def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a graph is spread over Ray."""
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="ADDRESS",
+        help="Ray cluster to run on: auto, or host:port (default: Ray is started here)",
+    )
+    parser.add_argument(
+        "--engines",
+        choices=("auto", "apart", "within"),
+        default="auto",
+        help="ray: networks in actors of their own or within the workers "
+        "(default: apart where they have a GPU)",
+    )
+    parser.add_argument("--engine-replicas", type=int, metavar="N", help="ray: engine actors")
+    parser.add_argument(
+        "--streams-per-worker",
+        type=int,
+        default=16,
+        metavar="N",
+        help="ray: a stream more is refused (default: 16)",
+    )
+
+
+def ray_options(args: argparse.Namespace) -> RayOptions:
+    """What the arguments say of Ray."""
+    return RayOptions(
+        address=args.address,
+        workers=args.workers or None,
+        engines=args.engines,
+        engine_replicas=args.engine_replicas,
+        streams_per_worker=args.streams_per_worker,
+    )
 
 
 def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     """Run until the sources end, ``--duration`` has passed or Ctrl-C."""
     from ...graph.local import RunOptions
     from ..session import RunRequest, parse_override
-    from ..watch import watch
+    from ..watch import MetricsAt, watch
 
     if args.duration is not None and args.duration <= 0:
         raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
@@ -72,8 +137,11 @@ def run(args: argparse.Namespace) -> int:
         private=args.private,
         overrides=tuple(parse_override(text) for text in args.overrides),
         options=RunOptions(threads=args.threads, workers=args.workers),
+        ray=ray_options(args) if args.runtime == "ray" else None,
     )
-    return watch(request, duration=args.duration, quiet=args.quiet)
+    serve = args.metrics_port is not None
+    at = MetricsAt(args.metrics_port, args.metrics_address) if serve else None
+    return watch(request, duration=args.duration, quiet=args.quiet, metrics_at=at)
 
 
 def require_folder(option: str, path: Path) -> None:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # where it is run 
 
 from padflow.deploy.session import Override, RunRequest, build_graph, event_ports, streams_of
 from padflow.graph.local import LocalRun, Notice, RunMetrics
-from padflow.graph.metrics import AgeHistogram
+from padflow.graph.metrics import DurationHistogram
 from padflow.graph.packet import Packet
 from padflow.nodes.cloudevents import Envelopes, json_line
 from padflow.trainers.attacks.feed import render_clip
@@ -186,7 +186,7 @@ class Undisturbed:
         """Quantile of the frame age in seconds when its verdict was told, exact to 26 %."""
         earlier, later = (m.nodes["decide"].age.counts for m in (self.before, self.after))
         counts = tuple(b - a for a, b in zip(earlier, later, strict=True))
-        return AgeHistogram(counts).quantile(share)
+        return DurationHistogram(counts).quantile(share)
 
     def drops(self) -> dict[str, dict[str, int]]:
         """Packets lost, by place and reason."""

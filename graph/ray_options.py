@@ -1,0 +1,168 @@
+"""How a graph is spread over a Ray cluster, and whether the cluster has room for it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from .errors import GraphDefinitionError, GraphError
+from .plan import Plan
+
+Engines = Literal["auto", "apart", "within"]
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """How a graph is spread over a Ray cluster.
+
+    Workers are actors that run the stages of whole streams, many streams each. Stages of scope
+    ``shared`` (the networks) run in engine actors of their own, which batch across all workers, or
+    within every worker.
+    """
+
+    address: str = ""
+    """Ray's address, or ``auto`` for the cluster that this machine is part of; empty starts Ray on
+    this machine and stops it at the end."""
+    workers: int | None = None
+    """None: what fits into the cluster's free processors beside the engines."""
+    worker_cpu: float = 1.0
+    """Processors that a worker asks for."""
+    engines: Engines = "auto"
+    """``auto``: apart where they ask for a GPU, since batches pay there; else within the workers,
+    since on a CPU a batch gains nothing and the crops need not travel."""
+    engine_replicas: int | None = None
+    """Engine actors; a stream stays with one of them. None: the most that a shared node of the
+    graph asks for, else one for each GPU or, without, for every three workers."""
+    engine_cpu: float = 1.0
+    """Processors that an engine actor asks for."""
+    engine_gpu: float | None = None
+    """GPUs, or a part of one, that an engine actor asks for; None: as its nodes do, or one where
+    the cluster has any and engines are ``apart``."""
+    streams_per_worker: int = 16
+    """A stream more than this times the workers is refused."""
+    window: float = 0.02
+    """Least time in seconds between two calls from one actor to another: what is to be said
+    meanwhile goes along, so the price of a call is paid at most so often."""
+    silence: float = 6.0
+    """Seconds without an answer after which an actor counts as lost."""
+    most_losses: int = 5
+    """So many losses of actors in a minute are made good at once; more wait, longer each time."""
+    start_timeout: float = 300.0
+    """Seconds that an actor has to open its nodes: a TensorRT plan may have to be built first."""
+
+    def __post_init__(self) -> None:
+        least = {"workers": 1, "engine_replicas": 1, "streams_per_worker": 1, "most_losses": 1}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise GraphDefinitionError(
+                    f"ray options, {name}: expected at least {bound}, found {value}; give more"
+                )
+        for name in ("worker_cpu", "engine_cpu", "silence", "start_timeout"):
+            if not getattr(self, name) > 0:
+                raise GraphDefinitionError(
+                    f"ray options, {name}: expected more than 0, found {getattr(self, name)}; "
+                    "give more"
+                )
+        if self.engines not in ("auto", "apart", "within"):
+            raise GraphDefinitionError(
+                f"ray options, engines: expected auto, apart or within, found '{self.engines}'"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which actors there will be, and what each asks for."""
+
+    workers: int
+    worker_cpu: float
+    worker_stages: tuple[str, ...]
+    engines: int
+    engine_cpu: float
+    engine_gpu: float
+    engine_stages: tuple[str, ...]
+
+    @property
+    def cpu(self) -> float:
+        """Processors in all."""
+        return self.workers * self.worker_cpu + self.engines * self.engine_cpu
+
+    @property
+    def gpu(self) -> float:
+        """GPUs in all."""
+        return self.engines * self.engine_gpu
+
+
+def lay_out(plan: Plan, options: RayOptions, free: Mapping[str, float]) -> Layout:
+    """Fit a plan to what a cluster has free.
+
+    Args:
+        plan: Stages and links.
+        options: What is asked for.
+        free: Resources by Ray's names: ``CPU``, ``GPU``.
+
+    Raises:
+        GraphError: It does not fit; the text has the names and sums.
+    """
+    shared = tuple(stage for stage in plan.stages if stage.scope == "shared")
+    whole = tuple(stage.name for stage in plan.stages if stage.scope == "stream")
+    asked_gpu = max((stage.resources.gpu for stage in shared), default=0.0)
+    apart = bool(shared) and (
+        options.engines == "apart" or (options.engines == "auto" and asked_gpu > 0)
+    )
+    if not apart:
+        workers = options.workers or max(1, int(free.get("CPU", 1.0) / options.worker_cpu))
+        stages = whole + tuple(stage.name for stage in shared)
+        layout = Layout(workers, options.worker_cpu, stages, 0, 0.0, 0.0, ())
+    else:
+        gpu = _engine_gpu(options, asked_gpu, free)
+        engines = _engine_replicas(plan, options, gpu, free)
+        left = free.get("CPU", 1.0) - engines * options.engine_cpu
+        workers = options.workers or max(1, int(left / options.worker_cpu))
+        names = tuple(stage.name for stage in shared)
+        layout = Layout(workers, options.worker_cpu, whole, engines, options.engine_cpu, gpu, names)
+    _check_room(plan, layout, free)
+    return layout
+
+
+def _engine_gpu(options: RayOptions, asked: float, free: Mapping[str, float]) -> float:
+    if options.engine_gpu is not None:
+        return options.engine_gpu
+    return asked or (1.0 if free.get("GPU", 0.0) >= 1.0 else 0.0)
+
+
+def _engine_replicas(plan: Plan, options: RayOptions, gpu: float, free: Mapping[str, float]) -> int:
+    if options.engine_replicas is not None:
+        return options.engine_replicas
+    asked = max((spec.replicas for spec in plan.graph.nodes), default=0)
+    if asked:
+        return asked
+    if gpu > 0:
+        return max(1, int(free.get("GPU", 0.0) / gpu))
+    return max(1, ceil((options.workers or free.get("CPU", 1.0) / 4) / 3))
+
+
+def _check_room(plan: Plan, layout: Layout, free: Mapping[str, float]) -> None:
+    lacking = [
+        f"{wanted:g} {kind} (found {free.get(kind, 0.0):g} free)"
+        for kind, wanted in (("CPU", layout.cpu), ("GPU", layout.gpu))
+        if wanted > free.get(kind, 0.0) + 1e-6
+    ]
+    if not lacking:
+        return
+    parts = [f"{layout.workers} workers of {layout.worker_cpu:g} CPU"]
+    if layout.engines:
+        gpu = f" and {layout.engine_gpu:g} GPU" if layout.engine_gpu else ""
+        names = ", ".join(layout.engine_stages)
+        parts.append(f"{layout.engines} engine actors ({names}) of {layout.engine_cpu:g} CPU{gpu}")
+    raise GraphError(
+        f"graph '{plan.graph.name}' on Ray: {' and '.join(parts)} need {' and '.join(lacking)}; "
+        "ask for fewer or smaller ones (--workers, worker_cpu, engine_replicas), stop what else "
+        "runs there, or add nodes to the cluster"
+    )
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
