@@ -49,7 +49,8 @@ def cluster(address: str) -> Iterator[Any]:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise GraphError(
                 f"--address {address}: expected a running Ray cluster, found: {told}; start one "
-                "with 'ray start --head', or give the address of one"
+                "with 'ray start --head', give the address of one, or set RAY_AUTH_MODE=token "
+                "where it asks for a token"
             ) from error
     try:
         yield ray

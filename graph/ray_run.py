@@ -78,6 +78,7 @@ class RayRun(GraphRun):
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 else:
                     ray.init(
+                        address="local",  # not one that somebody else started here
                         num_cpus=processors(),
                         include_dashboard=False,
                         log_to_driver=False,
@@ -87,7 +88,8 @@ class RayRun(GraphRun):
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise GraphError(
                 f"Ray at '{address or 'this machine'}': expected to start or join it, found: "
-                f"{told}; check the address and that the cluster runs"
+                f"{told}; check the address and that the cluster runs, and set RAY_AUTH_MODE=token "
+                "where it asks for a token"
             ) from error
         self._ours = True
 
