@@ -8,6 +8,7 @@ late packet of one incarnation can reach the next.
 """
 
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -27,6 +28,7 @@ from .node import StreamSpec
 from .outlet import Batch, Lane
 from .packet import End, Packet
 from .plan import Plan, topological
+from .post import Address
 from .ray_actor import DRIVER, ActorJob, Load, StageActor
 from .ray_options import Layout, RayOptions
 from .state import ExportedStates, StateRef
@@ -69,6 +71,8 @@ class Member:
     handle: Any
     streams: set[str] = field(default_factory=set)
     alive: bool = True
+    address: Address | None = None
+    """Where it takes batches on a socket, if that is how they go."""
     collector: threading.Thread | None = None
     credit: dict[Lane, int] = field(default_factory=dict)
     """To be told with the next question."""
@@ -133,6 +137,7 @@ class RayCrew:
         self._lock = threading.RLock()
         self._members: dict[str, Member] = {}
         self._made = {"worker": 0, "engine": 0}
+        self._secret = secrets.token_bytes(32) if options.transport == "sockets" else b""
         self._streams: dict[str, Placed] = {}
         self._jobs: queue.PriorityQueue[tuple[float, int, Callable[[], None]]] = (
             queue.PriorityQueue()
@@ -181,6 +186,8 @@ class RayCrew:
             for member, answer in started:
                 self._await_start(member, answer)
             for member in members:
+                member.address = self._ask(member, "open_office")
+            for member in members:
                 self._introduce(member)
         except BaseException:
             self._kill_all()
@@ -208,6 +215,7 @@ class RayCrew:
                 if self._plan.stage_of[place[0]].name
                 in (layout.worker_stages if of_worker else layout.engine_stages)
             ),
+            self._secret,
         )
         handle = _REMOTE.options(
             num_cpus=layout.worker_cpu if of_worker else layout.engine_cpu,
@@ -236,9 +244,10 @@ class RayCrew:
         """Let a new actor and those of the other kind know each other; hear it."""
         with self._lock:
             others = [m for m in self._members.values() if m.alive and m.kind != member.kind]
+        member.address = self._ask(member, "open_office")
         for other in others:
-            self._ask(member, "connect", other.name, other.handle)
-            self._ask(other, "connect", member.name, member.handle)
+            self._ask(member, "connect", other.name, other.handle, other.address)
+            self._ask(other, "connect", member.name, member.handle, member.address)
         member.collector = threading.Thread(
             target=self._collect, args=(member,), name=f"padflow from {member.name}", daemon=True
         )
