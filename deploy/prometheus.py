@@ -42,6 +42,9 @@ DEFAULT_PORT = 9464
 DEFAULT_ADDRESS = "127.0.0.1"
 CLOSING_SECONDS = 5.0
 
+HERE = frozenset({"local", "driver"})
+"""Names of what runs in this very process."""
+
 Actors = Mapping[str, RunMetrics]
 """By the name of an actor or process."""
 
@@ -63,12 +66,16 @@ _EDGE_COUNTERS: Sequence[tuple[str, str, Callable[[EdgeMetrics], float]]] = (
 
 def by_actor(run: object) -> Callable[[], Actors]:
     """How to ask a run for its counters: by actor where it has such, else as one process."""
-    asked = getattr(run, "actor_metrics", None)
-    if asked is not None:
-        found: Callable[[], Actors] = asked
-        return found
+    actors: Callable[[], Actors] | None = getattr(run, "actor_metrics", None)
     metrics: Callable[[], RunMetrics] = run.metrics  # type: ignore[attr-defined]
-    return lambda: {"local": replace(metrics(), process=process_metrics())}
+
+    def read() -> Actors:
+        found = {"local": metrics()} if actors is None else dict(actors())
+        for name in HERE & found.keys():
+            found[name] = replace(found[name], process=process_metrics())
+        return found
+
+    return read
 
 
 class RunCollector(Collector):

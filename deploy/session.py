@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,6 +18,8 @@ from ..graph.metrics import Notice
 from ..graph.node import Mode, StreamSpec
 from ..graph.options import RunOptions
 from ..graph.packet import Packet
+from ..graph.ray_options import RayOptions
+from ..graph.run import GraphRun, Tap
 from ..graph.spec import Graph
 from ..nodes.cloudevents import Envelopes
 from ..nodes.frame import Frame
@@ -50,6 +52,8 @@ class RunRequest:
     """Write health and biometric details too."""
     overrides: tuple[Override, ...] = ()
     options: RunOptions = field(default_factory=RunOptions)
+    ray: RayOptions | None = None
+    """Run on Ray, spread so; None runs on this machine without it."""
 
 
 def build_graph(request: RunRequest) -> Graph:
@@ -186,7 +190,7 @@ def running(
     request: RunRequest,
     on_event: Callable[[Packet], None],
     on_notice: Callable[[Notice], None] | None = None,
-) -> Iterator[LocalRun]:
+) -> Iterator[GraphRun]:
     """A started run of a request, whose events go to ``on_event`` on the run's threads.
 
     Leaving the block lets the run work off what its sources gave; leaving it by an exception
@@ -199,11 +203,25 @@ def running(
     streams = streams_of(request.sources)
     graph = build_graph(request)
     taps = dict.fromkeys(event_ports(graph), on_event)
-    run = LocalRun(graph, mode_of(request), request.options, taps, on_notice)
+    run = make_run(request, graph, taps, on_notice)
     for stream in streams:
         run.add_stream(stream)
     with run:
         yield run
+
+
+def make_run(
+    request: RunRequest,
+    graph: Graph,
+    taps: Mapping[str, Tap],
+    on_notice: Callable[[Notice], None] | None = None,
+) -> GraphRun:
+    """A run of a graph on the runtime that the request names, not started."""
+    if request.ray is None:
+        return LocalRun(graph, mode_of(request), request.options, taps, on_notice)
+    from ..graph.ray_run import RayRun
+
+    return RayRun(graph, mode_of(request), request.options, taps, on_notice, request.ray)
 
 
 def run(
@@ -215,6 +233,7 @@ def run(
     private: bool = False,
     overrides: Sequence[Override] = (),
     options: RunOptions | None = None,
+    ray: RayOptions | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run a graph over sources and iterate over its events, as CloudEvents 1.0 dictionaries.
 
@@ -228,6 +247,7 @@ def run(
         private: Health and biometric details too.
         overrides: ``(node, parameter, value)`` triples.
         options: Threads, worker processes and limits.
+        ray: Run on Ray, spread so; None runs on this machine without it.
 
     Raises:
         SourceError: a source is not what its address says.
@@ -244,6 +264,7 @@ def run(
         private=private,
         overrides=tuple(overrides),
         options=options or RunOptions(),
+        ray=ray,
     )
     envelopes = Envelopes(mode_of(request) == "lossless", private)
     waiting: queue.Queue[Packet] = queue.Queue(QUEUED_EVENTS)

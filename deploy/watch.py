@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..graph.local import LocalRun
 from ..graph.metrics import Notice, RunMetrics
 from ..graph.packet import Packet
+from ..graph.run import GraphRun
 from ..graph.spec import Graph
 from ..nodes.capture import SOURCE_EVENT
 from ..nodes.frame import Frame
@@ -157,7 +157,7 @@ def _nobody_reads() -> bool:
 
 
 def _wait(
-    run: LocalRun,
+    run: GraphRun,
     began: float,
     duration: float | None,
     progress: Progress | None,

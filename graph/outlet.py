@@ -51,7 +51,7 @@ class Batch:
 
 
 class Outlet:
-    """Everything that waits to be sent to one other process; many threads fill it, one empties it."""
+    """What waits to be sent to one other process; many threads fill it, one empties it."""
 
     def __init__(self, capacity: int, window: float = 0.0) -> None:
         """An empty outlet.

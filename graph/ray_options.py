@@ -121,9 +121,7 @@ def lay_out(plan: Plan, options: RayOptions, free: Mapping[str, float]) -> Layou
         left = free.get("CPU", 1.0) - engines * options.engine_cpu
         workers = options.workers or max(1, int(left / options.worker_cpu))
         names = tuple(stage.name for stage in shared)
-        layout = Layout(
-            workers, options.worker_cpu, whole, engines, options.engine_cpu, gpu, names
-        )
+        layout = Layout(workers, options.worker_cpu, whole, engines, options.engine_cpu, gpu, names)
     _check_room(plan, layout, free)
     return layout
 
@@ -134,9 +132,7 @@ def _engine_gpu(options: RayOptions, asked: float, free: Mapping[str, float]) ->
     return asked or (1.0 if free.get("GPU", 0.0) >= 1.0 else 0.0)
 
 
-def _engine_replicas(
-    plan: Plan, options: RayOptions, gpu: float, free: Mapping[str, float]
-) -> int:
+def _engine_replicas(plan: Plan, options: RayOptions, gpu: float, free: Mapping[str, float]) -> int:
     if options.engine_replicas is not None:
         return options.engine_replicas
     asked = max((spec.replicas for spec in plan.graph.nodes), default=0)

@@ -182,8 +182,8 @@ class GraphRun(ABC):
                 self._changed.notify_all()
             raise
 
-    def remove_stream(self, name: str) -> None:
-        """End one stream (reason ``removed``); what it gave is still worked off.
+    def remove_stream(self, name: str, reason: str = "removed") -> None:
+        """End one stream; what it gave is still worked off.
 
         Raises:
             GraphError: No such stream runs.
@@ -194,7 +194,7 @@ class GraphRun(ABC):
             if name not in self._running:
                 raise GraphError(f"stream: {unknown_name(name, list(self._running))}")
         assert self._crew is not None
-        self._crew.cancel(name, "removed")
+        self._crew.cancel(name, reason)
 
     def streams(self) -> dict[str, StreamMetrics]:
         """Where every stream stands, those that ended (the last thousand) included."""
@@ -274,9 +274,7 @@ class GraphRun(ABC):
         """A snapshot of all counters, to be taken at any time."""
         of_crew = RunMetrics({}, {}, {}, 0) if self._crew is None else self._crew.metrics()
         with self._changed:
-            live = {
-                name: of_crew.streams.get(name, known) for name, known in self._running.items()
-            }
+            live = {name: of_crew.streams.get(name, known) for name, known in self._running.items()}
             return replace(of_crew, streams={**self._ended, **live}, notices=self._notice_count)
 
     def export_states(self) -> dict[StateRef, bytes]:

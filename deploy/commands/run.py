@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ...graph.ray_options import RayOptions
 from ..exits import UsageError
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lossless: every frame counts; realtime: the newest does "
         "(default: lossless where every source is a file)",
     )
-    parser.add_argument("--runtime", choices=("local",), default="local")
+    add_runtime_arguments(parser)
     parser.add_argument("--events", metavar="FILE", help="event file, - for standard output")
     parser.add_argument("--video", type=Path, metavar="FILE", help="annotated H.264 video")
     parser.add_argument(
@@ -45,6 +46,53 @@ def add_metrics_arguments(parser: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         metavar="IP",
         help="address to serve metrics on (default: %(default)s, which only this machine sees)",
+    )
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which runtime, and how a graph is spread over Ray."""
+    parser.add_argument(
+        "--runtime",
+        choices=("local", "ray"),
+        default="local",
+        help="local: threads and worker processes; ray: actors, here or on a cluster",
+    )
+    add_ray_arguments(parser)
+
+
+def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a graph is spread over Ray."""
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="ADDRESS",
+        help="Ray cluster to run on: auto, or host:port (default: Ray is started here)",
+    )
+    parser.add_argument(
+        "--engines",
+        choices=("auto", "apart", "within"),
+        default="auto",
+        help="ray: networks in actors of their own or within the workers "
+        "(default: apart where they have a GPU)",
+    )
+    parser.add_argument("--engine-replicas", type=int, metavar="N", help="ray: engine actors")
+    parser.add_argument(
+        "--streams-per-worker",
+        type=int,
+        default=16,
+        metavar="N",
+        help="ray: a stream more is refused (default: 16)",
+    )
+
+
+def ray_options(args: argparse.Namespace) -> RayOptions:
+    """What the arguments say of Ray."""
+    return RayOptions(
+        address=args.address,
+        workers=args.workers or None,
+        engines=args.engines,
+        engine_replicas=args.engine_replicas,
+        streams_per_worker=args.streams_per_worker,
     )
 
 
@@ -89,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         private=args.private,
         overrides=tuple(parse_override(text) for text in args.overrides),
         options=RunOptions(threads=args.threads, workers=args.workers),
+        ray=ray_options(args) if args.runtime == "ray" else None,
     )
     serve = args.metrics_port is not None
     at = MetricsAt(args.metrics_port, args.metrics_address) if serve else None

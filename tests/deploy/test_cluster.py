@@ -301,7 +301,9 @@ def test_the_dockerfile_names_what_there_is() -> None:
     assert used <= stages
     assert "ARG PYTHON_IMAGE=python:3.11-slim" in text
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = {name for part in re.findall(r"\.\[([\w,]+)\]", text) for name in part.split(",")}
+    lists = re.findall(r"\.\[([\w,]+)\]", text) + re.findall(r"EXTRAS=([\w,]+)", text)
+    asked = {name for part in lists for name in part.split(",")}
+    assert asked == {"cluster", "gpu"}
     assert asked <= extras["optional-dependencies"].keys()
     user = max(index for index, line in enumerate(lines) if line.startswith("USER "))
     assert lines[user] == "USER 1000:1000"
@@ -315,10 +317,13 @@ def test_the_dockerfile_names_what_there_is() -> None:
 
 def test_ray_is_the_one_that_padflow_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (wanted,) = [r for r in project["optional-dependencies"]["ray"] if r.startswith("ray")]
+    (wanted,) = [r for r in project["optional-dependencies"]["cluster"] if r.startswith("ray")]
     least = re.search(r">=(\d+)\.(\d+)", wanted)
     assert least
+    image = re.search(r"^ARG RAY_VERSION=(\S+)$", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
+    assert image
     for variant in VARIANTS:
-        major, minor, _ = cluster(variant)["spec"]["rayVersion"].split(".")
+        assert cluster(variant)["spec"]["rayVersion"] == image[1]
+        major, minor, _ = image[1].split(".")
         assert (int(major), int(minor)) >= (int(least[1]), int(least[2]))
         assert project["version"] in container(cluster(variant)["spec"]["headGroupSpec"])["image"]

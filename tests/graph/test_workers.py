@@ -46,6 +46,11 @@ def graph(
     return made.add("sink", Collect, CollectParams(into), {"in": ["join.out", "count.out"]})
 
 
+def pool_of(run: LocalRun) -> Any:
+    crew: Any = run._crew
+    return crew.pool
+
+
 def told(packets: list[Packet]) -> dict[str, list[tuple[float, Any]]]:
     by_stream: dict[str, list[tuple[float, Any]]] = {}
     for each in packets:
@@ -87,7 +92,7 @@ def test_a_lost_worker_ends_its_streams_and_no_others() -> None:
         for index in range(4):
             run.add_stream(StreamSpec(f"s{index}", "", {"count": 400, "delay": 0.005}))
         assert wait_until(lambda: len(into) > 20)
-        pool: Any = run._crew.pool
+        pool = pool_of(run)
         of_first = set(pool._workers[0].streams)
         os.kill(pool._workers[0].process.pid, signal.SIGKILL)
         assert run.wait(30)
@@ -105,7 +110,7 @@ def test_the_loss_of_all_workers_fails_the_run() -> None:
     run = LocalRun(graph(), options=RunOptions(workers=1, stop_timeout=5.0))
     run.start()
     run.add_stream(StreamSpec("s", "", {"count": 100_000, "delay": 0.01}))
-    pool: Any = run._crew.pool
+    pool = pool_of(run)
     os.kill(pool._workers[0].process.pid, signal.SIGKILL)
     with pytest.raises(WorkerLost, match="exit code -9"):
         run.wait(10)
@@ -155,7 +160,7 @@ def test_stop_ends_the_processes(drain: bool) -> None:
     for index in range(3):
         run.add_stream(StreamSpec(f"s{index}", "", {"count": 100_000, "delay": 0.001}))
     assert wait_until(lambda: len(into) > 10)
-    pool: Any = run._crew.pool
+    pool = pool_of(run)
     processes = [worker.process for worker in pool._workers]
     started = time.monotonic()
     run.stop(drain=drain)

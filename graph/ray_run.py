@@ -1,0 +1,174 @@
+"""The Ray runtime: the same graph as actors, on this machine or on a cluster."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .errors import GraphError
+from .host import HostSetting
+from .metrics import Notice, RunMetrics
+from .node import Mode, StreamSpec
+from .options import RunOptions
+from .ray_options import RayOptions, lay_out, processors
+from .run import Crew, GraphRun, Tap
+from .schema import unknown_name
+from .spec import Graph
+
+__all__ = ["RayOptions", "RayRun"]
+
+
+class RayRun(GraphRun):
+    """One run of a graph on Ray; see :class:`GraphRun`.
+
+    Sinks (nodes of scope ``single``) and taps run in the process that made the run; of the streams'
+    packets only those that a sink or tap takes come back to it. Lost actors are replaced and their
+    streams go on in a new epoch: see :mod:`padflow.graph.ray_crew`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        mode: Mode = "lossless",
+        options: RunOptions | None = None,
+        taps: Mapping[str, Tap] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
+        ray_options: RayOptions | None = None,
+    ) -> None:
+        """As :class:`GraphRun`, with how to spread it over the cluster."""
+        super().__init__(graph, mode, options, taps, on_notice)
+        self.ray_options = ray_options or RayOptions(workers=self.options.workers or None)
+        self._paused: dict[str, StreamSpec] = {}
+        self._specs: dict[str, StreamSpec] = {}
+        self._ours = False
+        """Ray was started here and is stopped here."""
+
+    def start(self) -> None:
+        """Start or join Ray, check that the plan fits, make the actors.
+
+        Raises:
+            GraphError: Ray is not installed or not there, or the cluster has no room.
+            NodeFailed: A node could not be opened.
+        """
+        try:
+            super().start()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _make_crew(self, setting: HostSetting, streams: int) -> Crew:
+        ray = _import_ray()
+        self._join(ray)
+        free = _free(ray)
+        layout = lay_out(self.plan, self.ray_options, free)
+        from .ray_crew import RayCrew
+
+        return RayCrew(self.plan, setting, self.ray_options, layout)
+
+    def _join(self, ray: Any) -> None:
+        if ray.is_initialized():
+            return
+        address = self.ray_options.address
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
+                if address:
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                else:
+                    ray.init(
+                        num_cpus=processors(),
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
+        except Exception as error:
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise GraphError(
+                f"Ray at '{address or 'this machine'}': expected to start or join it, found: "
+                f"{told}; check the address and that the cluster runs"
+            ) from error
+        self._ours = True
+
+    def stop(self, drain: bool = True) -> None:
+        """See :class:`GraphRun`; Ray is stopped too if it was started here."""
+        try:
+            super().stop(drain)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._ours:
+            self._ours = False
+            _import_ray().shutdown()
+
+    def add_stream(self, spec: StreamSpec) -> None:
+        """See :class:`GraphRun`.
+
+        Raises:
+            GraphError: Also where all workers are full.
+        """
+        super().add_stream(spec)
+        self._specs[spec.name] = spec
+
+    def pause_stream(self, name: str) -> None:
+        """End a stream (reason ``paused``) and keep what it is, for :meth:`resume_stream`.
+
+        Raises:
+            GraphError: No such stream runs.
+        """
+        spec = self._specs.get(name)
+        epoch, key = self._ray_crew().last_seen(name)
+        self.remove_stream(name, "paused")
+        assert spec is not None
+        self._paused[name] = replace(
+            spec, epoch=max(epoch, spec.epoch) + 1, first_key=key + 1, taken_up="paused"
+        )
+
+    def resume_stream(self, name: str) -> None:
+        """Begin a paused stream again, in a new epoch.
+
+        Raises:
+            GraphError: No such stream is paused.
+        """
+        spec = self._paused.pop(name, None)
+        if spec is None:
+            raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
+        self.add_stream(spec)
+
+    def paused(self) -> tuple[str, ...]:
+        """Names of the streams that are paused."""
+        return tuple(self._paused)
+
+    def actor_metrics(self) -> dict[str, RunMetrics]:
+        """Counters by actor: ``worker-0``, ``engine-0``, ``driver``."""
+        metrics: dict[str, RunMetrics] = self._ray_crew().actor_metrics()
+        return metrics
+
+    def placement(self) -> Mapping[str, tuple[str, str]]:
+        """Worker and engine actor by stream."""
+        placement: Mapping[str, tuple[str, str]] = self._ray_crew().placement()
+        return placement
+
+    def _ray_crew(self) -> Any:
+        if self._crew is None:
+            raise GraphError("expected a started run, found one that is not; call start() first")
+        return self._crew
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise GraphError(
+            "the ray runtime: expected the package ray, found none; install padflow[cluster] or "
+            "use --runtime local"
+        ) from error
+    return ray
+
+
+def _free(ray: Any) -> Mapping[str, float]:
+    free: Mapping[str, float] = ray.available_resources()
+    return free
