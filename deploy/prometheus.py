@@ -42,8 +42,8 @@ DEFAULT_PORT = 9464
 DEFAULT_ADDRESS = "127.0.0.1"
 CLOSING_SECONDS = 5.0
 
-HERE = frozenset({"local", "driver"})
-"""Names of what runs in this very process."""
+DRIVER = "driver"
+"""The process that started a run of several actors: this one."""
 
 Actors = Mapping[str, RunMetrics]
 """By the name of an actor or process."""
@@ -70,10 +70,11 @@ def by_actor(run: object) -> Callable[[], Actors]:
     metrics: Callable[[], RunMetrics] = run.metrics  # type: ignore[attr-defined]
 
     def read() -> Actors:
-        found = {"local": metrics()} if actors is None else dict(actors())
-        for name in HERE & found.keys():
-            found[name] = replace(found[name], process=process_metrics())
-        return found
+        if actors is None:
+            return {"local": replace(metrics(), process=process_metrics())}
+        found = dict(actors())
+        driver = found.get(DRIVER, RunMetrics({}, {}, {}, 0))
+        return found | {DRIVER: replace(driver, process=process_metrics())}
 
     return read
 

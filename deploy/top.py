@@ -187,9 +187,9 @@ def _milliseconds(quantiles: Sequence[float] | None) -> str:
     return "/".join(f"{float(f'{seconds * 1e3:.2g}'):g}" for seconds in quantiles)
 
 
-def _queues(now: Scrape) -> dict[tuple[str, str], float]:
+def _queues(now: Scrape) -> dict[tuple[str, ...], float]:
     """Packets that wait before each node, by kind of actor and node."""
-    queues: dict[tuple[str, str], float] = {}
+    queues: dict[tuple[str, ...], float] = {}
     for (kind, edge), depth in now.by("edge_queue_packets", "kind", "edge").items():
         node = edge.rpartition("->")[2].rpartition(".")[0]
         queues[kind, node] = queues.get((kind, node), 0.0) + depth

@@ -36,7 +36,6 @@ from padflow.nodes.decide import VERDICT
 from padflow.nodes.payloads import Event
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-EMPTY = RunMetrics({}, {}, {}, 0)
 
 
 def parsed(text: str) -> Samples:
@@ -198,6 +197,24 @@ def test_buckets_are_cumulative_and_lose_nothing(histogram: DurationHistogram) -
             c for b, c in zip(DURATION_BOUNDS, histogram.counts, strict=False) if b <= bound * 1.01
         )
         assert found[bound] == below
+
+
+def test_a_run_of_actors_is_told_by_actor_and_with_its_driver() -> None:
+    class Run:
+        def metrics(self) -> RunMetrics:
+            raise AssertionError("its actors are asked")
+
+        def actor_metrics(self) -> Mapping[str, RunMetrics]:
+            return {"worker-0": RunMetrics({"n": NodeMetrics(calls=3)}, {}, {}, 2)}
+
+    samples = collected(by_actor(Run())())
+    assert said(samples, "padflow_node_calls_total", actor="worker-0", node="n") == 3
+    assert said(samples, "padflow_notices_total", actor="worker-0") == 2
+    assert said(samples, "padflow_process_threads", actor="driver") >= 1
+    assert not any(
+        name == "padflow_process_threads" and ("actor", "worker-0") in labels
+        for name, labels in samples
+    ), "nobody looked at the worker's process"
 
 
 def test_a_stream_that_moved_is_told_where_it_runs() -> None:
