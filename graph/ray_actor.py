@@ -12,13 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from .errors import GraphError, NodeFailed
 from .host import Host, HostSetting
-from .metrics import RunMetrics
+from .metrics import RunMetrics, process_metrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
 from .outlet import Batch, Lane, Outlet, Target
@@ -215,7 +215,7 @@ class StageActor:
 
     def metrics(self) -> RunMetrics:
         """Counters of the stages here."""
-        return self._host.metrics()
+        return replace(self._host.metrics(), process=process_metrics())
 
     def load(self) -> Load:
         """What this process uses."""

@@ -22,7 +22,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from .errors import GraphError, NodeFailed, WorkerLost
 from .host import Host, HostSetting, LinkExit
-from .metrics import Notice, RunMetrics, merged
+from .metrics import Notice, RunMetrics, merged, process_metrics
 from .node import StreamSpec
 from .outlet import Batch, Lane
 from .packet import End, Packet
@@ -726,7 +726,9 @@ class RayCrew:
                     member.metrics = ray.get(answer, timeout=2.0)
         of_actors = {m.name: m.metrics for m in members}
         if self._sinks is not None:
-            of_actors[DRIVER] = replace(self._sinks.metrics(), streams={})
+            of_actors[DRIVER] = replace(
+                self._sinks.metrics(), streams={}, process=process_metrics()
+            )
         return of_actors
 
     def _drain_metrics(self) -> None:

@@ -78,6 +78,7 @@ class RayRun(GraphRun):
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 else:
                     ray.init(
+                        address="local",  # not one that somebody else started here
                         num_cpus=processors(),
                         include_dashboard=False,
                         log_to_driver=False,
@@ -87,7 +88,8 @@ class RayRun(GraphRun):
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise GraphError(
                 f"Ray at '{address or 'this machine'}': expected to start or join it, found: "
-                f"{told}; check the address and that the cluster runs"
+                f"{told}; check the address and that the cluster runs, and set RAY_AUTH_MODE=token "
+                "where it asks for a token"
             ) from error
         self._ours = True
 
@@ -111,6 +113,10 @@ class RayRun(GraphRun):
         """
         super().add_stream(spec)
         self._specs[spec.name] = spec
+
+    def _stream_ended(self, name: str, reason: str, packets: int) -> None:
+        self._specs.pop(name, None)
+        super()._stream_ended(name, reason, packets)
 
     def pause_stream(self, name: str) -> None:
         """End a stream (reason ``paused``) and keep what it is, for :meth:`resume_stream`.
@@ -136,6 +142,15 @@ class RayRun(GraphRun):
         if spec is None:
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
         self.add_stream(spec)
+
+    def forget_paused(self, name: str) -> bool:
+        """Give a paused stream up; False where none of this name is paused."""
+        return self._paused.pop(name, None) is not None
+
+    def losses(self) -> int:
+        """Actors lost so far."""
+        lost: int = self._ray_crew().losses
+        return lost
 
     def paused(self) -> tuple[str, ...]:
         """Names of the streams that are paused."""

@@ -17,13 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default="all",
-        choices=("all", "hops", "networks", "frame", "streams"),
+        choices=("all", "hops", "networks", "frame", "cues", "streams"),
         help="hops: a packet from node to node; networks: what a face costs in every precision; "
+        "cues: how often each node of a graph looks, and its CPU; "
         "frame: CPU of each part beside a hand-written loop; streams: how many run in real time",
     )
     parser.add_argument("--clip", type=Path, help="measure on this clip (default: rendered ones)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of rendered clips")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is told")
+    parser.add_argument(
+        "--graph",
+        nargs="+",
+        default=["every_cue", "default"],
+        metavar="NAME|FILE",
+        help="whose cues (default: every_cue default)",
+    )
     parser.add_argument("--least", type=int, default=12, help="streams to begin with")
     parser.add_argument("--most", type=int, default=24, help="streams to end with")
     parser.add_argument("--workers", type=int, help="worker processes for the streams")
@@ -41,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
         from ..bench_pipeline import bench_pipeline
 
         bench_pipeline(args)
+    if args.what in ("all", "cues"):
+        from ..bench_cues import bench_cues
+
+        bench_cues(args)
     return Exit.DONE
 
 
