@@ -262,7 +262,7 @@ def exported_names() -> set[str]:
     some = DurationHistogram((1,) * len(DurationHistogram().counts), 1.0)
     node = NodeMetrics(dropped={"fault": 1}, resets={"gap": 1}, age=some, latency=some)
     edges = {"a.b->c.d": EdgeMetrics()}
-    streams = {"s": StreamMetrics(1), "t": StreamMetrics(1, "ended", "end")}
+    streams = {"s": StreamMetrics(1, dropped={"oldest": 1}), "t": StreamMetrics(1, "ended", "end")}
     metrics = RunMetrics({"decide": node}, edges, streams, 0, ProcessMetrics(1, 1, 1))
     collector = prometheus.RunCollector("door", tally)
     graph = Graph.build("g").add("decide", Decide, {}, {"fused": "fuse.fused"})

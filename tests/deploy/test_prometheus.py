@@ -139,7 +139,11 @@ nodes = st.builds(
 )
 edges = st.builds(EdgeMetrics, packets_in=counts, dropped=reasons, depth=counts)
 streams = st.builds(
-    StreamMetrics, counts, st.sampled_from(("running", "ended")), st.sampled_from(("end", "error"))
+    StreamMetrics,
+    counts,
+    st.sampled_from(("running", "ended")),
+    st.sampled_from(("end", "error")),
+    dropped=reasons,
 )
 processes = st.none() | st.builds(ProcessMetrics, counts, counts, counts)
 runs = st.builds(
@@ -224,6 +228,16 @@ def test_a_stream_that_moved_is_told_where_it_runs() -> None:
         samples = collected(actors)
         assert said(samples, "padflow_streams_running") == 1
         assert said(samples, "padflow_stream_packets_total", actor="b", stream="s") == 3
+
+
+def test_an_engine_does_not_hide_the_worker_that_has_the_source() -> None:
+    worker = RunMetrics({}, {}, {"s": StreamMetrics(3, dropped={"oldest": 2})}, 0)
+    engine = RunMetrics({}, {}, {"s": StreamMetrics(0)}, 0)
+    for actors in ({"a": worker, "b": engine}, {"b": engine, "a": worker}):
+        samples = collected(actors)
+        assert said(samples, "padflow_stream_packets_total", actor="a", stream="s") == 3
+        where = {"actor": "a", "stream": "s", "reason": "oldest"}
+        assert said(samples, "padflow_stream_dropped_packets_total", **where) == 2
 
 
 def test_events_are_counted_by_what_they_say() -> None:
