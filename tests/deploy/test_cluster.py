@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from padflow.deploy import cli, prometheus
 from padflow.deploy.event_tally import EventTally
+from padflow.deploy.hub_client import read_cameras
 from padflow.graph.metrics import (
     DurationHistogram,
     EdgeMetrics,
@@ -218,9 +219,16 @@ def test_the_command_exists_and_fits_its_mounts_and_ports(variant: str) -> None:
     assert len(endpoint["port"]) <= 15, "Kubernetes' limit for names of ports"
     labels = cluster(variant)["spec"]["headGroupSpec"]["template"]["metadata"]["labels"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    if words[0] not in cli.COMMANDS:
-        pytest.skip(f"this checkout has no padflow {words[0]}")
-    assert cli._parser(words).parse_args(words).command == words[0]
+    parsed = cli._parser(words).parse_args(words)
+    assert parsed.command == "up"
+    assert parsed.engines == ("apart" if variant == "gpu" else "auto")
+
+
+def test_the_cameras_of_the_secret_are_read(tmp_path: Path) -> None:
+    (secret,) = [d for d in documents("storage.yaml") if d["kind"] == "Secret"]
+    path = tmp_path / "cameras.yaml"
+    path.write_text(secret["stringData"]["cameras.yaml"])
+    assert [camera.name for camera in read_cameras(path)] == ["door-1", "door-2"]
 
 
 @pytest.mark.parametrize("kind", ["raycluster", "rayjob"])
