@@ -37,6 +37,7 @@ CRDS = "PADFLOW_KUBERAY_CRDS"
 """Folder with KubeRay's ray.io_rayclusters.yaml and ray.io_rayjobs.yaml."""
 
 CLUSTER_FIELDS = {
+    "authOptions",
     "autoscalerOptions",
     "enableInTreeAutoscaling",
     "gcsFaultToleranceOptions",
@@ -144,6 +145,7 @@ def test_fields_are_those_of_kuberay(variant: str) -> None:
         parameters = group["rayStartParams"]
         assert parameters.keys() <= START_PARAMETERS
         assert all(isinstance(value, str) for value in parameters.values()), "texts, not numbers"
+    assert spec["authOptions"] == {"mode": "token"}, "Ray's pods refuse each other without one"
     names = [name for name, _ in groups(spec)]
     assert len(names) == len(set(names))
 
