@@ -167,9 +167,8 @@ class Hub:
         rows = []
         for name, metrics in sorted(streams.items()):
             worker, engine = placement.get(name, ("", ""))
-            state = metrics.state
-            shown = "paused" if name in paused else state
-            if state == "running" and not worker:
+            shown: str = "paused" if name in paused else metrics.state
+            if shown == "running" and not worker:
                 shown = "waiting"
             known = tally.streams.get(name)
             rows.append(
