@@ -18,6 +18,8 @@ from .exits import UsageError
 from .hub import NAMESPACE, Hub, HubJob
 
 ANSWER_SECONDS = 60.0
+HEAD = "node:__internal_head__"
+"""What Ray calls the resource that only the head of a cluster has."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -70,7 +72,8 @@ def launch(ray: Any, job: HubJob, timeout: float) -> Any:
             f"--name {job.name}: expected a name that is not in use, found a hub of this name up; "
             f"choose another, or end it with 'padflow down --name {job.name}'"
         )
-    remote = ray.remote(num_cpus=0, max_concurrency=8)(Hub)
+    # On the head: its events and metrics must be where the cluster files look for them.
+    remote = ray.remote(num_cpus=0, resources={HEAD: 0.001}, max_concurrency=8)(Hub)
     hub = remote.options(
         name=_actor_name(job.name), namespace=NAMESPACE, lifetime="detached", max_restarts=0
     ).remote(job)

@@ -108,6 +108,8 @@ class StreamMetrics:
     """Why it ended: ``end``, ``error``, ``removed``, ``stopped``, ``worker_lost``."""
     worker: int | None = None
     """The worker process that has it, if one does."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Its packets that were dropped while it runs, by reason: ``oldest``, ``stale``."""
 
 
 @dataclass(frozen=True, slots=True)
