@@ -12,6 +12,7 @@ from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
+from .ray_actor import Load
 from .ray_options import RayOptions, lay_out, processors
 from .run import Crew, GraphRun, Tap
 from .schema import unknown_name
@@ -160,6 +161,11 @@ class RayRun(GraphRun):
         """Counters by actor: ``worker-0``, ``engine-0``, ``driver``."""
         metrics: dict[str, RunMetrics] = self._ray_crew().actor_metrics()
         return metrics
+
+    def loads(self) -> dict[str, Load]:
+        """What the process of each actor uses."""
+        loads: dict[str, Load] = self._ray_crew().loads()
+        return loads
 
     def placement(self) -> Mapping[str, tuple[str, str]]:
         """Worker and engine actor by stream."""
