@@ -89,6 +89,7 @@ class Hub:
         taps = dict.fromkeys(event_ports(job.graph), self._take)
         self._run = RayRun(job.graph, job.mode, job.options, taps, self._tell, job.ray)
         self._server: MetricsServer | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Serve metrics, make the actors, begin the cameras.
@@ -204,8 +205,19 @@ class Hub:
             tuple(self._notices)[-20:],
         )
 
+    def ended(self) -> bool:
+        """Whether the hub was stopped.
+
+        Raises:
+            GraphError: What made the run fail.
+        """
+        if not self._stopped:
+            self._run.wait(0)
+        return self._stopped
+
     def stop(self, drain: bool = True) -> None:
         """End all streams, work off what they gave, stop the actors and the metrics."""
+        self._stopped = True
         try:
             self._run.stop(drain)
         finally:

@@ -234,6 +234,9 @@ class RunCollector(Collector):
         told = "Things that an operator was told of."
         counts = [([actor], float(metrics.notices)) for actor, metrics in actors.items()]
         yield self._counter("notices", told, ["actor"], counts)
+        lost = sum(metrics.losses for metrics in actors.values())
+        told = "Workers and engines that were lost; each is replaced."
+        yield self._counter("actor_losses", told, [], [([], float(lost))])
         held = [([actor], m.process) for actor, m in actors.items() if m.process is not None]
         for name, words, values in (
             ("resident_memory_bytes", "Memory in RAM.", [(a, p.resident) for a, p in held]),

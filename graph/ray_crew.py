@@ -734,10 +734,9 @@ class RayCrew:
                 with suppress(RayError, GetTimeoutError):
                     member.metrics = ray.get(answer, timeout=2.0)
         of_actors = {m.name: m.metrics for m in members}
-        if self._sinks is not None:
-            of_actors[DRIVER] = replace(
-                self._sinks.metrics(), streams={}, process=process_metrics()
-            )
+        none = RunMetrics({}, {}, {}, 0)
+        own = none if self._sinks is None else self._sinks.metrics()
+        of_actors[DRIVER] = replace(own, streams={}, process=process_metrics(), losses=self.losses)
         return of_actors
 
     def _drain_metrics(self) -> None:

@@ -12,7 +12,7 @@ from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
-from .ray_actor import Load
+from .ray_actor import DRIVER, Load
 from .ray_options import RayOptions, lay_out, processors
 from .run import Crew, GraphRun, Tap
 from .schema import unknown_name
@@ -160,6 +160,7 @@ class RayRun(GraphRun):
     def actor_metrics(self) -> dict[str, RunMetrics]:
         """Counters by actor: ``worker-0``, ``engine-0``, ``driver``."""
         metrics: dict[str, RunMetrics] = self._ray_crew().actor_metrics()
+        metrics[DRIVER] = replace(metrics[DRIVER], notices=self._notice_count)
         return metrics
 
     def loads(self) -> dict[str, Load]:

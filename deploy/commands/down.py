@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+import time
 
 from ..exits import Exit
 from .up import add_hub_arguments
 
 STOP_SECONDS = 60.0
+LINGER_SECONDS = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
         hub = find(ray, args.name)
         try:
             ask(ray, hub.stop.remote(), STOP_SECONDS)
+            # Whoever waits for it (up --wait) looks every two seconds.
+            time.sleep(LINGER_SECONDS)
         finally:
             ray.kill(hub)
     print(f"{args.name}: ended", file=sys.stderr)

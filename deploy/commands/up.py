@@ -2,10 +2,14 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from ..exits import Exit
 from .run import add_graph_arguments, add_metrics_arguments, add_ray_arguments, ray_options
+
+WATCH_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--private", action="store_true", help="write health data (heart rate) to events"
     )
     add_metrics_arguments(parser)
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="stay until the hub ends, and exit with 3 if it fails: for a job that is to be "
+        "started again then",
+    )
 
 
 def add_hub_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +68,21 @@ def run(args: argparse.Namespace) -> int:
     with cluster(args.address or "auto") as ray:
         hub = launch(ray, job, spread.start_timeout)
         status = ask(ray, hub.status.remote())
-    told = f"{args.name}: {len(cameras)} cameras on {', '.join(status.actors)}"
-    print(f"{told}; metrics: {status.metrics_url}" if status.metrics_url else told, file=sys.stderr)
+        told = f"{args.name}: {len(cameras)} cameras on {', '.join(status.actors)}"
+        shown = f"{told}; metrics: {status.metrics_url}" if status.metrics_url else told
+        print(shown, file=sys.stderr, flush=True)
+        if args.wait:
+            _wait(ray, hub)
     return Exit.DONE
+
+
+def _wait(ray: Any, hub: Any) -> None:
+    """Watch the hub until it is taken down.
+
+    Raises:
+        GraphError: Its run failed, or it ended without being asked to.
+    """
+    from ..hub_client import ask
+
+    while not ask(ray, hub.ended.remote()):
+        time.sleep(WATCH_SECONDS)

@@ -63,7 +63,13 @@ def soak(run: RayRun, streams: int, tracks: int) -> tuple[Mapping[str, tuple[int
     """What each process holds after the first tenth of the streams and after all."""
     first: Mapping[str, tuple[int, ...]] = {}
     for number in range(streams):
-        run.add_stream(StreamSpec(f"s{number}", "", {"count": tracks, "rate": 5.0}))
+        # Every fourth would never end: it is removed while it gives.
+        endless = number % 4 == 3
+        options = {"count": 1_000_000 if endless else tracks, "rate": 5.0, "delay": 0.001}
+        run.add_stream(StreamSpec(f"s{number}", "", options))
+        if endless:
+            time.sleep(0.002 * tracks)
+            run.remove_stream(f"s{number}")
         while sum(s.state == "running" for s in run.streams().values()) >= SIDE_BY_SIDE:
             time.sleep(0.005)
         if number == streams // 10:
@@ -75,9 +81,9 @@ def soak(run: RayRun, streams: int, tracks: int) -> tuple[Mapping[str, tuple[int
     return first, holds(run)
 
 
-def holds(run: RayRun) -> dict[str, tuple[int, ...]]:
+def holds(run: RayRun) -> Mapping[str, tuple[int, ...]]:
     """Resident bytes, threads, open files and streams by process; all of Ray's as ``processes``."""
-    found = {
+    found: dict[str, tuple[int, ...]] = {
         name: (load.rss, load.threads, load.files, load.streams)
         for name, load in run.loads().items()
     }
