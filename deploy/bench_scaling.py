@@ -7,20 +7,21 @@ whether every engine has work, and what the processor spends on a packet on its 
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..graph.node import Batching, Contract, Node, Outputs, Port, StreamSpec
+from ..graph.node import Batching, Contract, Node, Outputs, Port, Source, StreamSpec
 from ..graph.options import RunOptions
 from ..graph.packet import Packet
 from ..graph.ray_options import RayOptions
 from ..graph.ray_run import RayRun
 from ..graph.spec import Graph
-from ..graph.testing import ListSource, NoParams
+from ..graph.testing import NoParams
 from .process_tree import tree_cpu
 
 CALL, EACH = 0.050, 0.010
@@ -49,6 +50,24 @@ class SleepingEngine(Node[NoParams]):
         """Sleep and hand on."""
         time.sleep(CALL + EACH * len(packets))
         return {"out": packets}
+
+
+class Endless(Source[NoParams]):
+    """Packets as fast as they are taken."""
+
+    Params = NoParams
+
+    @classmethod
+    def contract(cls, params: NoParams) -> Contract:
+        """Numbers."""
+        return Contract(outputs={"out": Port(int, "counts up")})
+
+    def stream(self, spec: StreamSpec, cancel: Event) -> Iterator[Outputs]:
+        """See :class:`Source`."""
+        number = 0
+        while not cancel.is_set():
+            yield {"out": [Packet(spec.name, number / 5.0, 0, None, number)]}
+            number += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +120,7 @@ def scale(engines: int, seconds: float) -> Scaled:
     """Run so many simulated engines at their limit for some seconds."""
     graph = (
         Graph.build("scaling")
-        .add("source", ListSource, {"count": 1_000_000, "rate": 5.0})
+        .add("source", Endless)
         .add("engine", SleepingEngine, {}, {"in": "source.out"})
         .add("sink", _Count, {}, {"in": "engine.out"})
     )

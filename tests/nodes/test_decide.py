@@ -196,7 +196,7 @@ def test_live_ends_as_soon_as_the_mandatory_evidence_is_stale() -> None:
 def test_live_never_outlasts_its_mandatory_evidence_in_expires_at() -> None:
     track = Track()
     track.watch(3.0, depth=6.0, patch=6.0)
-    track.look(2.0)
+    track.look(1.0)
     assert track.last["state"] == "LIVE"
     until = datetime.fromisoformat(track.last["expires_at"]).timestamp()
     assert until < 2.8 + POLICY.mandatory[0].max_age + 1e-3
