@@ -674,6 +674,31 @@ class RayCrew:
             waiting = [p for p in self._streams.values() if p.waits]
         for placed in waiting:
             self._begin(placed)
+        if member.kind == "worker" and not waiting:
+            self._rebalance()
+
+    def _rebalance(self) -> None:
+        """Move what a loss piled up on others to workers that have less, newest first.
+
+        A move costs a stream its state; so only those move that lost it a moment ago, and only
+        until no worker has more than two streams more than its share.
+        """
+        with self._lock:
+            workers = [m for m in self._members.values() if m.alive and m.kind == "worker"]
+            share = len(self._streams) / max(1, len(workers))
+            moving = []
+            for worker in workers:
+                having = [self._streams[n] for n in worker.streams if n in self._streams]
+                having = [p for p in having if p.losses and not p.reason and not p.again]
+                having.sort(key=lambda p: p.losses[-1])
+                excess = int(len(worker.streams) - share - 1)
+                moving += having[-excess:] if excess > 0 else []
+            for placed in moving:
+                placed.again = "rebalanced"
+        for placed in moving:
+            worker_of = self._members.get(placed.worker)
+            if worker_of is not None and worker_of.alive:
+                self._ask(worker_of, "cancel", placed.spec.name, "rebalanced")
 
     def _delay(self, losses: deque[float], allowed: int = 2) -> float:
         """Seconds to wait after so many losses in the last minute: none at first, then doubling."""
