@@ -26,7 +26,6 @@ from .session import event_ports
 
 log = logging.getLogger("padflow")
 
-NAMESPACE = "padflow"
 KEPT_NOTICES = 200
 
 

@@ -1,9 +1,7 @@
 """Finds hubs on a Ray cluster and talks to them, for ``padflow up``, ``streams`` and ``down``."""
 
-import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +11,10 @@ import yaml
 
 from ..graph.errors import GraphDefinitionError, GraphError
 from ..graph.node import StreamSpec
+from ..graph.ray_join import NAMESPACE, import_ray, join
 from ..nodes.sources import SourceError
 from .exits import UsageError
-from .hub import NAMESPACE, Hub, HubJob
+from .hub import Hub, HubJob
 
 ANSWER_SECONDS = 60.0
 HEAD = "node:__internal_head__"
@@ -30,30 +29,8 @@ def cluster(address: str) -> Iterator[Any]:
     Raises:
         GraphError: Ray is not installed, or there is no cluster.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise GraphError(
-            "a cluster: expected the package ray, found none; install padflow[cluster]"
-        ) from error
-    joined = not ray.is_initialized()
-    if joined:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
-                ray.init(
-                    address=address,
-                    namespace=NAMESPACE,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-        except Exception as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise GraphError(
-                f"--address {address}: expected a running Ray cluster, found: {told}; start one "
-                "with 'ray start --head', give the address of one, or set RAY_AUTH_MODE=token "
-                "where it asks for a token"
-            ) from error
+    joined = join(address)
+    ray = import_ray()
     try:
         yield ray
     finally:
