@@ -2,7 +2,8 @@
 
 It reads nothing but the log (docs/EVENTS.md), so it is as much a check of the log of a service in
 the field as of a test. What the events do not tell it does not guess: the capture time of a verdict
-is bounded from below by the newest window of evidence that its track has told, and from above by ``expires_at``, which for LIVE lies ``max_age`` after the oldest mandatory evidence.
+is bounded from below by the newest window of evidence that its track has told, and from above by
+``expires_at``, which for LIVE lies at most ``max_age`` after its mandatory evidence.
 """
 
 import json
@@ -295,10 +296,7 @@ class EventChecker:
             stream.newest = max(stream.newest, track.newest)
         if data["state"] == State.LIVE.value:
             floor = stream.floor if in_newest_epoch else -inf
-            problems = [*self._problems_of_live(event, windows, track.newest, floor)]
-            if first:
-                problems.append("expected no LIVE at the first look of a track, found one")
-            for problem in problems:
+            for problem in self._problems_of_live(event, windows, track.newest, floor, first):
                 self._tell(where, problem)
         elif _holds_for(event) < -TIME_STEP:
             self._tell(where, "expected expires_at not before time, found it before")
@@ -317,6 +315,7 @@ class EventChecker:
         windows: Mapping[str, tuple[float, float]],
         newest: float,
         floor: float,
+        first: bool,
     ) -> Iterable[str]:
         data = event["data"]
         policy = self._policies.get(str(data.get("policy")))
@@ -324,6 +323,8 @@ class EventChecker:
             known = ", ".join(self._policies)
             yield f"expected a LIVE by {known}, found '{data.get('policy')}'; give its policy file"
             return
+        if first and max(policy.watching.min_time, policy.hysteresis.dwell) > 0:
+            yield "expected no LIVE at the first look of a track, found one"
         least = policy.thresholds[1] - policy.hysteresis.margin
         if data["llr"] is None or data["llr"] < least - RATIO_STEP:
             yield f"expected a LIVE to have at least {least:.3f} nats, found {data['llr']}"

@@ -22,7 +22,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from .errors import GraphError, NodeFailed, WorkerLost
 from .host import Host, HostSetting, LinkExit
-from .metrics import Notice, RunMetrics, merged, process_metrics
+from .metrics import Notice, RunMetrics, StreamMetrics, merged, process_metrics
 from .node import StreamSpec
 from .outlet import Batch, Lane
 from .packet import End, Packet
@@ -594,7 +594,10 @@ class RayCrew:
     def _give_up(self, placed: Placed, member: Member, now: float) -> None:
         """End everywhere what is left of a stream's incarnation."""
         name, reason = placed.spec.name, f"{member.kind}_lost"
+        known = member.metrics.streams.get(name)
         with self._lock:
+            if known is not None:  # What was told of it must not be told to be less.
+                placed.packets = max(placed.packets, known.packets)
             if member.kind == "worker":
                 placed.losses.append(now)
             if not placed.reason:
@@ -743,15 +746,12 @@ class RayCrew:
         """See :class:`Crew`."""
         together = merged([self._gone, *self.actor_metrics().values()])
         with self._lock:
-            streams = {
-                name: replace(
-                    together.streams[name],
-                    packets=together.streams[name].packets + placed.packets_before,
-                    worker=int(placed.worker.rpartition("-")[2]) if placed.worker else None,
-                )
-                for name, placed in self._streams.items()
-                if name in together.streams
-            }
+            streams = {}
+            for name, placed in self._streams.items():
+                known = together.streams.get(name, StreamMetrics())
+                packets = placed.packets_before + max(placed.packets, known.packets)
+                worker = int(placed.worker.rpartition("-")[2]) if placed.worker else None
+                streams[name] = replace(known, packets=packets, worker=worker)
         return replace(together, streams=streams)
 
     def loads(self) -> dict[str, Load]:

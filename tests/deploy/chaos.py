@@ -364,6 +364,7 @@ def _watched(
         check = check_log(lines, [load_policy(policy)])
     failures += [f"{len(left)} processes were left behind: {sorted(left)}"] if left else []
     failures += [f"an attack was LIVE: {where}" for where in seen.wrong_live]
+    failures += [f"a count went back: {words}" for words in seen.went_back]
     failures += seen.late(params.limits) + judge_footprints(chaos.samples, params.limits)
     failures += [f"the log breaks {len(check.violations)} promises"] if check.violations else []
     if not check.states["LIVE"] or not check.states["SPOOF"]:

@@ -115,7 +115,10 @@ class Seen:
     """Source events by stream and state."""
     live_after_loss: int = 0
     """Streams that were LIVE again in an epoch that followed a loss."""
+    went_back: list[str] = field(default_factory=list)
+    """Counts of packets that fell, in words."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _packets: Counter[str] = field(default_factory=Counter)
     _told: Counter[str] = field(default_factory=Counter)
     _recovering: set[str] = field(default_factory=set)
     _frames: dict[str, int] = field(default_factory=dict)
@@ -185,11 +188,12 @@ class Seen:
         with self.lock:
             frames = packets - self._told[stream]
             before = self._frames.get(stream, 0)
-            if frames != before:
-                # After a loss the count may begin again.
+            if frames > before:
                 self._frames[stream] = frames
-                if frames > before:
-                    self._progress[stream] = now
+                self._progress[stream] = now
+            elif packets < self._packets[stream]:
+                self.went_back.append(f"{stream}: {packets} packets after {self._packets[stream]}")
+            self._packets[stream] = packets
             return now - self._progress.setdefault(stream, now)
 
 
