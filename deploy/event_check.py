@@ -92,6 +92,8 @@ class _Stream:
     epochs: dict[str, int] = field(default_factory=dict)
     """Newest epoch by type of event: a source tells a new one while faces of the old one are still
     on their way."""
+    begun: int = -1
+    """Newest epoch in which anything was seen."""
     newest: float = -inf
     """End of the newest window of the newest verdicts' epoch, in seconds of the stream's clock."""
     floor: float = -inf
@@ -230,8 +232,14 @@ class EventChecker:
         if epoch <= stream.lost and begins:
             told = f"expected an epoch after {stream.lost}, whose state was lost, found {kind}"
             self._tell(where, told)
+        anew = data.get("state") == "connected" and data.get("reason") in NEW_CLOCK
+        if anew and epoch <= stream.begun:
+            told = f"a later epoch than {stream.begun} after {data['reason']}, found {epoch}"
+            self._tell(where, f"expected {told}")
         if epoch > max(stream.epochs.values(), default=-1):
             self._found.epochs += 1
+        if begins:
+            stream.begun = max(stream.begun, epoch)
         if epoch > before and kind == VERDICT:
             goes_on = stream.new_clock <= before
             stream.floor = max(stream.floor, stream.newest) if goes_on else -inf

@@ -228,6 +228,13 @@ def lost_goes_on(events: list[LogEvent], dice: Dice) -> None:
     connected["data"]["epoch"] = lost["data"]["epoch"]
 
 
+def no_epoch_after_loss(events: list[LogEvent], dice: Dice) -> None:
+    """As an engine's loss is told: by the reason of what follows alone."""
+    lost_goes_on(events, dice)
+    for lost in of_kind(events, SOURCE_EVENT, "lost"):
+        events.remove(lost)
+
+
 def no_mandatory_value(events: list[LogEvent], dice: Dice) -> None:
     for evidence in dice.choice(lives(events))["data"]["evidence"]:
         if evidence["cue"] == "depth":
@@ -300,6 +307,7 @@ BROKEN: dict[Change, str] = {
     old_verdict_after_epoch: "or later, found one of epoch 0",
     media_time_back: "expected media times that do not go back",
     lost_goes_on: "whose state was lost",
+    no_epoch_after_loss: "expected a later epoch than 1 after worker_lost",
     no_mandatory_value: "expected a LIVE to rest on depth or patch or context, found no value",
     stale_mandatory: "expected a LIVE to rest on depth or patch or context of the last 3 s",
     outlives_mandatory: "expected a LIVE to expire with its depth or patch or context",
