@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "run a graph over many cameras on a Ray cluster and leave it running",
     "streams": "list, add, remove, pause and resume the streams of a running cluster",
     "down": "end what 'padflow up' started",
+    "check": "prove from an event log that a run kept its promises",
     "score": "score images, videos or folders of frames into a CSV",
     "evaluate": "measure error rates on a labelled dataset and write a report",
     "synthesise": "make a crop store of live and attack shots from footage of living people",

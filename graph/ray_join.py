@@ -19,6 +19,9 @@ def import_ray() -> Any:
     """
     # A driver without GPUs must not hide them from its actors; it only silences a note of Ray's.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray tells on standard output, where events may go, of every process that died. Losses are
+    # told as notices.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
         import ray
     except ImportError as error:
