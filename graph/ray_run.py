@@ -77,7 +77,9 @@ class RayRun(GraphRun):
                 if address:
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
                 else:
+                    # Without an address Ray would join whatever cluster was started here before.
                     ray.init(
+                        address="local",
                         num_cpus=processors(),
                         include_dashboard=False,
                         log_to_driver=False,
