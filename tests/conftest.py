@@ -8,6 +8,7 @@ held to one.
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def models() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def leaks_nothing() -> Iterator[None]:
-    """Fail the test that leaves a thread, a child process or a changed environment behind."""
+    """Fail the test that leaves a thread, a process, a Ray actor or a changed environment behind."""
     threads = set(threading.enumerate())
     environment = dict(os.environ)
     yield
@@ -68,9 +69,27 @@ def leaks_nothing() -> Iterator[None]:
     assert not left, f"threads left running: {left}"
     children = multiprocessing.active_children()
     assert not children, f"processes left running: {children}"
+    assert _ray_is_idle(), "Ray actors left running: not all processors are free again"
     changed = {
         name
         for name in environment.keys() | os.environ.keys()
         if environment.get(name) != os.environ.get(name) and name != "PYTEST_CURRENT_TEST"
     }
     assert not changed, f"environment variables changed: {sorted(changed)}"
+
+
+def _ray_is_idle(timeout: float = 10.0) -> bool:
+    """Whether nothing holds a processor of the tests' Ray (true where none was started).
+
+    Every actor of ours asks for one, or for a part, and Ray's list of actors needs its dashboard.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return True
+    all_of_them = ray.cluster_resources().get("CPU", 0.0)
+    deadline = time.monotonic() + timeout
+    while ray.available_resources().get("CPU", 0.0) < all_of_them:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
