@@ -1,9 +1,7 @@
 """Lossless mode under any schedule gives what the reference gives, packet by packet."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +11,6 @@ from padflow.graph.packet import Packet
 from padflow.graph.run import GraphRun
 from padflow.graph.spec import Graph
 from padflow.graph.testing import ListSource
-
 from tests.graph.conftest import MakeRun
 from tests.graph.probes import Mix, Splitter
 from tests.graph.reference import reference
@@ -107,13 +104,11 @@ def test_any_schedule_gives_what_the_reference_gives(
     options = RunOptions(
         threads=threads, workers=0, fuse=fuse, lane_capacity=capacity, stop_timeout=20.0
     )
-    run_and_compare(
-        graph, feeds, lambda taps: LocalRun(graph, "lossless", options, taps)
-    )
+    run_and_compare(graph, feeds, lambda taps: LocalRun(graph, "lossless", options, taps))
 
 
 @settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -127,6 +122,4 @@ def test_any_graph_gives_the_same_in_other_processes(
     fuse: bool,
 ) -> None:
     options = RunOptions(fuse=fuse, lane_capacity=capacity, stop_timeout=20.0)
-    run_and_compare(
-        graph, feeds, lambda taps: make_run_across(graph, "lossless", options, taps)
-    )
+    run_and_compare(graph, feeds, lambda taps: make_run_across(graph, "lossless", options, taps))
