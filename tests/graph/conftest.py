@@ -54,7 +54,10 @@ class MakeRun(Protocol):
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[Any]:
     """Ray on this machine, for all tests of the process."""
-    ray = pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
+    pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
+    from padflow.graph.ray_run import _import_ray
+
+    ray = _import_ray()  # Sets its environment before any test is watched.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
         ray.init(

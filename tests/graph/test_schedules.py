@@ -107,9 +107,7 @@ def test_any_schedule_gives_what_the_reference_gives(
     options = RunOptions(
         threads=threads, workers=0, fuse=fuse, lane_capacity=capacity, stop_timeout=20.0
     )
-    run_and_compare(
-        graph, feeds, lambda taps: LocalRun(graph, "lossless", options, taps)
-    )
+    run_and_compare(graph, feeds, lambda taps: LocalRun(graph, "lossless", options, taps))
 
 
 @settings(
@@ -127,6 +125,4 @@ def test_any_graph_gives_the_same_in_other_processes(
     fuse: bool,
 ) -> None:
     options = RunOptions(fuse=fuse, lane_capacity=capacity, stop_timeout=20.0)
-    run_and_compare(
-        graph, feeds, lambda taps: make_run_across(graph, "lossless", options, taps)
-    )
+    run_and_compare(graph, feeds, lambda taps: make_run_across(graph, "lossless", options, taps))
