@@ -11,7 +11,6 @@ from padflow.graph.node import Begin, Finish, Outputs
 from padflow.graph.packet import End, Packet
 from padflow.graph.plan import topological
 from padflow.graph.spec import Graph, NodeSpec
-
 from tests.graph.probes import Splitter
 
 Placed = tuple[float, Packet]

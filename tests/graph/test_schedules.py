@@ -1,9 +1,7 @@
 """Lossless mode under any schedule gives what the reference gives, packet by packet."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +11,6 @@ from padflow.graph.packet import Packet
 from padflow.graph.run import GraphRun
 from padflow.graph.spec import Graph
 from padflow.graph.testing import ListSource
-
 from tests.graph.conftest import MakeRun
 from tests.graph.probes import Mix, Splitter
 from tests.graph.reference import reference
