@@ -58,7 +58,7 @@ def models() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def leaks_nothing() -> Iterator[None]:
-    """Fail the test that leaves a thread, a process, a Ray actor or a changed environment behind."""
+    """Fail the test that leaves a thread, process, Ray actor or changed environment behind."""
     threads = set(threading.enumerate())
     environment = dict(os.environ)
     yield
