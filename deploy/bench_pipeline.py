@@ -65,7 +65,7 @@ class StreamsResult:
 def bench_pipeline(args: argparse.Namespace) -> None:
     """Print the tables of one frame's cost and of the number of streams."""
     console = Console()
-    with _clips(args.clip, args.seconds, console) as clips:
+    with bench_clips(args.clip, args.seconds, console) as clips:
         for name, clip in clips.items():
             if args.what in ("all", "frame"):
                 _print_cost(console, name, [frame_cost(clip) for _ in range(args.rounds)])
@@ -76,7 +76,8 @@ def bench_pipeline(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _clips(given: Path | None, seconds: float, console: Console) -> Iterator[dict[str, Path]]:
+def bench_clips(given: Path | None, seconds: float, console: Console) -> Iterator[dict[str, Path]]:
+    """The clip that was given, or rendered ones by name while the block lasts."""
     if given is not None:
         yield {given.name: given}
         return

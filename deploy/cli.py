@@ -12,6 +12,10 @@ from .exits import Exit, RunFailed, UsageError
 COMMANDS = {
     "run": "watch sources and print a verdict for every face",
     "top": "show streams and stages of a run live, from its --metrics-port",
+    "up": "run a graph over many cameras on a Ray cluster and leave it running",
+    "streams": "list, add, remove, pause and resume the streams of a running cluster",
+    "down": "end what 'padflow up' started",
+    "check": "prove from an event log that a run kept its promises",
     "score": "score images, videos or folders of frames into a CSV",
     "evaluate": "measure error rates on a labelled dataset and write a report",
     "synthesise": "make a crop store of live and attack shots from footage of living people",

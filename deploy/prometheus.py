@@ -42,6 +42,9 @@ DEFAULT_PORT = 9464
 DEFAULT_ADDRESS = "127.0.0.1"
 CLOSING_SECONDS = 5.0
 
+DRIVER = "driver"
+"""The process that started a run of several actors: this one."""
+
 Actors = Mapping[str, RunMetrics]
 """By the name of an actor or process."""
 
@@ -63,12 +66,17 @@ _EDGE_COUNTERS: Sequence[tuple[str, str, Callable[[EdgeMetrics], float]]] = (
 
 def by_actor(run: object) -> Callable[[], Actors]:
     """How to ask a run for its counters: by actor where it has such, else as one process."""
-    asked = getattr(run, "actor_metrics", None)
-    if asked is not None:
-        found: Callable[[], Actors] = asked
-        return found
+    actors: Callable[[], Actors] | None = getattr(run, "actor_metrics", None)
     metrics: Callable[[], RunMetrics] = run.metrics  # type: ignore[attr-defined]
-    return lambda: {"local": replace(metrics(), process=process_metrics())}
+
+    def read() -> Actors:
+        if actors is None:
+            return {"local": replace(metrics(), process=process_metrics())}
+        found = dict(actors())
+        driver = found.get(DRIVER, RunMetrics({}, {}, {}, 0))
+        return found | {DRIVER: replace(driver, process=process_metrics())}
+
+    return read
 
 
 class RunCollector(Collector):
@@ -226,6 +234,9 @@ class RunCollector(Collector):
         told = "Things that an operator was told of."
         counts = [([actor], float(metrics.notices)) for actor, metrics in actors.items()]
         yield self._counter("notices", told, ["actor"], counts)
+        lost = sum(metrics.losses for metrics in actors.values())
+        told = "Workers and engines that were lost; each is replaced."
+        yield self._counter("actor_losses", told, [], [([], float(lost))])
         held = [([actor], m.process) for actor, m in actors.items() if m.process is not None]
         for name, words, values in (
             ("resident_memory_bytes", "Memory in RAM.", [(a, p.resident) for a, p in held]),
@@ -247,6 +258,14 @@ class RunCollector(Collector):
         packets = [([actor, name], stream.packets) for name, actor, stream in running]
         told = "Packets that the sources of a running stream gave: frames and a few events."
         yield self._counter("stream_packets", told, ["actor", "stream"], packets)
+        dropped = [
+            ([actor, name, reason], count)
+            for name, actor, stream in running
+            for reason, count in stream.dropped.items()
+        ]
+        told = "Packets of a running stream that were dropped in the actor that has its source."
+        labels = ["actor", "stream", "reason"]
+        yield self._counter("stream_dropped_packets", told, labels, dropped)
 
     def _of_events(self, tally: Tally, running: frozenset[str]) -> Iterator[Metric]:
         yield self._counter(
@@ -317,14 +336,19 @@ def running_names(streams: Mapping[str, tuple[str, StreamMetrics]]) -> frozenset
 
 
 def _streams_of(actors: Actors) -> dict[str, tuple[str, StreamMetrics]]:
-    """Every stream with the actor that has it: the one where it runs, if it moved."""
+    """Every stream with the actor that has its source: where it runs, if it moved."""
     found: dict[str, tuple[str, StreamMetrics]] = {}
     for actor, metrics in actors.items():
         for name, stream in metrics.streams.items():
             known = found.get(name)
-            if known is None or known[1].state != "running":
+            if known is None or _rank(stream) > _rank(known[1]):
                 found[name] = (actor, stream)
     return found
+
+
+def _rank(stream: StreamMetrics) -> tuple[bool, int]:
+    # Engine actors know a stream too, but give none of its packets.
+    return stream.state == "running", stream.packets
 
 
 class MetricsServer:

@@ -101,8 +101,9 @@ def _table(*columns: str) -> Table:
 def streams_table(change: Change, most: int) -> Table:
     """Running streams, those that give least first."""
     states = [state.value for state in State]
-    table = _table("stream", "actor", "source", "packets/s", "reconnects", *states)
+    table = _table("stream", "actor", "source", "packets/s", "drops/s", "reconnects", *states)
     rates = change.rates_by("stream_packets_total", "stream", "actor")
+    drops = _drops(change)
     tracks = change.now.by("stream_tracks_total", "stream", "state")
     reconnects = change.now.by("stream_reconnects_total", "stream")
     events = change.grown_by("stream_source_events_total", "stream", "state")
@@ -114,11 +115,22 @@ def streams_table(change: Change, most: int) -> Table:
             Text(actor),
             Text(told, style="green" if rate > 0 else "red"),
             f"{rate:.1f}",
+            ", ".join(drops.get(stream, [])) or "0",
             f"{reconnects.get((stream,), 0):.0f}",
             *(f"{tracks.get((stream, state), 0):.0f}" for state in states),
         )
     _tell_left_out(table, len(rates) - most)
     return table
+
+
+def _drops(change: Change) -> dict[str, list[str]]:
+    """What a second dropped of each stream, by reason."""
+    told: dict[str, list[str]] = {}
+    rates = change.rates_by("stream_dropped_packets_total", "stream", "reason")
+    for (stream, reason), rate in rates.items():
+        if rate:
+            told.setdefault(stream, []).append(f"{rate:.1f} {reason}")
+    return told
 
 
 def _tell_left_out(table: Table, count: int) -> None:
@@ -187,9 +199,9 @@ def _milliseconds(quantiles: Sequence[float] | None) -> str:
     return "/".join(f"{float(f'{seconds * 1e3:.2g}'):g}" for seconds in quantiles)
 
 
-def _queues(now: Scrape) -> dict[tuple[str, str], float]:
+def _queues(now: Scrape) -> dict[tuple[str, ...], float]:
     """Packets that wait before each node, by kind of actor and node."""
-    queues: dict[tuple[str, str], float] = {}
+    queues: dict[tuple[str, ...], float] = {}
     for (kind, edge), depth in now.by("edge_queue_packets", "kind", "edge").items():
         node = edge.rpartition("->")[2].rpartition(".")[0]
         queues[kind, node] = queues.get((kind, node), 0.0) + depth

@@ -132,6 +132,20 @@ class Engine(ABC):
         wanted = self.options.precision
         return self.network.precision if wanted == "auto" else wanted
 
+    def warm_up(self) -> bool:
+        """Infer once on zeros, so that the first face does not wait for what a first call makes.
+
+        Returns:
+            False where an input's shape is not known beside its batch: nothing was run then.
+
+        Raises:
+            InferenceError: as :meth:`infer`.
+        """
+        if any(side < 1 for spec in self.inputs for side in spec.shape[1:]):
+            return False
+        self.infer({spec.name: np.zeros((1, *spec.shape[1:]), spec.dtype) for spec in self.inputs})
+        return True
+
     def infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network on a batch of any length.
 

@@ -169,6 +169,15 @@ class EngineConformance:
         for name, array in first.items():
             np.testing.assert_array_equal(array, second[name])
 
+    def test_warms_up_and_forgets_it(self, network: Network) -> None:
+        """A first inference on zeros is run and changes nothing."""
+        arrays = sample_arrays(1)
+        with self.load(network) as engine:
+            cold = engine.infer(arrays)
+        with self.load(network) as engine:
+            assert engine.warm_up()
+            self.same(engine.infer(arrays), cold)
+
     def test_results_belong_to_the_caller(self, network: Network) -> None:
         """A later call does not change an earlier result, and writing to it harms nothing."""
         with self.load(network) as engine:

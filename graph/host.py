@@ -396,10 +396,18 @@ class Host:
         with self._lock:
             return {
                 name: StreamMetrics(
-                    stream.packets + sum(s.counters.packets_out for s in stream.sources)
+                    stream.packets + sum(s.counters.packets_out for s in stream.sources),
+                    dropped=self._dropped_of(name),
                 )
                 for name, stream in self._streams.items()
             }
+
+    def _dropped_of(self, stream: str) -> Mapping[str, int]:
+        dropped: dict[str, int] = {}
+        for runner in self._threads:
+            for reason, count in runner.inbox.dropped_of(stream).items():
+                dropped[reason] = dropped.get(reason, 0) + count
+        return dropped
 
 
 def _sum(a: NodeMetrics, b: NodeMetrics) -> NodeMetrics:

@@ -8,7 +8,7 @@ turn, so a fast one cannot starve another. Ends are never dropped.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -55,13 +55,14 @@ class Taken(NamedTuple):
 class _Waiting:
     """The lanes of one stream."""
 
-    __slots__ = ("chunks", "depth", "marks", "queued")
+    __slots__ = ("chunks", "depth", "dropped", "marks", "queued")
 
     def __init__(self, links: int) -> None:
         self.chunks: list[Chunk] = []
         self.depth = [0] * links
         self.marks = [-inf] * links
         self.queued = False
+        self.dropped: dict[str, int] = {}
 
 
 class Inbox:
@@ -214,7 +215,16 @@ class Inbox:
         dropped = count - left
         waiting.depth[link] -= dropped
         self._count -= dropped
-        self.counters[link].drop("oldest", dropped)
+        self._dropped(waiting, link, "oldest", dropped)
+
+    def _dropped(self, waiting: _Waiting, link: int, reason: str, count: int) -> None:
+        self.counters[link].drop(reason, count)
+        waiting.dropped[reason] = waiting.dropped.get(reason, 0) + count
+
+    def dropped_of(self, stream: str) -> Mapping[str, int]:
+        """Packets of a stream that were dropped for newer ones or for their age, by reason."""
+        waiting = self._streams.get(stream)
+        return {} if waiting is None else dict(waiting.dropped)
 
     def take(
         self, *, streams: int = 1, packets: int = 0, max_wait: float = 0.0
@@ -297,7 +307,7 @@ class Inbox:
             chunk.packets = kept
             waiting.depth[chunk.link] -= dropped
             self._count -= dropped
-            self.counters[chunk.link].drop("stale", dropped)
+            self._dropped(waiting, chunk.link, "stale", dropped)
             if self._left is not None:
                 self._left(chunk.link, stream, dropped)
 

@@ -108,6 +108,8 @@ class StreamMetrics:
     """Why it ended: ``end``, ``error``, ``removed``, ``stopped``, ``worker_lost``."""
     worker: int | None = None
     """The worker process that has it, if one does."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Its packets that were dropped while it runs, by reason: ``oldest``, ``stale``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class RunMetrics:
     """How many notices were given so far."""
     process: ProcessMetrics | None = None
     """The process that all of it ran in; None where there are several, or nobody looked."""
+    losses: int = 0
+    """How many actors were lost so far, on Ray."""
 
 
 def process_metrics() -> ProcessMetrics | None:
@@ -151,7 +155,7 @@ def merged(parts: Iterable[RunMetrics]) -> RunMetrics:
     nodes: dict[str, NodeMetrics] = {}
     edges: dict[str, EdgeMetrics] = {}
     streams: dict[str, StreamMetrics] = {}
-    notices = 0
+    notices = losses = 0
     for part in parts:
         for name, node in part.nodes.items():
             nodes[name] = _add_nodes(nodes.get(name, NodeMetrics()), node)
@@ -159,7 +163,8 @@ def merged(parts: Iterable[RunMetrics]) -> RunMetrics:
             edges[name] = _add_edges(edges.get(name, EdgeMetrics()), edge)
         streams.update(part.streams)
         notices += part.notices
-    return RunMetrics(nodes, edges, streams, notices)
+        losses += part.losses
+    return RunMetrics(nodes, edges, streams, notices, losses=losses)
 
 
 def _add_nodes(a: NodeMetrics, b: NodeMetrics) -> NodeMetrics:

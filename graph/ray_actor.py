@@ -11,19 +11,20 @@ import resource
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from .errors import GraphError, NodeFailed
 from .host import Host, HostSetting
-from .metrics import RunMetrics
+from .metrics import RunMetrics, process_metrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
 from .outlet import Batch, Lane, Outlet, Target
 from .packet import End, Packet
 from .plan import Link, make_plan
+from .post import Address, Line, Office
 from .spec import Graph
 from .stage_thread import SINK_MARK_PERIOD, MarkPace
 from .state import ExportedStates, StateRef
@@ -51,6 +52,8 @@ class ActorJob:
     """Least time in seconds between two batches to one peer."""
     taps: tuple[tuple[str, str], ...] = ()
     """Output ports whose packets the driver wants."""
+    secret: bytes = b""
+    """By which the actors of a run know each other on sockets; empty: batches go as calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class StageActor:
         self._streams: dict[str, _Incarnation] = {}
         self._outlets: dict[str, Outlet] = {DRIVER: self._new_outlet()}
         self._couriers: dict[str, _Courier] = {}
+        self._office: Office | None = None
         self._host = Host(self._plan, self._stages(), self._setting())
         self._incoming = {
             index: self._host.link_exit(link)
@@ -140,13 +144,24 @@ class StageActor:
         except Exception as error:
             raise portable(error) from None
 
-    def connect(self, name: str, handle: Any) -> None:
-        """Make another actor known; it may replace one that was lost."""
+    def open_office(self) -> Address | None:
+        """Begin to take batches on a socket, if that is how they go; gives where."""
+        if not self._job.secret:
+            return None
+        if self._office is None:
+            import ray
+
+            host = ray.util.get_node_ip_address()
+            self._office = Office(host, self._job.secret, self.take_in)
+        return self._office.address
+
+    def connect(self, name: str, handle: Any, address: Address | None) -> None:
+        """Make another actor known."""
         with self._lock:
             if name in self._couriers:
                 return
             outlet = self._outlets[name] = self._new_outlet()
-            courier = self._couriers[name] = _Courier(self, name, handle, outlet)
+            courier = self._couriers[name] = _Courier(self, name, handle, address, outlet)
         courier.thread.start()
 
     def add_stream(
@@ -189,12 +204,17 @@ class StageActor:
             courier, outlet = self._couriers.pop(name, None), self._outlets.pop(name, None)
         if outlet is not None:
             outlet.close()
+        if courier is not None:
+            courier.hang_up()
         if courier is not None and courier.thread is not threading.current_thread():
             courier.thread.join(1.0)
 
     def receive(self, sender: str, *chunks: bytes) -> None:
-        """Take in what a peer sent."""
-        batch = unpack(chunks)
+        """Take in what a peer sent as a call."""
+        self.take_in(sender, unpack(chunks))
+
+    def take_in(self, sender: str, batch: Batch) -> None:
+        """Take in what a peer sent. Never waits."""
         outlet = self._outlets.get(sender)
         if outlet is not None and batch.credit:
             outlet.take_credit(batch.credit.items())
@@ -215,7 +235,7 @@ class StageActor:
 
     def metrics(self) -> RunMetrics:
         """Counters of the stages here."""
-        return self._host.metrics()
+        return replace(self._host.metrics(), process=process_metrics())
 
     def load(self) -> Load:
         """What this process uses."""
@@ -244,7 +264,10 @@ class StageActor:
             outlet.close()
         stuck = self._host.shutdown(time.monotonic() + seconds)
         for courier in couriers:
+            courier.hang_up()
             courier.thread.join(1.0)
+        if self._office is not None:
+            self._office.close()
         return stuck
 
     # What the stages here give.
@@ -299,7 +322,8 @@ class StageActor:
 
     def peer_failed(self, name: str, error: Exception) -> None:
         """A call to a peer failed; the driver decides what becomes of it."""
-        self._outlets[DRIVER].tell("unreachable", name, str(error).splitlines()[0])
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        self._outlets[DRIVER].tell("unreachable", name, why)
 
 
 class _PeerExit:
@@ -338,31 +362,58 @@ class _PeerExit:
 class _Courier:
     """The thread that carries what an outlet holds to one peer."""
 
-    def __init__(self, actor: StageActor, name: str, handle: Any, outlet: Outlet) -> None:
+    def __init__(
+        self,
+        actor: StageActor,
+        name: str,
+        handle: Any,
+        address: Address | None,
+        outlet: Outlet,
+    ) -> None:
         self._actor = actor
         self._name = name
         self._handle = handle
+        self._address = address
         self._outlet = outlet
         self._sender = actor._job.name
+        self._line: Line | None = None
         self.thread = threading.Thread(target=self._run, name=f"padflow to {name}", daemon=True)
 
-    def _run(self) -> None:
-        import ray
+    def hang_up(self) -> None:
+        """Let the thread not wait for a peer that is gone."""
+        if self._line is not None:
+            self._line.close()
 
-        unanswered: deque[Any] = deque()
+    def _run(self) -> None:
         try:
-            while (batch := self._outlet.take(IDLE)) is not None:
-                if not batch:
-                    continue
-                unanswered.append(self._handle.receive.remote(self._sender, *pack(batch)))
-                if len(unanswered) >= IN_FLIGHT:
-                    ray.get(unanswered.popleft())
+            if self._address is None:
+                self._send_calls()
+            else:
+                self._line = Line(self._address, self._actor._job.secret, self._sender)
+                for batch in self._batches():
+                    self._line.send(batch)
         except GraphError as error:
             self._actor._outlets[DRIVER].tell("failed", portable(error))
         except Exception as error:
             # The peer is gone, or Ray is: either way nothing can be sent there any more.
             self._outlet.close()
             self._actor.peer_failed(self._name, error)
+        finally:
+            self.hang_up()
+
+    def _batches(self) -> Iterator[Batch]:
+        while (batch := self._outlet.take(IDLE)) is not None:
+            if batch:
+                yield batch
+
+    def _send_calls(self) -> None:
+        import ray
+
+        unanswered: deque[Any] = deque()
+        for batch in self._batches():
+            unanswered.append(self._handle.receive.remote(self._sender, *pack(batch)))
+            if len(unanswered) >= IN_FLIGHT:
+                ray.get(unanswered.popleft())
 
 
 def portable(error: Exception) -> GraphError:

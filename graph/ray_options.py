@@ -10,6 +10,7 @@ from .errors import GraphDefinitionError, GraphError
 from .plan import Plan
 
 Engines = Literal["auto", "apart", "within"]
+Transport = Literal["sockets", "calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,12 @@ class RayOptions:
     the cluster has any and engines are ``apart``."""
     streams_per_worker: int = 16
     """A stream more than this times the workers is refused."""
+    transport: Transport = "sockets"
+    """How batches go from actor to actor: by sockets between them, or as calls of Ray, which costs
+    several times as much processor time but needs no port of our own (``bench transport``)."""
     window: float = 0.02
-    """Least time in seconds between two calls from one actor to another: what is to be said
-    meanwhile goes along, so the price of a call is paid at most so often."""
+    """Least time in seconds between two batches from one actor to another: what is to be said
+    meanwhile goes along, so the price of one is paid at most so often."""
     silence: float = 6.0
     """Seconds without an answer after which an actor counts as lost."""
     most_losses: int = 5
@@ -65,6 +69,10 @@ class RayOptions:
                     f"ray options, {name}: expected more than 0, found {getattr(self, name)}; "
                     "give more"
                 )
+        if self.transport not in ("sockets", "calls"):
+            raise GraphDefinitionError(
+                f"ray options, transport: expected sockets or calls, found '{self.transport}'"
+            )
         if self.engines not in ("auto", "apart", "within"):
             raise GraphDefinitionError(
                 f"ray options, engines: expected auto, apart or within, found '{self.engines}'"

@@ -1,8 +1,5 @@
 """The Ray runtime: the same graph as actors, on this machine or on a cluster."""
 
-import logging
-import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +9,9 @@ from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
-from .ray_options import RayOptions, lay_out, processors
+from .ray_actor import DRIVER, Load
+from .ray_join import import_ray, join
+from .ray_options import RayOptions, lay_out
 from .run import Crew, GraphRun, Tap
 from .schema import unknown_name
 from .spec import Graph
@@ -59,39 +58,11 @@ class RayRun(GraphRun):
             raise
 
     def _make_crew(self, setting: HostSetting, streams: int) -> Crew:
-        ray = _import_ray()
-        self._join(ray)
-        free = _free(ray)
-        layout = lay_out(self.plan, self.ray_options, free)
+        self._ours = join(self.ray_options.address)
+        layout = lay_out(self.plan, self.ray_options, import_ray().available_resources())
         from .ray_crew import RayCrew
 
         return RayCrew(self.plan, setting, self.ray_options, layout)
-
-    def _join(self, ray: Any) -> None:
-        if ray.is_initialized():
-            return
-        address = self.ray_options.address
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
-                if address:
-                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-                else:
-                    # Without an address Ray would join whatever cluster was started here before.
-                    ray.init(
-                        address="local",
-                        num_cpus=processors(),
-                        include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                    )
-        except Exception as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise GraphError(
-                f"Ray at '{address or 'this machine'}': expected to start or join it, found: "
-                f"{told}; check the address and that the cluster runs"
-            ) from error
-        self._ours = True
 
     def stop(self, drain: bool = True) -> None:
         """See :class:`GraphRun`; Ray is stopped too if it was started here."""
@@ -103,7 +74,7 @@ class RayRun(GraphRun):
     def _leave(self) -> None:
         if self._ours:
             self._ours = False
-            _import_ray().shutdown()
+            import_ray().shutdown()
 
     def add_stream(self, spec: StreamSpec) -> None:
         """See :class:`GraphRun`.
@@ -113,6 +84,10 @@ class RayRun(GraphRun):
         """
         super().add_stream(spec)
         self._specs[spec.name] = spec
+
+    def _stream_ended(self, name: str, reason: str, packets: int) -> None:
+        self._specs.pop(name, None)
+        super()._stream_ended(name, reason, packets)
 
     def pause_stream(self, name: str) -> None:
         """End a stream (reason ``paused``) and keep what it is, for :meth:`resume_stream`.
@@ -139,6 +114,15 @@ class RayRun(GraphRun):
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
         self.add_stream(spec)
 
+    def forget_paused(self, name: str) -> bool:
+        """Give a paused stream up; False where none of this name is paused."""
+        return self._paused.pop(name, None) is not None
+
+    def losses(self) -> int:
+        """Actors lost so far."""
+        lost: int = self._ray_crew().losses
+        return lost
+
     def paused(self) -> tuple[str, ...]:
         """Names of the streams that are paused."""
         return tuple(self._paused)
@@ -146,7 +130,13 @@ class RayRun(GraphRun):
     def actor_metrics(self) -> dict[str, RunMetrics]:
         """Counters by actor: ``worker-0``, ``engine-0``, ``driver``."""
         metrics: dict[str, RunMetrics] = self._ray_crew().actor_metrics()
+        metrics[DRIVER] = replace(metrics[DRIVER], notices=self._notice_count)
         return metrics
+
+    def loads(self) -> dict[str, Load]:
+        """What the process of each actor uses."""
+        loads: dict[str, Load] = self._ray_crew().loads()
+        return loads
 
     def placement(self) -> Mapping[str, tuple[str, str]]:
         """Worker and engine actor by stream."""
@@ -157,20 +147,3 @@ class RayRun(GraphRun):
         if self._crew is None:
             raise GraphError("expected a started run, found one that is not; call start() first")
         return self._crew
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise GraphError(
-            "the ray runtime: expected the package ray, found none; install padflow[cluster] or "
-            "use --runtime local"
-        ) from error
-    return ray
-
-
-def _free(ray: Any) -> Mapping[str, float]:
-    free: Mapping[str, float] = ray.available_resources()
-    return free

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from .node import (
     NOTHING,
+    Batching,
     Begin,
     Contract,
     Finish,
@@ -148,6 +149,74 @@ class Counter(Node[NoParams]):
     def finish(self, state: Any, finish: Finish) -> Outputs:
         """The total as a negative number."""
         return {"out": [finish.packet(-state.seen)]}
+
+
+class Renumber(Node[NoParams]):
+    """Makes every packet a track of its own, ended with the next one."""
+
+    Params = NoParams
+
+    @classmethod
+    def contract(cls, params: NoParams) -> Contract:
+        """Makes keys."""
+        return Contract(
+            inputs={"in": Port(object, "anything")},
+            outputs={"out": Port(object, "the same, as tracks")},
+            state="stream",
+            makes_keys=True,
+        )
+
+    def new_state(self, begin: Begin) -> _Count:
+        """The number of the last track; goes on after a break."""
+        before = begin.previous
+        return _Count(before.seen if isinstance(before, _Count) else begin.first_key - 1)
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        """See :class:`Node`."""
+        out = []
+        for given, state in zip(packets, states, strict=True):
+            if state.seen:
+                out.append(given.carry(End("next"), state.seen))
+            state.seen += 1
+            out.append(given.carry(given.payload, state.seen))
+        return {"out": out}
+
+
+@dataclass(frozen=True)
+class PerTrackParams:
+    """Where :class:`PerTrack` runs."""
+
+    shared: bool = False
+    """Among all streams, as an engine does."""
+
+
+class PerTrack(Node[PerTrackParams]):
+    """Counts the packets of each track."""
+
+    Params = PerTrackParams
+
+    @classmethod
+    def contract(cls, params: PerTrackParams) -> Contract:
+        """Keeps its count by track."""
+        return Contract(
+            inputs={"in": Port(object, "anything")},
+            outputs={"out": Port(int, "the count so far")},
+            state="track",
+            scope="shared" if params.shared else "stream",
+            batching=Batching(4 if params.shared else 1),
+        )
+
+    def new_state(self, begin: Begin) -> _Count:
+        """Nothing seen yet."""
+        return _Count()
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        """See :class:`Node`."""
+        out = []
+        for given, state in zip(packets, states, strict=True):
+            state.seen += 1
+            out.append(given.carry(state.seen))
+        return {"out": out}
 
 
 @dataclass(frozen=True)
@@ -454,6 +523,9 @@ __all__ = [
     "NoParams",
     "NodeConformance",
     "PassThrough",
+    "PerTrack",
+    "PerTrackParams",
+    "Renumber",
     "chain",
     "packet",
     "wait_until",

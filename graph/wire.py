@@ -33,14 +33,26 @@ MACHINE = _machine()
 
 
 def pack(batch: Batch) -> list[bytes]:
-    """A batch as chunks.
+    """A batch as chunks for a call.
+
+    Raises:
+        GraphError: A payload does not pickle.
+    """
+    data = pack_whole(batch)
+    if len(data) <= CHUNK:
+        return [data]
+    return [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+
+
+def pack_whole(batch: Batch) -> bytes:
+    """A batch in one piece, for a socket.
 
     Raises:
         GraphError: A payload does not pickle.
     """
     batch.clock = (MACHINE, time.monotonic())
     try:
-        data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         # Anything may go wrong in pickling somebody's payload.
         named = sorted({str(m[1].target) for m in batch.messages if m[0] == "send"})
@@ -48,9 +60,6 @@ def pack(batch: Batch) -> list[bytes]:
             f"packets for {', '.join(named) or 'another process'} cannot leave their process "
             f"({type(error).__name__}: {error}); run with --runtime local and workers=0"
         ) from error
-    if len(data) <= CHUNK:
-        return [data]
-    return [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
 
 
 def unpack(chunks: Sequence[bytes]) -> Batch:

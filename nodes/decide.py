@@ -215,10 +215,13 @@ def called_for(
     barred = bool(blocked or unmet)
     # A standing SPOOF is not cleared by covering the camera or turning the face away.
     spoof_blocked = blocked and current is not State.SPOOF
-    if fused.llr <= spoof_at and not spoof_blocked and not (unmet and policy.spoof_needs_mandatory):
+    for_attack = fused.llr <= spoof_at
+    if for_attack and not spoof_blocked and not (unmet and policy.spoof_needs_mandatory):
         return Call(State.SPOOF, (Reason.EVIDENCE_FOR_ATTACK.value,), barred)
     if fused.llr >= live_at and not barred:
         return Call(State.LIVE, (Reason.EVIDENCE_FOR_LIVE.value,), False)
+    if for_attack and not policy.spoof_needs_mandatory:
+        unmet = []  # what LIVE lacks is not what keeps a SPOOF waiting
     weak = () if barred else (Reason.EVIDENCE_WEAK,)
     return Call(State.UNDECIDED, _unique(blocked, unmet, weak), barred)
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ..engines import Engine, ModelMissing, load_engine
+from ..engines import Engine, EngineError, ModelMissing, load_engine
 from ..engines.bundle import bundle_folders
 from ..engines.network import Precision
 
@@ -39,7 +39,7 @@ def open_engine(params: EngineParams, own: str, cue: str) -> Engine | str:
         EngineError: it cannot be loaded, or one that the user names is not there.
     """
     try:
-        return load_engine(
+        engine = load_engine(
             params.engine or own,
             backend=params.backend,
             threads=params.threads,
@@ -54,3 +54,9 @@ def open_engine(params: EngineParams, own: str, cue: str) -> Engine | str:
             f"there is no bundle called {own} on this machine, so faces get no {cue} evidence; "
             "name the folder of one in the node's parameter engine"
         )
+    try:
+        engine.warm_up()
+    except EngineError:
+        engine.close()
+        raise
+    return engine

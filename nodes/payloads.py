@@ -281,6 +281,6 @@ class Event:
         data = {**self.data, **self.will}
         if "reasons" in data:
             data["reasons"] = [*data["reasons"], reason] if reason else data["reasons"]
-        else:
-            data["reason"] = reason
-        return Event(self.type, self.subject, data, self.utc, self.private)
+            return Event(self.type, self.subject, data, self.utc, self.private)
+        # What is lost is lost now, whenever its last picture was taken.
+        return Event(self.type, self.subject, data | {"reason": reason}, None, self.private)

@@ -61,7 +61,7 @@ class MandatoryGroup:
     """Names of the cues; one of them is enough."""
     reason: str = Reason.MANDATORY_CUE_MISSING.value
     """Reason code of the verdict while none of them has a value."""
-    max_age: PositiveSeconds = 3.0
+    max_age: PositiveSeconds = 1.5
     """Oldest end of the newest valued window, in seconds before the verdict."""
     min_llr: float = 0.0
     """Least ratio in nats that one fresh cue of the group must show: with 0, a group that speaks

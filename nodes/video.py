@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -58,6 +59,9 @@ class VideoParams:
     """Write the heart rate, which is health data, as a number beside the pulse wave."""
     quality: Annotated[int, Ge(0), Le(51)] = 23
     """Constant rate factor of H.264: lower is better and larger."""
+    least_height: Annotated[int, Ge(2), Le(2160)] = 400
+    """Lines of the video at least: smaller pictures are enlarged by a whole number, so that there
+    is room for the words beside a face."""
 
 
 @dataclass(slots=True)
@@ -217,7 +221,8 @@ class Video(Node[VideoParams]):
         frame: Frame = packet.payload
         if state.file is None:
             path = self._path_for(packet.stream)
-            state.file = VideoFile(path, frame, self._encoder, self.params.quality)
+            params = self.params
+            state.file = VideoFile(path, frame, self._encoder, params.quality, params.least_height)
         image = state.file.blank(frame)
         state.overlay.draw(image, view_at(state, packet, image.shape))
         state.file.write(image, packet.time)
@@ -238,15 +243,18 @@ class Video(Node[VideoParams]):
 class VideoFile:
     """One video file, written aside and renamed when it is closed."""
 
-    def __init__(self, path: Path, first: Frame, encoder: str, quality: int) -> None:
+    def __init__(
+        self, path: Path, first: Frame, encoder: str, quality: int, least_height: int = 2
+    ) -> None:
         self.path = path
         self._aside = path.with_name(f".{path.stem}.part{path.suffix}")
         self._last = -1
         self._start: float | None = None
         self._reformatter = VideoReformatter()
+        times = ceil(least_height / max(first.height, 1))
         # 4:2:0 needs even sides.
-        self.width = max(first.width // 2 * 2, 2)
-        self.height = max(first.height // 2 * 2, 2)
+        self.width = max(first.width * times // 2 * 2, 2)
+        self.height = max(first.height * times // 2 * 2, 2)
         try:
             # Fragments while it is written, an ordinary file once it is closed: what a killed run
             # leaves aside can still be played.

@@ -98,6 +98,7 @@ class RtspCamera:
         password: Goes with ``user``.
         port: TCP port; 0 takes a free one, which a restart keeps.
         loss: Share of RTP packets that get lost, 0 to 1.
+        damage: Share of RTP packets that random bytes are written into, 0 to 1.
         clock: Offset in seconds of the camera's wall clock as told by RTCP; None tells no time.
     """
 
@@ -110,11 +111,14 @@ class RtspCamera:
         password: str = "",
         port: int = 0,
         loss: float = 0.0,
+        damage: float = 0.0,
         clock: float | None = None,
     ) -> None:
         self.units = encode_h264(frames, fps)
         self.fps = fps
+        """May be changed while it plays; below one a second only keyframes are sent."""
         self.loss = loss
+        self.damage = damage
         self.clock = clock
         self.connections = 0
         """Clients that were allowed to play, over all restarts."""
@@ -297,16 +301,19 @@ class RtspCamera:
     def _play(self) -> None:
         """Send every frame at its time to every client that plays."""
         began = time.monotonic()
-        number = 0
+        number, due = 0, 0.0
         while not self._stop.is_set():
             units = self.units[number % len(self.units)]
             keyframe = any(unit[0] & 31 == 5 for unit in units)
-            stamp = round(number / self.fps * _CLOCK) + 123_456
+            stamp = round(due * _CLOCK) + 123_456
+            number += 1
+            if self.fps < 1 and not keyframe:
+                continue  # A picture that follows none that was sent could not be decoded.
             if not self._silent.is_set():
                 for client in list(self._clients):
                     self._send_frame(client, units, stamp, keyframe)
-            number += 1
-            self._stop.wait(max(0.0, began + number / self.fps - time.monotonic()))
+            due += 1 / self.fps
+            self._stop.wait(max(0.0, began + due - time.monotonic()))
 
     def _send_frame(self, client: _Client, units: list[bytes], stamp: int, keyframe: bool) -> None:
         if not client.playing or not (client.joined or keyframe):
@@ -346,9 +353,18 @@ class RtspCamera:
         client.sequence += 1
         if self._dice.random() < self.loss:
             return
+        if self.damage and self._dice.random() < self.damage:
+            payload = self._damaged(payload)
         client.packets += 1
         client.octets += len(payload)
         self._send(client, header + payload, 0)
+
+    def _damaged(self, payload: bytes) -> bytes:
+        """With random bytes at random places."""
+        wrong = bytearray(payload)
+        for _ in range(1 + len(wrong) // 100):
+            wrong[self._dice.randrange(len(wrong))] = self._dice.randrange(256)
+        return bytes(wrong)
 
     def _send(self, client: _Client, data: bytes, offset: int) -> None:
         if client.udp is not None:

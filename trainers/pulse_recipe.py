@@ -1,7 +1,7 @@
 """The recipe of the pulse network: its clips are drawn, so it needs no data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -82,10 +82,6 @@ class PulseRecipe:
     average: Annotated[FiniteFloat, Ge(0), Le(0.99999)] = 0.99
     """Decay a step of the moving average of the weights, which is what is validated and shipped."""
 
-    def continues(self, text: str) -> bool:
-        """Whether this is the recipe of that text, up to its length."""
-        return _but_length(parse_pulse_recipe(yaml.safe_load(text))) == _but_length(self)
-
 
 def load_pulse_recipe(name_or_file: str, **changes: Any) -> PulseRecipe:
     """Read a recipe by its shipped name or from a YAML file; see ``load_recipe``."""
@@ -113,7 +109,3 @@ def _adapter() -> TypeAdapter[PulseRecipe]:
 
 
 _SECTIONS: Mapping[str, type] = {"network": PulseNetworkChoice, "losses": PulseLosses}
-
-
-def _but_length(recipe: PulseRecipe) -> PulseRecipe:
-    return replace(recipe, epochs=1, max_minutes=None)

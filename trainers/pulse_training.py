@@ -6,26 +6,27 @@ drawn once and kept in memory as the features that the weightless part of the ne
 a resumed run draws the same again.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from ..nodes.spectrum import pulse_frequencies
 from .average import WeightAverage
+from .checkpoint import Learner, Progress, check_recipe, save_state, write_text
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
 from .pulse_pictures import film_traces
-from .pulse_recipe import PulseLosses, PulseRecipe, pulse_recipe_text
+from .pulse_recipe import PulseLosses, PulseRecipe, parse_pulse_recipe, pulse_recipe_text
 from .pulse_traces import Traces, draw_traces
 from .recipe import TrainingError
-from .training import LARGEST_GRADIENT, load_state, rate_at, save_state, write_text
+from .training import LARGEST_GRADIENT, rate_at
 
 Say = Callable[[str], None]
 
@@ -59,16 +60,6 @@ class TrainedPulse:
     last: Mapping[str, float]
     """The last epoch's line of the history."""
     minutes: float
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; goes into the checkpoint."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def train_pulse(
@@ -214,9 +205,7 @@ class _Run:
     @property
     def done(self) -> bool:
         """Whether the epochs or the time are used up."""
-        limit = self.recipe.max_minutes
-        late = limit is not None and self.progress.seconds >= 60 * limit
-        return late or self.progress.epoch >= self.recipe.epochs
+        return self.progress.over(self.recipe.epochs, self.recipe.max_minutes)
 
     def epochs(self) -> None:
         """All that are left."""
@@ -280,33 +269,18 @@ class _Run:
         return value
 
     def _keep(self) -> None:
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "recipe": pulse_recipe_text(self.recipe),
-            "progress": asdict(self.progress),
-        }
-        save_state(state, self.folder / "checkpoint.pt")
-        lines = "".join(f"{json.dumps(line)}\n" for line in self.progress.history)
-        write_text(self.folder / "history.jsonl", lines)
+        self._learner.keep(self.folder, {"recipe": pulse_recipe_text(self.recipe)})
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one; the recipe may ask for a longer run."""
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            return
-        state = load_state(path)
-        if not self.recipe.continues(state["recipe"]):
-            raise TrainingError(
-                f"{path}: was made with another recipe; give the one that made it or another folder"
-            )
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.progress = Progress(**state["progress"])
+        self._learner.restore(self.folder, self._check)
+
+    @property
+    def _learner(self) -> Learner:
+        return Learner(self.network, self.average, self.optimiser, self.progress)
+
+    def _check(self, path: Path, state: Mapping[str, Any]) -> None:
+        check_recipe(path, parse_pulse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
 
     def finish(self) -> TrainedPulse:
         """The averaged network, saved as ``network.pt``."""

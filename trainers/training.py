@@ -7,13 +7,11 @@ The folder of a run holds ``recipe.yaml``, ``history.jsonl`` (one object an epoc
 averaged weights of the best epoch with the strangeness fitted.
 """
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +24,7 @@ from torch.nn import functional
 
 from .average import WeightAverage
 from .batches import Batch, Batches
+from .checkpoint import CHECKPOINT, Progress, check_recipe, keep_history, load_state, save_state
 from .crops import CropStore, open_crops
 from .holdout import Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
@@ -67,15 +66,10 @@ class Trained:
 
 
 @dataclass(slots=True)
-class Progress:
-    """Where a run stands; goes into the checkpoint."""
+class BestProgress(Progress):
+    """And the best epoch so far."""
 
-    epoch: int = 0
-    """Epochs done."""
-    step: int = 0
-    seconds: float = 0.0
     best_error: tuple[float, float] = (math.inf, math.inf)
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train(
@@ -270,7 +264,7 @@ class _Run:
         self.average.network.to(self.fabric.device)
         self.average.network.colour.fused = recipe.fuse_colour
         self.network, self.optimiser = self.fabric.setup(network, optimiser)
-        self.progress = Progress()
+        self.progress = BestProgress()
         self.clock = 0.0
         """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -402,9 +396,8 @@ class _Run:
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
         }
-        save_state(state, self.folder / "checkpoint.pt")
-        lines = "".join(f"{json.dumps(entry)}\n" for entry in progress.history)
-        write_text(self.folder / "history.jsonl", lines)
+        save_state(state, self.folder / CHECKPOINT)
+        keep_history(progress.history, self.folder)
 
     def _error(self, line: Mapping[str, Any]) -> tuple[float, float]:
         if self.recipe.select_by == "last":
@@ -423,21 +416,17 @@ class _Run:
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one; the recipe may ask for a longer run."""
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         if not path.is_file():
             return
         state = load_state(path)
-        if _but_length(parse_recipe(yaml.safe_load(state["recipe"]))) != _but_length(self.recipe):
-            raise TrainingError(
-                f"{path}: was made with another recipe; give the one in {self.folder}/recipe.yaml "
-                "or another folder"
-            )
+        check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
         self._bare().load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
         kept = state["progress"]
-        self.progress = Progress(**kept | {"best_error": tuple(kept["best_error"])})
+        self.progress = BestProgress(**kept | {"best_error": tuple(kept["best_error"])})
         torch.set_rng_state(state["random"])
 
     def finish(self) -> Trained:
@@ -458,10 +447,6 @@ class _Run:
             best["line"],
             self.progress.seconds / 60,
         )
-
-
-def _but_length(recipe: Recipe) -> Recipe:
-    return replace(recipe, epochs=1, max_minutes=None)
 
 
 class _Board:
@@ -542,30 +527,3 @@ def _told(line: Mapping[str, Any], epochs: int) -> str:
     parts.append(f"{line['steps_per_s']:.2f} steps/s {line['crops_per_s']:.0f} crops/s")
     parts.append(f"{line['minutes']:.1f} min")
     return " | ".join(parts)
-
-
-def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write tensors and plain values, aside and then renamed."""
-    aside = path.with_name(f".{path.name}")
-    torch.save(state, aside)
-    os.replace(aside, path)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote; nothing is unpickled.
-
-    Raises:
-        TrainingError: the file is damaged.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damage leads to
-        raise TrainingError(f"{path}: cannot be read: {error}; train anew") from error
-    return state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, aside and then renamed."""
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -17,13 +17,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default="all",
-        choices=("all", "hops", "networks", "frame", "streams"),
+        choices=(
+            *("all", "hops", "networks", "frame", "cues", "streams"),
+            *("transport", "ray", "scaling"),
+        ),
         help="hops: a packet from node to node; networks: what a face costs in every precision; "
-        "frame: CPU of each part beside a hand-written loop; streams: how many run in real time",
+        "cues: how often each node of a graph looks, and its CPU; "
+        "frame: CPU of each part beside a hand-written loop; streams: how many run in real time; "
+        "transport, ray, scaling (not in all): ways between processes, local beside Ray, "
+        "simulated engines",
     )
     parser.add_argument("--clip", type=Path, help="measure on this clip (default: rendered ones)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of rendered clips")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is told")
+    parser.add_argument(
+        "--graph",
+        nargs="+",
+        default=["every_cue", "default"],
+        metavar="NAME|FILE",
+        help="whose cues (default: every_cue default)",
+    )
     parser.add_argument("--least", type=int, default=12, help="streams to begin with")
     parser.add_argument("--most", type=int, default=24, help="streams to end with")
     parser.add_argument("--workers", type=int, help="worker processes for the streams")
@@ -41,7 +54,44 @@ def run(args: argparse.Namespace) -> int:
         from ..bench_pipeline import bench_pipeline
 
         bench_pipeline(args)
+    if args.what in ("all", "cues"):
+        from ..bench_cues import bench_cues
+
+        bench_cues(args)
+    if args.what in ("transport", "ray", "scaling"):
+        _on_ray(args)
     return Exit.DONE
+
+
+def _on_ray(args: argparse.Namespace) -> None:
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"padflow bench {args.what} needs ray, which is not installed; install the extra: "
+            "pip install 'padflow[cluster]'"
+        ) from error
+    if args.what == "transport":
+        from ..bench_transport import bench_transport
+
+        bench_transport(args.rounds)
+    elif args.what == "scaling":
+        from ..bench_scaling import bench_scaling
+
+        bench_scaling(args.seconds)
+    else:
+        _runtimes(args)
+
+
+def _runtimes(args: argparse.Namespace) -> None:
+    from ..bench_ray import bench_ray
+
+    if args.clip is None:
+        raise UsageError(
+            "padflow bench ray: expected --clip with a clip whose frame rate lets this machine "
+            "carry eight of it, found none; render one, or take one of yours"
+        )
+    bench_ray(args.clip, args.seconds)
 
 
 def _networks(needed: bool) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..exits import Exit, UsageError
+from .labelled import add_layout, read_labelled
 from .run import add_graph_arguments
 
 
@@ -17,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="labelled recordings, e.g. live/ and attack/<species>/",
     )
-    parser.add_argument(
-        "--layout", default="auto", metavar="NAME", help="how the data lie on disk (default: auto)"
-    )
+    add_layout(parser)
     parser.add_argument(
         "--out",
         required=True,
@@ -34,18 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the graph over every recording that has no file yet."""
     from ...graph.options import RunOptions
-    from ...trainers.data import DataError, read_dataset
     from ..recording import record
     from ..session import RunRequest, parse_override
 
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out}: expected a folder, found a file; name another")
-    try:
-        dataset = read_dataset(args.layout, args.data)
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    if not dataset.complete:
-        print(dataset.report(), file=sys.stderr)
+    dataset = read_labelled(args.layout, args.data)
     request = RunRequest(
         sources=(),
         graph=args.graph,

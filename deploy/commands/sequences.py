@@ -2,11 +2,11 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from ..exits import Exit, UsageError
+from .labelled import add_layout, of_known_species, read_labelled
 
 if TYPE_CHECKING:
     from ...trainers.data import Sample
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOOTAGE",
         help="videos, or folders of videos, of living people",
     )
-    parser.add_argument(
-        "--layout", default="auto", metavar="NAME", help="how the data lie on disk (default: auto)"
-    )
+    add_layout(parser)
     parser.add_argument(
         "--people",
         type=Path,
@@ -72,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     except SourceFilesError as error:
         raise UsageError(str(error)) from error
     by_source = {Path(item).stem: person for item, person in people.items()}
-    parts = [(root.name, _samples(root, args.layout), read_making(root)) for root in args.data]
+    parts = [(root.name, _videos(root, args.layout), read_making(root)) for root in args.data]
     for prefix, samples, making in [*parts, ("footage", videos, {})]:
         found = cut_sequences(
             samples,
@@ -95,23 +93,12 @@ def run(args: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _samples(root: Path, layout: str) -> "list[Sample]":
+def _videos(root: Path, layout: str) -> "list[Sample]":
+    """Labelled videos; a picture alone is no sequence."""
     from ...nodes.sources import PICTURES
-    from ...trainers.crops import Species
-    from ...trainers.data import DataError, read_dataset
 
-    try:
-        found = read_dataset(layout, root).samples
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    known = get_args(Species)
-
-    def usable() -> "Iterator[Sample]":
-        for sample in found:
-            if sample.species in known and sample.path.suffix.lower() not in PICTURES:
-                yield sample
-
-    return list(usable())
+    found = of_known_species(read_labelled(layout, root))
+    return [sample for sample in found if sample.path.suffix.lower() not in PICTURES]
 
 
 def _say(text: str) -> None:

@@ -133,6 +133,13 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
         "--recipe", default="fusion", metavar="NAME|FILE", help="of the fusion, with its cues"
     )
     parser.add_argument(
+        "--base",
+        nargs="+",
+        metavar="CUE",
+        help="cues that each is added to or taken from, such as those of the default graph "
+        "(default: all of the recipe's)",
+    )
+    parser.add_argument(
         "--protocols",
         nargs="+",
         metavar="NAME",
@@ -214,9 +221,16 @@ def _stream(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--protocols {unknown[0]}: expected some of {', '.join(PROTOCOLS)}; correct the name"
         )
+    recipe = load_fusion_recipe(args.recipe)
+    if strange := sorted(set(args.base or ()) - set(recipe.cues)):
+        raise UsageError(
+            f"--base {strange[0]}: expected cues of the recipe, {', '.join(recipe.cues)}; correct "
+            "the name"
+        )
     found = stream_study(
         watched(read_folder(*args.evidence)),
-        load_fusion_recipe(args.recipe),
+        recipe,
+        base=args.base or (),
         protocols=args.protocols or PROTOCOLS,
         resamples=args.resamples,
     )

@@ -36,7 +36,6 @@ from padflow.nodes.decide import VERDICT
 from padflow.nodes.payloads import Event
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-EMPTY = RunMetrics({}, {}, {}, 0)
 
 
 def parsed(text: str) -> Samples:
@@ -140,7 +139,11 @@ nodes = st.builds(
 )
 edges = st.builds(EdgeMetrics, packets_in=counts, dropped=reasons, depth=counts)
 streams = st.builds(
-    StreamMetrics, counts, st.sampled_from(("running", "ended")), st.sampled_from(("end", "error"))
+    StreamMetrics,
+    counts,
+    st.sampled_from(("running", "ended")),
+    st.sampled_from(("end", "error")),
+    dropped=reasons,
 )
 processes = st.none() | st.builds(ProcessMetrics, counts, counts, counts)
 runs = st.builds(
@@ -200,6 +203,24 @@ def test_buckets_are_cumulative_and_lose_nothing(histogram: DurationHistogram) -
         assert found[bound] == below
 
 
+def test_a_run_of_actors_is_told_by_actor_and_with_its_driver() -> None:
+    class Run:
+        def metrics(self) -> RunMetrics:
+            raise AssertionError("its actors are asked")
+
+        def actor_metrics(self) -> Mapping[str, RunMetrics]:
+            return {"worker-0": RunMetrics({"n": NodeMetrics(calls=3)}, {}, {}, 2)}
+
+    samples = collected(by_actor(Run())())
+    assert said(samples, "padflow_node_calls_total", actor="worker-0", node="n") == 3
+    assert said(samples, "padflow_notices_total", actor="worker-0") == 2
+    assert said(samples, "padflow_process_threads", actor="driver") >= 1
+    assert not any(
+        name == "padflow_process_threads" and ("actor", "worker-0") in labels
+        for name, labels in samples
+    ), "nobody looked at the worker's process"
+
+
 def test_a_stream_that_moved_is_told_where_it_runs() -> None:
     gone = RunMetrics({}, {}, {"s": StreamMetrics(5, "ended", "moved")}, 0)
     here = RunMetrics({}, {}, {"s": StreamMetrics(3, "running")}, 0)
@@ -207,6 +228,16 @@ def test_a_stream_that_moved_is_told_where_it_runs() -> None:
         samples = collected(actors)
         assert said(samples, "padflow_streams_running") == 1
         assert said(samples, "padflow_stream_packets_total", actor="b", stream="s") == 3
+
+
+def test_an_engine_does_not_hide_the_worker_that_has_the_source() -> None:
+    worker = RunMetrics({}, {}, {"s": StreamMetrics(3, dropped={"oldest": 2})}, 0)
+    engine = RunMetrics({}, {}, {"s": StreamMetrics(0)}, 0)
+    for actors in ({"a": worker, "b": engine}, {"b": engine, "a": worker}):
+        samples = collected(actors)
+        assert said(samples, "padflow_stream_packets_total", actor="a", stream="s") == 3
+        where = {"actor": "a", "stream": "s", "reason": "oldest"}
+        assert said(samples, "padflow_stream_dropped_packets_total", **where) == 2
 
 
 def test_events_are_counted_by_what_they_say() -> None:

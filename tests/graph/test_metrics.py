@@ -20,7 +20,15 @@ from padflow.graph.metrics import (
 from padflow.graph.node import Begin, Contract, Node, Outputs, Port, StreamSpec
 from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
-from padflow.graph.testing import Counter, Faulty, ListSource, NoParams, PassThrough, packet
+from padflow.graph.testing import (
+    Counter,
+    Faulty,
+    ListSource,
+    NoParams,
+    PassThrough,
+    packet,
+    wait_until,
+)
 
 seconds = st.floats(0, 1000, allow_nan=False)
 
@@ -124,3 +132,24 @@ def test_calls_and_latencies_are_the_same_number() -> None:
     for name in ("first", "count", "fails"):
         assert sum(nodes[name].latency.counts) == nodes[name].calls > 0
         assert 0 < nodes[name].latency.p50 <= nodes[name].latency.p99
+
+
+def test_drops_are_counted_by_stream_while_it_runs() -> None:
+    graph = (
+        Graph.build("g")
+        .add("source", ListSource)
+        .add("slow", Faulty, {"sleep": 0.02}, {"in": "source.out"})
+    )
+    few = RunOptions(workers=0, entry_capacity=2)
+    with LocalRun(graph, "realtime", few) as run:
+        run.add_stream(StreamSpec("fast", "", {"count": 100_000, "delay": 0.001}))
+        run.add_stream(StreamSpec("calm", "", {"count": 100_000, "delay": 0.2}))
+        assert wait_until(lambda: sum(run.metrics().streams["fast"].dropped.values()) > 50)
+        streams = run.metrics().streams
+        run.remove_stream("fast")
+        run.remove_stream("calm")
+        assert run.wait(10)
+        edges = run.metrics().edges
+    assert sum(streams["calm"].dropped.values()) < 5
+    of_streams = sum(sum(stream.dropped.values()) for stream in streams.values())
+    assert of_streams <= sum(edges["source.out->slow.in"].dropped.values())

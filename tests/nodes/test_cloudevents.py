@@ -43,6 +43,18 @@ def test_an_event_is_dated_by_its_capture_where_that_is_known() -> None:
     assert event_time(None, 12.48, lossless=False) == pytest.approx(time.time(), abs=5)
 
 
+def test_a_loss_is_dated_with_the_present_a_last_verdict_with_its_picture() -> None:
+    source = Event("padflow.source.v1", "", {"state": "connected"}, 1e9, will={"state": "lost"})
+    lost = source.last_word("worker_lost")
+    assert lost is not None
+    assert (lost.data, lost.utc) == ({"state": "lost", "reason": "worker_lost"}, None)
+    data = {"state": "LIVE", "reasons": ["evidence_for_live"]}
+    will = {"state": "UNDECIDED", "reasons": ["state_lost"]}
+    final = Event("padflow.verdict.v1", "track/1", data, 1e9, will=will).last_word("worker_lost")
+    assert final is not None
+    assert (final.data["reasons"], final.utc) == (["state_lost", "worker_lost"], 1e9)
+
+
 def test_the_envelope_is_cloudevents() -> None:
     wrapped = Envelopes(lossless=True, private=False).wrap(
         packet({"state": "started"}, None, "t/1")

@@ -170,6 +170,16 @@ def test_nothing_is_decided_before_the_minimum_time() -> None:
     assert "watched_too_short" in track.last["reasons"]
 
 
+def test_strong_attack_evidence_is_not_called_weak_while_it_must_wait() -> None:
+    track = Track()
+    track.watch(0.4, depth=-3.0, patch=-3.0)
+    assert track.last["llr"] < track.policy.thresholds[0]
+    assert track.last["reasons"] == ["watched_too_short"]
+    weak = Track()
+    weak.watch(0.4, depth=-0.5, patch=-0.5)
+    assert weak.last["reasons"] == ["watched_too_short", "evidence_weak"]
+
+
 def test_live_ends_as_soon_as_the_mandatory_evidence_is_stale() -> None:
     track = Track()
     track.watch(3.0, depth=6.0, patch=6.0)
@@ -186,7 +196,7 @@ def test_live_ends_as_soon_as_the_mandatory_evidence_is_stale() -> None:
 def test_live_never_outlasts_its_mandatory_evidence_in_expires_at() -> None:
     track = Track()
     track.watch(3.0, depth=6.0, patch=6.0)
-    track.look(2.0)
+    track.look(1.0)
     assert track.last["state"] == "LIVE"
     until = datetime.fromisoformat(track.last["expires_at"]).timestamp()
     assert until < 2.8 + POLICY.mandatory[0].max_age + 1e-3

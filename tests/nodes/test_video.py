@@ -194,7 +194,23 @@ def test_rotated_and_odd_pictures_come_out_upright_and_even(tmp_path: Path) -> N
     for i in range(3):
         run.give("frames", Frame(picture, i), i / 25)
     run.end()
-    assert decoded(path)[0][1].shape == (300, 400, 3)
+    assert decoded(path)[0][1].shape == (602, 802, 3)
+
+
+def test_small_pictures_are_enlarged_with_what_is_drawn_on_them(tmp_path: Path) -> None:
+    boxes = []
+    for least, times in ((2, 1), (400, 4)):
+        path = tmp_path / "out.mp4"
+        run = Run(path, quality=5, least_height=least)
+        for i in range(4):
+            run.give("observations", face_observation(Box(40, 30, 60, 70)), i / 25, key=1)
+            run.give("frames", frame(160, 120), i / 25)
+        run.end()
+        image = decoded(path)[-1][1].astype(int)
+        assert image.shape == (120 * times, 160 * times, 3)
+        column = np.abs(np.diff(image[50 * times, : 60 * times].sum(axis=-1)))
+        boxes.append(int(np.argmax(column)) / times)
+    assert boxes == pytest.approx([40, 40], abs=1.5)
 
 
 def test_a_stream_that_changes_its_size_keeps_its_file(tmp_path: Path) -> None:
@@ -205,7 +221,7 @@ def test_a_stream_that_changes_its_size_keeps_its_file(tmp_path: Path) -> None:
     run.end()
     found = decoded(path)
     assert len(found) == 4
-    assert all(image.shape == (300, 400, 3) for _, image in found)
+    assert all(image.shape == (600, 800, 3) for _, image in found)
 
 
 def test_a_new_epoch_goes_on_in_the_same_file(tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from torch import Tensor
 from ...engines.bundle import Calibration, write_bundle
 from ..batches import even_chances
 from ..calibration import ScoredCrops, fit_calibration
+from ..checkpoint import load_state, save_state
 from ..export import check_parity, to_onnx
 from ..networks import CropNetwork
 from ..networks.motion_depth import MotionDepthNetwork
 from ..recipe import Recipe, TrainingError, parse_recipe
-from ..training import LARGEST_GRADIENT, build, load_state, loss_of, save_state
+from ..training import LARGEST_GRADIENT, build, loss_of
 from ..weights import ROLE, bundle_weights, save_weights, use_weights
 from .batches import depth_target, drawn_samples, intervals_of
 from .recipe import Joint, MotionRecipe, motion_recipe_text

@@ -6,13 +6,11 @@ run holds ``recipe.yaml``, ``history.jsonl`` and ``checkpoint.pt``. No epoch is 
 held-out persons: what is shipped is the average of the last weights.
 """
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..average import WeightAverage
+from ..checkpoint import Learner, Progress, check_recipe
 from ..holdout import drawn
 from ..networks.layers import contrastive_depth_loss
 from ..networks.motion_depth import MotionDepthNetwork, MotionOutputs
 from ..recipe import TrainingError
-from ..training import LARGEST_GRADIENT, load_state, rate_at, save_state
+from ..training import LARGEST_GRADIENT, rate_at
 from .batches import TrackBatches, Tracks
 from .measures import measured, score_sequences
 from .recipe import MotionLosses, MotionRecipe, motion_recipe_text, parse_motion_recipe
@@ -57,16 +56,6 @@ class TrainedMotion:
     parted: Parted
     folder: Path
     minutes: float
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; goes into the checkpoint."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def parted(sequences: Sequence[StoredSequence], persons: Sequence[str] = ()) -> Parted:
@@ -226,9 +215,7 @@ class _Run:
 
     @property
     def done(self) -> bool:
-        limit = self.recipe.max_minutes
-        late = limit is not None and self.progress.seconds >= 60 * limit
-        return late or self.progress.epoch >= self.recipe.epochs
+        return self.progress.over(self.recipe.epochs, self.recipe.max_minutes)
 
     def epochs(self, *, resume: bool) -> None:
         if resume:
@@ -286,43 +273,20 @@ class _Run:
         return loss.item()
 
     def _keep(self) -> None:
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "recipe": motion_recipe_text(self.recipe),
-            "edition": self.backbone.edition,
-            "progress": asdict(self.progress),
-        }
-        save_state(state, self.folder / "checkpoint.pt")
-        lines = "".join(f"{json.dumps(line)}\n" for line in self.progress.history)
-        aside = self.folder / ".history.jsonl"
-        aside.write_text(lines, encoding="utf-8")
-        os.replace(aside, self.folder / "history.jsonl")
+        about = {"recipe": motion_recipe_text(self.recipe), "edition": self.backbone.edition}
+        self._learner.keep(self.folder, about)
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one; the recipe may ask for a longer run."""
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
-            return
-        state = load_state(path)
-        before = parse_motion_recipe(yaml.safe_load(state["recipe"]))
-        if _but_length(before) != _but_length(self.recipe):
-            raise TrainingError(
-                f"{path}: was made with another recipe; give the one in {self.folder}/recipe.yaml "
-                "or another folder"
-            )
+        self._learner.restore(self.folder, self._check)
+
+    @property
+    def _learner(self) -> Learner:
+        return Learner(self.network, self.average, self.optimiser, self.progress)
+
+    def _check(self, path: Path, state: Mapping[str, Any]) -> None:
+        check_recipe(path, parse_motion_recipe(yaml.safe_load(state["recipe"])), self.recipe)
         if state["edition"] != self.backbone.edition:
             raise TrainingError(
                 f"{path}: was made with another edition of {self.recipe.backbone}; train anew"
             )
-        self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.progress = Progress(**state["progress"])
-
-
-def _but_length(recipe: MotionRecipe) -> MotionRecipe:
-    return replace(recipe, epochs=1, max_minutes=None, joint=None)

@@ -81,6 +81,60 @@ def rates(parts: Sequence[Part], *, seed: int = 0, resamples: int = RESAMPLES) -
     }
 
 
+def gain(
+    before: Sequence[Part],
+    after: Sequence[Part],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Json:
+    """What changes from one way of judging presentations to another, on those both answered.
+
+    Args:
+        before: parts of the one way.
+        after: of the other: the same folds with the same presentations, in the same order.
+        seed: of the intervals.
+        resamples: their draws; a person is drawn for both ways at once.
+
+    Returns:
+        ``acer``, ``eer`` and ``auc``: after less before, as ``{"value", "low", "high"}``;
+        ``mended`` and ``spoiled``: how many presentations are right, or wrong, only after.
+
+    Raises:
+        EvaluationError: a fold has no bona fide presentation or no attack with two scores.
+    """
+    pairs = list(zip(before, after, strict=True))
+    both = [one.scores.responded & other.scores.responded for one, other in pairs]
+    ways = [
+        [
+            Part(part.fold, part.scores.where(there), part.threshold)
+            for part, there in zip(parts, both, strict=True)
+        ]
+        for parts in (before, after)
+    ]
+    used = [_joined([_centred(part) for part in parts]) for parts in ways]
+    statistics = [_Statistic(u, _by_fold(w)) for u, w in zip(used, ways, strict=True)]
+
+    def change(weight: Floats) -> dict[str, float]:
+        old, new = (statistic(weight) for statistic in statistics)
+        return {name: new[name] - old[name] for name in ("acer", "eer", "auc")}
+
+    def of_draw(weight: Floats) -> dict[str, float] | None:
+        try:
+            return change(weight)
+        except EvaluationError:
+            return None
+
+    values = change(np.ones(len(used[0])))
+    spread = bootstrap_by_person(used[0].person, of_draw, seed=seed, resamples=resamples)
+    wrong = [one.live != (one.score >= 0) for one in used]
+    return {
+        **{name: _valued(value, spread.get(name)) for name, value in values.items()},
+        "mended": int((wrong[0] & ~wrong[1]).sum()),
+        "spoiled": int((~wrong[0] & wrong[1]).sum()),
+    }
+
+
 def _share(which: Bools, group: Bools) -> float:
     return float(which[group].mean()) if group.any() else 0.0
 
@@ -149,12 +203,17 @@ class _Statistic:
     def __call__(self, weight: Floats) -> dict[str, float]:
         """The numbers, from how often each presentation counts (N,).
 
+        A fold counts as often as its people do: one whose people were not drawn does not.
+
         Raises:
-            EvaluationError: a class of a fold counts nowhere.
+            EvaluationError: a class of a fold counts nowhere, though others of the fold do.
         """
-        free = [self._free(number, weight) for number in range(len(self._folds))]
+        drawn = [float(weight[firsts].mean()) for firsts in self._firsts]
+        there = [number for number, often in enumerate(drawn) if often > 0]
+        free = [self._free(number, weight) for number in there]
+        mean = np.average(free, axis=0, weights=[drawn[number] for number in there])
         names = ("max_apcer", "acer", *FREE)
-        values = (*self._at_thresholds(weight), *np.mean(free, axis=0))
+        values = (*self._at_thresholds(weight), *mean)
         return {name: float(value) for name, value in zip(names, values, strict=True)}
 
     def _at_thresholds(self, weight: Floats) -> tuple[float, ...]:

@@ -27,7 +27,7 @@ from ..evidence import Presentation
 from ..fusion import FusionRecipe, Watched, learn
 from ..recipe import TrainingError
 from ..replaying import Moment, Rules, replayed
-from .rates import Json, Part, rates
+from .rates import Json, Part, gain, rates
 
 PROTOCOLS = ("S1", "S2", "S3", "S4", "LOSO")
 HALVES = (0, 1)
@@ -56,8 +56,13 @@ class Fold:
     judge: Watchings
 
 
-def ladder_of(cues: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Sets of cues by name: one cue added to another, all, and all but each."""
+def ladder_of(cues: Sequence[str], base: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Sets of cues by name: one cue added to another, all, and all but each; those around a base.
+
+    Args:
+        cues: all of them.
+        base: of these; each of the others is added to it, and each of its own taken away.
+    """
     steps: dict[str, tuple[str, ...]] = {}
     added: tuple[str, ...] = ()
     for step in ORDER:
@@ -69,7 +74,19 @@ def ladder_of(cues: Sequence[str]) -> dict[str, tuple[str, ...]]:
     if every != added:
         steps["all"] = every
     steps |= {f"all but {cue}": tuple(c for c in every if c != cue) for cue in every}
+    if base:
+        steps["base"] = tuple(base)
+        steps |= {_toggled_name(cue, base): toggled(cue, base) for cue in every}
     return {name: some for name, some in steps.items() if some}
+
+
+def toggled(cue: str, base: Sequence[str]) -> tuple[str, ...]:
+    """A base without a cue of its own, or with one that is not."""
+    return tuple(c for c in base if c != cue) if cue in base else (*base, cue)
+
+
+def _toggled_name(cue: str, base: Sequence[str]) -> str:
+    return f"base but {cue}" if cue in base else f"base + {cue}"
 
 
 def folds(seen: Watchings, protocol: str) -> Iterator[Fold]:
@@ -148,18 +165,30 @@ def stream_study(
     seen: Watchings,
     recipe: FusionRecipe,
     *,
+    base: Sequence[str] = (),
     protocols: Sequence[str] = PROTOCOLS,
     resamples: int = RESAMPLES,
 ) -> Json:
-    """The ablation over the recipe's cues and the time to a decision with all of them."""
+    """The ablation over the recipe's cues, and the time to a decision with the base's.
+
+    Args:
+        seen: recordings.
+        recipe: how fusions are learned.
+        base: cues to which each is added, or from which it is taken; empty: all of the recipe's.
+        protocols: which.
+        resamples: draws of the intervals.
+    """
+    around = tuple(base or recipe.cues)
+    ladder = ladder_of(recipe.cues, base)
     return {
         "recordings": len(seen),
         "people": len({one.presentation.person for one in seen}),
         "recipe": {"name": recipe.name, "cues": list(recipe.cues)},
+        "base": list(around),
         "ablation": ablation(
-            seen, ladder_of(recipe.cues), recipe, protocols=protocols, resamples=resamples
+            seen, ladder, recipe, base=around, protocols=protocols, resamples=resamples
         ),
-        "decisions": decisions(seen, recipe),
+        "decisions": decisions(seen, replace(recipe, cues=around)),
     }
 
 
@@ -168,6 +197,7 @@ def ablation(
     ladder: Mapping[str, tuple[str, ...]],
     recipe: FusionRecipe,
     *,
+    base: Sequence[str] = (),
     protocols: Sequence[str] = PROTOCOLS,
     resamples: int = RESAMPLES,
 ) -> Json:
@@ -177,12 +207,15 @@ def ablation(
         seen: recordings.
         ladder: sets of cues by name.
         recipe: how fusions are learned; its cues are replaced by each set's.
+        base: a set of the ladder, in which each cue is compared with its absence where the ladder
+            has that set too.
         protocols: which.
         resamples: draws of the intervals.
 
     Returns:
-        By protocol and set of cues what :func:`.rates.rates` gives; ``left_out`` with a reason
-        where a protocol has no fold.
+        By protocol: ``columns``, by set of cues what :func:`.rates.rates` gives; ``gains``, by cue
+        what :func:`.rates.gain` gives. ``left_out`` with a reason where a protocol has no fold, or
+        a set of cues no answer.
     """
     found: Json = {}
     for protocol in protocols:
@@ -190,14 +223,49 @@ def ablation(
         if not parted:
             found[protocol] = {"left_out": "no fold has live and attacks on both sides"}
             continue
-        columns = {}
-        for name, cues in ladder.items():
-            parts = [_part(fold, replace(recipe, cues=cues)) for fold in parted]
-            try:
-                columns[name] = rates([part for part in parts if part], resamples=resamples)
-            except EvaluationError as error:
-                columns[name] = {"left_out": str(error)}
-        found[protocol] = {"folds": len(parted), "columns": columns}
+        judged = {
+            frozenset(cues): [_part(fold, replace(recipe, cues=cues)) for fold in parted]
+            for cues in ladder.values()
+        }
+        found[protocol] = {
+            "folds": len(parted),
+            "columns": {
+                name: _column(judged[frozenset(cues)], resamples) for name, cues in ladder.items()
+            },
+            "gains": _gains(judged, base, recipe.cues, resamples),
+        }
+    return found
+
+
+Parts = Sequence[Part | None]
+
+
+def _column(parts: Parts, resamples: int) -> Json:
+    try:
+        return rates([part for part in parts if part], resamples=resamples)
+    except EvaluationError as error:
+        return {"left_out": str(error)}
+
+
+def _gains(
+    judged: Mapping[frozenset[str], Parts],
+    base: Sequence[str],
+    cues: Sequence[str],
+    resamples: int,
+) -> Json:
+    """What each cue changes: of the base's own against the base without, else added to it."""
+    found: Json = {}
+    whole = judged.get(frozenset(base))
+    for cue in cues:
+        other = judged.get(frozenset(toggled(cue, base)))
+        if whole is None or other is None:
+            continue
+        before, after = (other, whole) if cue in base else (whole, other)
+        pairs = [(one, two) for one, two in zip(before, after, strict=True) if one and two]
+        try:
+            found[cue] = gain(*zip(*pairs, strict=True), resamples=resamples)
+        except EvaluationError as error:
+            found[cue] = {"left_out": str(error)}
     return found
 
 

@@ -22,6 +22,7 @@ def stream_text(found: Json) -> str:
             lines.append(f"Not measured: {one['left_out']}.")
         else:
             lines += _columns(one["columns"])
+            lines += ["", *_gains(one["gains"], found["base"])]
     lines += ["", "### Time to a decision", "", *_timing(found["decisions"])]
     lines += ["", "### Verdicts by seconds watched", "", *_by_second(found["decisions"])]
     return "\n".join(lines) + "\n"
@@ -37,6 +38,21 @@ def _columns(columns: Json) -> Iterator[str]:
             continue
         cells = [name, *(percent(one["apcer"].get(s)) for s in species)]
         yield line([*cells, *(percent(one[key]) for key in ("bpcer", "acer", "eer", "auc"))])
+
+
+def _gains(gains: Json, base: Sequence[str]) -> Iterator[str]:
+    yield (
+        f"What each cue changes beside {', '.join(base)} (its own: against the others without it), "
+        "in points:"
+    )
+    yield ""
+    yield from head(["cue", "ACER", "EER", "AUC", "recordings mended", "spoiled"])
+    for cue, one in gains.items():
+        if "left_out" in one:
+            yield line([cue, one["left_out"], *[""] * 4])
+            continue
+        changes = [percent(one[key]) for key in ("acer", "eer", "auc")]
+        yield line([cue, *changes, str(one["mended"]), str(one["spoiled"])])
 
 
 def _timing(decisions: Json) -> Iterator[str]:

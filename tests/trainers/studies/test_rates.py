@@ -71,6 +71,19 @@ def test_intervals_are_those_of_drawn_persons() -> None:
         assert low < found[name]["value"] < high
 
 
+def test_folds_of_one_person_each_have_intervals_too() -> None:
+    folds = [
+        scores((shift, "live", who), (2.0, "live", who), (-1.0, "print", who), (0.5, "print", who))
+        for who, shift in (("a", 1.0), ("b", -3.0), ("c", 1.0))
+    ]
+    found = rates([Part(one.person[0], one, 0.0) for one in folds], resamples=1000)
+    # Of 27 draws of three persons one is b three times, and eight are without b.
+    for name, without_b, only_b in (("acer", 0.25, 0.5), ("eer", 0.0, 0.5), ("auc", 1.0, 0.5)):
+        ends = (found[name]["low"], found[name]["high"])
+        assert ends == pytest.approx(sorted((without_b, only_b))), name
+        assert found[name]["value"] == pytest.approx((2 * without_b + only_b) / 3), name
+
+
 def test_a_fold_of_one_class_is_refused() -> None:
     live = scores((1.0, "live", "a"), (2.0, "live", "b"))
     both = scores((1.0, "live", "c"), (-2.0, "print", "d"))

@@ -49,6 +49,10 @@ def test_the_ladder_climbs_one_cue_at_a_time() -> None:
     assert ladder["+ motion"] == ("depth", "context", "motion")
     assert ladder["+ pulse"] == ("depth", "context", "motion", "pulse")
     assert ladder["all but motion"] == ("depth", "context", "pulse")
+    around = ladder_of(("pulse", "depth", "context"), ("depth", "context"))
+    assert around["base"] == ("depth", "context")
+    assert around["base + pulse"] == ("depth", "context", "pulse")
+    assert around["base but depth"] == ("context",)
 
 
 def test_a_cue_that_tells_beats_one_that_does_not() -> None:
@@ -57,6 +61,22 @@ def test_a_cue_that_tells_beats_one_that_does_not() -> None:
     assert columns["context"]["auc"]["value"] > 0.99
     assert columns["context"]["acer"]["value"] < 0.05
     assert 0.2 < columns["pulse"]["auc"]["value"] < 0.8
+
+
+def test_a_gain_is_what_changes_when_a_cue_comes() -> None:
+    cues = {"context": Cue(mean=3.0), "pulse": Cue(mean=0.0), "depth": Cue(mean=0.5, lasting=1.0)}
+    seen = watched(recordings(World(cues, clips=2)))
+    ladder = ladder_of(tuple(cues), ("depth",))
+    made = ablation(seen, ladder, RECIPE, base=("depth",), protocols=("S1",), resamples=50)["S1"]
+    columns, gains = made["columns"], made["gains"]
+    assert set(gains) == {"context", "pulse"}
+    context, alone = gains["context"], columns["depth"]
+    together = columns["base + context"]
+    for key in ("acer", "eer", "auc"):
+        expected = together[key]["value"] - alone[key]["value"]
+        assert context[key]["value"] == pytest.approx(expected)
+    assert context["mended"] - context["spoiled"] == alone["errors"] - together["errors"]
+    assert context["acer"]["value"] < 0 < context["auc"]["value"]
 
 
 def test_decisions_tell_when_and_how() -> None:
@@ -72,10 +92,11 @@ def test_decisions_tell_when_and_how() -> None:
 
 
 def test_the_page_says_it_all() -> None:
-    found = stream_study(SEEN, RECIPE, protocols=("S1",), resamples=20)
+    found = stream_study(SEEN, RECIPE, base=("context",), protocols=("S1",), resamples=20)
     text = stream_text(found)
     assert "### S1" in text
     assert "| all but pulse |" in text
+    assert "What each cue changes beside context" in text
     assert "### Time to a decision" in text
 
 
