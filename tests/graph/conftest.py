@@ -55,9 +55,9 @@ class MakeRun(Protocol):
 def local_ray() -> Iterator[Any]:
     """Ray on this machine, for all tests of the process."""
     pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
-    from padflow.graph.ray_run import _import_ray
+    from padflow.graph.ray_join import import_ray
 
-    ray = _import_ray()  # Sets its environment before any test is watched.
+    ray = import_ray()  # Sets its environment before any test is watched.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
         ray.init(
