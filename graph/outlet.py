@@ -98,6 +98,17 @@ class Outlet:
                 self._wake()
         return 0
 
+    def offer(self, lane: Lane, packets: Sequence[Packet], floor: float) -> int:
+        """Hand over what there is credit for, and wait for none; gives how many were not taken."""
+        with self._lock:
+            room = 0 if self._closed else max(0, self._capacity - self._used.get(lane, 0))
+            part = packets[:room]
+            if part:
+                self._used[lane] = self._used.get(lane, 0) + len(part)
+                self._batch.messages.append(("send", lane, part, 0, floor))
+                self._wake()
+            return len(packets) - len(part)
+
     def end(self, lane: Lane, packet: Packet, floor: float) -> None:
         """The last that is said on a lane."""
         with self._lock:

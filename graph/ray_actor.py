@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import GraphError, NodeFailed
 from .host import Host, HostSetting
-from .metrics import RunMetrics, process_metrics
+from .metrics import EdgeCounters, RunMetrics, merged, process_metrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
 from .outlet import Batch, Lane, Outlet, Target
@@ -94,6 +94,8 @@ class StageActor:
         self._outlets: dict[str, Outlet] = {DRIVER: self._new_outlet()}
         self._couriers: dict[str, _Courier] = {}
         self._office: Office | None = None
+        self._entries: dict[Link, EdgeCounters] = {}
+        """What was dropped before links that lead from a source to another actor."""
         self._host = Host(self._plan, self._stages(), self._setting())
         self._incoming = {
             index: self._host.link_exit(link)
@@ -129,7 +131,10 @@ class StageActor:
     def _bridge(self, link: Link) -> "_PeerExit":
         single = self._plan.graph.node(link.edges[0].consumer).contract().scope == "single"
         period = SINK_MARK_PERIOD if single else 0.0
-        return _PeerExit(self, self._plan.links.index(link), link.stage, period)
+        exit_ = _PeerExit(self, self._plan.links.index(link), link.stage, period)
+        if link.from_source and self._job.mode == "realtime" and not single:
+            exit_.dropped = self._entries.setdefault(link, EdgeCounters())
+        return exit_
 
     # What the driver asks for.
 
@@ -235,7 +240,13 @@ class StageActor:
 
     def metrics(self) -> RunMetrics:
         """Counters of the stages here."""
-        return replace(self._host.metrics(), process=process_metrics())
+        dropped = {
+            edge.name: counters.snapshot()
+            for link, counters in self._entries.items()
+            for edge in link.edges
+        }
+        entries = RunMetrics({}, dropped, {}, 0)
+        return replace(merged([self._host.metrics(), entries]), process=process_metrics())
 
     def load(self) -> Load:
         """What this process uses."""
@@ -336,12 +347,21 @@ class _PeerExit:
         self._target = target
         self._stage = stage
         self._pace = MarkPace(mark_period)
+        self.dropped: EdgeCounters | None = None
+        """Where this is the entry of a realtime run: a camera must not be made to wait."""
 
     def send(self, stream: str, packets: Sequence[Packet], ends: int, floor: float) -> None:
         """See :class:`Exit`."""
         outlet, lane = self._actor.route(self._target, self._stage, stream)
-        if outlet is not None:
+        if outlet is None:
+            return
+        if self.dropped is None or ends:
             outlet.send(lane, packets, ends, floor)
+            return
+        lost = outlet.offer(lane, packets, floor)
+        if lost:
+            self.dropped.packets_in += lost
+            self.dropped.drop("full", lost)
 
     def end(self, stream: str, end: Packet, floor: float) -> None:
         """See :class:`Exit`."""
