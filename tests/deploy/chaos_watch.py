@@ -82,10 +82,11 @@ class Sample:
 
 def take_sample(seconds: float, actors: Mapping[str, Load]) -> Sample:
     """Measure this process and Ray's object store."""
+    import ray
     from ray._private.internal_api import memory_summary
 
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    told = memory_summary(stats_only=True)
+    told = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     used = re.search(r"Plasma memory usage (\d+) MiB, (\d+) objects", told)
     assert used is not None, told
     spilled = re.search(r"Spilled (\d+) MiB", told)
