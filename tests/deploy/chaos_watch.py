@@ -27,6 +27,8 @@ class Limits:
     """Without a frame of a camera that sends."""
     back: float = 10.0
     """From a kill to the first picture of each of its streams."""
+    start: float = 30.0
+    """In place of ``back`` where no other worker was ready: a new one must open its networks."""
     frozen: float = 6.0
     """More than ``back`` where the process was stopped, not killed: it must first be missed."""
     rss_growth: float = 0.15
@@ -44,12 +46,15 @@ class Kill:
     moment: float
     waiting: set[str]
     """Streams that are not back yet."""
+    alone: bool = False
+    """No other worker was ready to take them."""
     back: dict[str, float] = field(default_factory=dict)
     """Seconds until each stream's next picture."""
 
     def limit(self, limits: Limits) -> float:
         """Seconds that its streams may take."""
-        return limits.back + (limits.frozen if self.how == "frozen" else 0.0)
+        back = limits.start if self.alone else limits.back
+        return back + (limits.frozen if self.how == "frozen" else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
