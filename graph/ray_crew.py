@@ -468,12 +468,16 @@ class RayCrew:
 
     def metrics(self) -> RunMetrics:
         """See :class:`Crew`."""
+        with self._lock:
+            asked = {name: placed.incarnation for name, placed in self._streams.items()}
         together = merged([self._gone, *self.actor_metrics().values()])
         streams = {}
         with self._lock:
             for name, placed in self._streams.items():
                 known = together.streams.get(name, StreamMetrics())
-                packets = placed.packets_before + max(placed.packets, known.packets)
+                # What an earlier incarnation gave is in ``packets_before`` already.
+                told = known.packets if asked.get(name) == placed.incarnation else 0
+                packets = placed.packets_before + max(placed.packets, told)
                 worker = int(placed.worker.rpartition("-")[2]) if placed.worker else None
                 streams[name] = replace(known, packets=packets, worker=worker)
         return replace(together, streams=streams)

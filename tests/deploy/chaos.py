@@ -124,17 +124,20 @@ class ChaosReport:
     def __str__(self) -> str:
         """For a person."""
         kills = self.seen.kills
-        took = sorted(s for kill in kills for s in kill.back.values())
         how = Counter(f"{kill.actor.partition('-')[0]} {kill.how}" for kill in kills)
         lines = [
             f"kills: {dict(how)}; disturbances: {dict(self.disturbances)}",
             f"streams: {self.streams}, LIVE again after a loss: {self.seen.live_after_loss}",
         ]
-        if took:
-            lines.append(
-                f"from kill to the stream's next picture: {len(took)} times, median "
-                f"{took[len(took) // 2]:.1f} s, longest {took[-1]:.1f} s"
-            )
+        for alone in (False, True):
+            of = [kill for kill in kills if kill.alone is alone]
+            took = sorted(s for kill in of for s in kill.back.values())
+            if took:
+                lines.append(
+                    f"from kill to the stream's next picture, {'no other' if alone else 'another'} "
+                    f"worker ready: {len(of)} kills, {len(took)} times, median "
+                    f"{took[len(took) // 2]:.1f} s, longest {took[-1]:.1f} s"
+                )
         lines.append(f"source events: {dict(_by_state(self.seen.sources))}")
         told = sorted(self.seen.verdicts.items())
         lines.append("verdicts: " + ", ".join(f"{k} {s} {n}" for (k, s), n in told))
@@ -263,7 +266,9 @@ class Chaos:
         frozen = self._dice.random() < self._params.frozen
         having = {s for s, parts in self._run.placement().items() if actor in parts}
         well = {f.stream for f in self._feeds if f.healthy_since < inf} & having
-        kill = Kill(actor, "frozen" if frozen else "killed", time.monotonic(), well)
+        how = "frozen" if frozen else "killed"
+        alone = not any(other.startswith("worker") for other in loads if other != actor)
+        kill = Kill(actor, how, time.monotonic(), well, alone)
         self._seen.killed(kill)
         try:
             os.kill(loads[actor].pid, signal.SIGSTOP if frozen else signal.SIGKILL)

@@ -27,6 +27,8 @@ class Limits:
     """Without a frame of a camera that sends."""
     back: float = 10.0
     """From a kill to the first picture of each of its streams."""
+    start: float = 30.0
+    """In place of ``back`` where no other worker was ready: a new one must open its networks."""
     frozen: float = 6.0
     """More than ``back`` where the process was stopped, not killed: it must first be missed."""
     rss_growth: float = 0.15
@@ -44,12 +46,15 @@ class Kill:
     moment: float
     waiting: set[str]
     """Streams that are not back yet."""
+    alone: bool = False
+    """No other worker was ready to take them."""
     back: dict[str, float] = field(default_factory=dict)
     """Seconds until each stream's next picture."""
 
     def limit(self, limits: Limits) -> float:
         """Seconds that its streams may take."""
-        return limits.back + (limits.frozen if self.how == "frozen" else 0.0)
+        back = limits.start if self.alone else limits.back
+        return back + (limits.frozen if self.how == "frozen" else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,8 @@ class Sample:
         loads = self.actors.values()
         return (
             f"{self.seconds:6.0f} s  driver {self.rss:6.1f} MiB {self.threads:3d} threads "
-            f"{self.files:3d} files  actors {len(self.actors)} "
+            f"{self.files:3d} files  actors {len(self.actors)} of "
+            f"{'+'.join(str(load.streams) for load in loads)} streams "
             f"{max((load.rss for load in loads), default=0) / MIB:6.1f} MiB at most, "
             f"{max((load.threads for load in loads), default=0):3d} threads "
             f"{max((load.files for load in loads), default=0):3d} files  "
@@ -82,10 +88,11 @@ class Sample:
 
 def take_sample(seconds: float, actors: Mapping[str, Load]) -> Sample:
     """Measure this process and Ray's object store."""
+    import ray
     from ray._private.internal_api import memory_summary
 
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    told = memory_summary(stats_only=True)
+    told = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     used = re.search(r"Plasma memory usage (\d+) MiB, (\d+) objects", told)
     assert used is not None, told
     spilled = re.search(r"Spilled (\d+) MiB", told)
