@@ -92,7 +92,8 @@ class EdgeMetrics:
     packets_in: int = 0
     packets_out: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """By reason: ``oldest`` (lane full), ``full`` (no room in another process), ``stale``, ``stopped`` (left behind by a hard stop)."""
+    """By reason: ``oldest`` (lane full), ``full`` (no room in another process), ``stale``,
+    ``stopped`` (left behind by a hard stop)."""
     depth: int = 0
     """Packets waiting."""
 

@@ -117,7 +117,7 @@ class _Maker:
         if self.kind in RAY:
             from padflow.graph.ray_run import RayRun
 
-            return RayRun(graph, mode, options, *told, ray_options=RAY[self.kind])
+            return RayRun(graph, mode, options, *told, RAY[self.kind])
         workers = 2 if self.kind == "workers" else 0
         return LocalRun(graph, mode, replace(options, workers=workers), *told)
 
