@@ -6,7 +6,7 @@ BIN := .venv/bin
 FEED := demo-out
 TEST_WORKERS ?= 2
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test test-long check bench format clean
 
 demo: .venv/demo.ready
 	$(BIN)/padflow models pull
@@ -14,8 +14,12 @@ demo: .venv/demo.ready
 
 test: .venv/dev.ready
 	$(BIN)/padflow models pull
-	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal -m "not alone" $(PYTEST_ARGS)
-	$(BIN)/pytest -m alone $(PYTEST_ARGS) || test $$? -eq 5  # 5: PYTEST_ARGS chose none of these
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal -m "not alone and not long" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "alone and not long" $(PYTEST_ARGS) || test $$? -eq 5  # 5: none of these chosen
+
+test-long: .venv/dev.ready
+	$(BIN)/padflow models pull
+	$(BIN)/pytest -m long $(PYTEST_ARGS)
 
 check: .venv/dev.ready
 	$(BIN)/ruff format --check .

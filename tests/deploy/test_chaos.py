@@ -14,7 +14,7 @@ from tests.deploy.chaos_watch import Limits
 
 pytest.importorskip("ray")
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(900)]
 
 PARAMS = ChaosParams(
     seconds=70.0,

@@ -113,13 +113,20 @@ class _Maker:
         self.runs.append(run)
         return run
 
-    def _make(self, graph: Graph, mode: Mode, options: RunOptions, *told: Any) -> GraphRun:
+    def _make(
+        self,
+        graph: Graph,
+        mode: Mode,
+        options: RunOptions,
+        taps: Mapping[str, Tap] | None,
+        on_notice: Callable[[Notice], None] | None,
+    ) -> GraphRun:
         if self.kind in RAY:
             from padflow.graph.ray_run import RayRun
 
-            return RayRun(graph, mode, options, *told, RAY[self.kind])
+            return RayRun(graph, mode, options, taps, on_notice, RAY[self.kind])
         workers = 2 if self.kind == "workers" else 0
-        return LocalRun(graph, mode, replace(options, workers=workers), *told)
+        return LocalRun(graph, mode, replace(options, workers=workers), taps, on_notice)
 
     def stop(self) -> None:
         for run in self.runs:
