@@ -727,7 +727,11 @@ class RayCrew:
             for member, answer in asked:
                 with suppress(RayError, GetTimeoutError):
                     member.metrics = ray.get(answer, timeout=2.0)
-        of_actors = {m.name: m.metrics for m in members}
+        # Sources run in workers: an engine knows of streams, not what they gave.
+        of_actors = {
+            m.name: m.metrics if m.kind == "worker" else replace(m.metrics, streams={})
+            for m in members
+        }
         if self._sinks is not None:
             of_actors[DRIVER] = replace(
                 self._sinks.metrics(), streams={}, process=process_metrics()
