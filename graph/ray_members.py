@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -246,7 +246,11 @@ class Members:
             for member, answer in asked:
                 with suppress(RayError, GetTimeoutError):
                     member.metrics = ray.get(answer, timeout=2.0)
-        return {member.name: member.metrics for member in ready}
+        # Sources run in workers: an engine knows of streams, not what they gave.
+        return {
+            m.name: m.metrics if m.kind == "worker" else replace(m.metrics, streams={})
+            for m in ready
+        }
 
     def loads(self) -> dict[str, Load]:
         """What each actor's process uses."""

@@ -127,6 +127,10 @@ class Decide(Node[DecideParams]):
         """The final verdict of a track; after a gap the track goes on and has none yet."""
         if state.latest is None or finish.reason == "gap":
             return NOTHING
+        if finish.detail.endswith("_lost"):
+            # What the state rests on is lost with an engine: no LIVE outlives it.
+            lost = self._event(state, final=False).last_word(finish.detail)
+            return {"events": [state.latest.carry(lost)]}
         return {"events": [state.latest.carry(self._event(state, final=True))]}
 
     def _judge(self, state: DecideState, packet: Packet) -> bool:

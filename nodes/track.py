@@ -192,7 +192,9 @@ class Track(Node[TrackParams]):
     def finish(self, state: TrackState, finish: Finish) -> Outputs:
         """End every track."""
         out = _Output()
-        reason = "stream_ended" if finish.reason == "end" else finish.reason
+        reason = finish.reason
+        if reason == "end":
+            reason = finish.detail if finish.detail.endswith("_lost") else "stream_ended"
         if state.only is not None and finish.reason == "end":
             packet, frame = state.only
             for face in state.faces:

@@ -135,7 +135,7 @@ class ChaosReport:
             if took:
                 lines.append(
                     f"from kill to the stream's next picture, {'no other' if alone else 'another'} "
-                    f"worker ready: {len(of)} kills, {len(took)} times, median "
+                    f"ready: {len(of)} kills, {len(took)} times, median "
                     f"{took[len(took) // 2]:.1f} s, longest {took[-1]:.1f} s"
                 )
         lines.append(f"source events: {dict(_by_state(self.seen.sources))}")
@@ -267,7 +267,8 @@ class Chaos:
         having = {s for s, parts in self._run.placement().items() if actor in parts}
         well = {f.stream for f in self._feeds if f.healthy_since < inf} & having
         how = "frozen" if frozen else "killed"
-        alone = not any(other.startswith("worker") for other in loads if other != actor)
+        kind = actor.partition("-")[0]
+        alone = not any(other.startswith(kind) for other in loads if other != actor)
         kill = Kill(actor, how, time.monotonic(), well, alone)
         self._seen.killed(kill)
         try:

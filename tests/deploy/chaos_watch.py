@@ -28,7 +28,8 @@ class Limits:
     back: float = 10.0
     """From a kill to the first picture of each of its streams."""
     start: float = 30.0
-    """In place of ``back`` where no other worker was ready: a new one must open its networks."""
+    """In place of ``back`` where no other actor of the kind was ready: a new one must open its
+    networks."""
     frozen: float = 6.0
     """More than ``back`` where the process was stopped, not killed: it must first be missed."""
     rss_growth: float = 0.15
@@ -47,7 +48,7 @@ class Kill:
     waiting: set[str]
     """Streams that are not back yet."""
     alone: bool = False
-    """No other worker was ready to take them."""
+    """No other actor of its kind was ready to take them."""
     back: dict[str, float] = field(default_factory=dict)
     """Seconds until each stream's next picture."""
 

@@ -77,8 +77,8 @@ class Track:
         given = self.decide.process("fused", [packet], [self.decided])
         self.events += given.get("events", ())
 
-    def stop(self, reason: Any = "end") -> None:
-        finish = Finish("cam", 1, self.now, self.epoch, reason)
+    def stop(self, reason: Any = "end", detail: str = "") -> None:
+        finish = Finish("cam", 1, self.now, self.epoch, reason, detail)
         for packet in self.fuse.finish(self.fused, finish).get("fused", ()):
             self.judge(packet)
         self.events += self.decide.finish(self.decided, finish).get("events", ())
@@ -475,3 +475,14 @@ class AnySequence(RuleBasedStateMachine):
 
 TestAnySequence = AnySequence.TestCase
 TestAnySequence.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_no_live_outlives_an_engine_that_was_lost() -> None:
+    track = Track()
+    track.watch(3.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    track.stop("end", "engine_lost")
+    assert track.last["final"]
+    assert track.last["state"] == "UNDECIDED"
+    assert track.last["reasons"] == ["state_lost", "engine_lost"]
+    assert track.last["p_live"] is None
