@@ -192,7 +192,7 @@ class Track(Node[TrackParams]):
     def finish(self, state: TrackState, finish: Finish) -> Outputs:
         """End every track."""
         out = _Output()
-        reason = finish.reason
+        reason: str = finish.reason
         if reason == "end":
             reason = finish.detail if finish.detail.endswith("_lost") else "stream_ended"
         if state.only is not None and finish.reason == "end":
