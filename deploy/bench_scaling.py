@@ -134,7 +134,9 @@ def scale(engines: int, seconds: float) -> Scaled:
         engine_cpu=0.01,
         streams_per_worker=streams,
     )
-    with RayRun(graph, "lossless", RunOptions(lane_capacity=4), ray_options=spread) as run:
+    with RayRun(
+        graph, "lossless", RunOptions(lane_capacity=4, stop_timeout=60.0), ray_options=spread
+    ) as run:
         for number in range(streams):
             run.add_stream(StreamSpec(f"s{number}", ""))
         time.sleep(3.0)
