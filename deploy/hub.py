@@ -167,7 +167,8 @@ class Hub:
         rows = []
         for name, metrics in sorted(streams.items()):
             worker, engine = placement.get(name, ("", ""))
-            shown: str = "paused" if name in paused else metrics.state
+            ended = metrics.state == "ended"
+            shown: str = "paused" if ended and name in paused else metrics.state
             if shown == "running" and not worker:
                 shown = "waiting"
             known = tally.streams.get(name)

@@ -109,10 +109,14 @@ class RayRun(GraphRun):
         Raises:
             GraphError: No such stream is paused.
         """
-        spec = self._paused.pop(name, None)
+        spec = self._paused.get(name)
         if spec is None:
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
+        with self._changed:
+            # What it gave before it was paused may still be worked off.
+            self._changed.wait_for(lambda: name not in self._running, self.options.stop_timeout)
         self.add_stream(spec)
+        del self._paused[name]
 
     def forget_paused(self, name: str) -> bool:
         """Give a paused stream up; False where none of this name is paused."""

@@ -6,14 +6,17 @@ Test processes stand in for cores, so the libraries that would start a thread fo
 held to one.
 """
 
+import logging
 import multiprocessing
 import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch, scikit-learn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy, SciPy: read when they are imported
@@ -54,6 +57,26 @@ def models() -> Iterator[Path]:
         for name in ("face_detection_full_range", "face_detection_short_range"):
             engines.enter_context(load_engine(name))
         yield model_folder()
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[Any]:
+    """Ray on this machine, for all tests of the process."""
+    pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
+    from padflow.graph.ray_join import import_ray
+
+    ray = import_ray()  # what it sets in the environment is set before the watch on leaks looks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield ray
+        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,11 @@
 """Every runtime in turn, and one Ray for all tests of the process."""
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 
@@ -52,26 +50,6 @@ class MakeRun(Protocol):
         taps: Mapping[str, Tap] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
     ) -> GraphRun: ...
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[Any]:
-    """Ray on this machine, for all tests of the process."""
-    pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
-    from padflow.graph.ray_join import import_ray
-
-    ray = import_ray()  # what it sets in the environment is set before the watch on leaks looks
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's notes on its own future defaults.
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        yield ray
-        ray.shutdown()
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)

@@ -1,0 +1,100 @@
+"""A hub of cameras: streams come, pause, go, and are told of."""
+
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
+
+from padflow.deploy.hub import Hub, HubJob, StreamRow
+from padflow.graph.errors import GraphError
+from padflow.graph.node import StreamSpec
+from padflow.graph.ray_options import RayOptions
+from padflow.graph.spec import Graph
+from padflow.graph.testing import wait_until
+from padflow.nodes.sources import SourceError
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty seconds of grey: played at camera speed, it does not end while a test looks."""
+    path = tmp_path_factory.mktemp("grey") / "grey.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(200):
+            picture = np.full((48, 64, 3), index % 200, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def made(clip: Path, *names: str, **job: Any) -> Hub:
+    graph = Graph.build("hub").add("capture", "capture")
+    cameras = tuple(StreamSpec(name, str(clip)) for name in names)
+    few = RayOptions(workers=1, worker_cpu=0.5, streams_per_worker=3)
+    return Hub(HubJob("door", graph, cameras, ray=few, **job))
+
+
+def row(hub: Hub, name: str) -> StreamRow:
+    return next(row for row in hub.list() if row.name == name)
+
+
+def test_streams_of_a_hub_come_pause_and_go(clip: Path) -> None:
+    hub = made(clip, "a", "b", metrics_port=0, metrics_address="127.0.0.1")
+    hub.start()
+    try:
+        assert wait_until(lambda: row(hub, "a").packets > 2, PATIENCE)
+        assert (row(hub, "a").state, row(hub, "a").worker) == ("running", "worker-0")
+        assert row(hub, "a").uri == str(clip)
+        status = hub.status()
+        assert status.actors == ("driver", "worker-0")
+        with urllib.request.urlopen(status.metrics_url, timeout=10) as page:
+            assert b'padflow_up{graph="door"} 1.0' in page.read()
+
+        hub.pause("a")
+        assert wait_until(lambda: row(hub, "a").state == "paused", PATIENCE)
+        with pytest.raises(GraphError, match="found it paused; resume or remove it"):
+            hub.add("a", str(clip))
+        hub.resume("a")
+        assert wait_until(lambda: row(hub, "a").state == "running", PATIENCE)
+
+        hub.add("c", str(clip))
+        with pytest.raises(GraphError, match="found all 3 places taken"):
+            hub.add("d", str(clip))
+        with pytest.raises(GraphError, match="found a stream of this name running"):
+            hub.add("c", str(clip))
+        with pytest.raises(SourceError, match="expected a video file"):
+            hub.add("e", "ftp://somewhere/x")
+        hub.remove("c")
+        assert wait_until(lambda: row(hub, "c").state == "ended", PATIENCE)
+        assert row(hub, "c").reason == "removed"
+        with pytest.raises(GraphError, match="paused stream"):
+            hub.resume("b")
+        assert not hub.ended()
+    finally:
+        hub.stop()
+    assert hub.ended()
+    assert {known.state for known in hub.list()} == {"ended"}
+
+
+def test_a_wrong_camera_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    hub = made(tmp_path / "none.mp4", "a")
+    with pytest.raises(SourceError, match=r"none\.mp4"):
+        hub.start()
+
+
+def test_too_small_a_cluster_is_refused(clip: Path) -> None:
+    graph = Graph.build("hub").add("capture", "capture")
+    job = HubJob("door", graph, (StreamSpec("a", str(clip)),), ray=RayOptions(workers=99))
+    with pytest.raises(GraphError, match="99 workers of 1 CPU need 99 CPU"):
+        Hub(job).start()
