@@ -255,7 +255,7 @@ def test_senders_that_wait_lose_nothing_and_no_order(
 class Traffic(RuleBasedStateMachine):
     """An outlet against what it promises, whatever comes in whichever order."""
 
-    lanes = [Lane(0, "s", 0), Lane(1, "s", 0), Lane(0, "t", 0)]
+    lanes = (Lane(0, "s", 0), Lane(1, "s", 0), Lane(0, "t", 0))
 
     @initialize(capacity=st.integers(1, 5))
     def begin(self, capacity: int) -> None:

@@ -97,6 +97,6 @@ def test_a_picture_that_came_once_is_one_object_there_too() -> None:
 def test_a_tap_that_does_not_pickle_is_named() -> None:
     tap = Lane(("decide", "events"), "s", 0)
     batch = Batch([("send", tap, [packet("s", 1.0, lambda: None)], 0, -inf)])
-    with pytest.raises(GraphError, match="decide.*events.*cannot leave their process") as refusal:
+    with pytest.raises(GraphError, match=r"decide.*events.*cannot leave their process") as refusal:
         wire.pack(batch)
     assert "\n" not in str(refusal.value)
