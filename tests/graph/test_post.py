@@ -122,7 +122,11 @@ def test_two_senders_are_told_apart(office: Office, received: Received) -> None:
 
 def test_hanging_up_wakes_a_sender_whose_peer_does_not_read() -> None:
     reading = threading.Event()
-    office = Office("127.0.0.1", SECRET, lambda sender, batch: not reading.wait(20.0))
+
+    def receive(sender: str, batch: Batch) -> None:
+        reading.wait(20.0)
+
+    office = Office("127.0.0.1", SECRET, receive)
     line = Line(office.address, SECRET, "worker-0")
     sent: list[int] = []
     raised: list[BaseException] = []
