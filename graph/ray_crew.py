@@ -9,7 +9,7 @@ no state, verdict or late packet of one incarnation can reach the next.
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
@@ -186,11 +186,11 @@ class RayCrew:
         elif worker is not None:
             self._members.ask(worker, "cancel", name, reason)
 
-    def last_seen(self, name: str) -> tuple[int, int]:
-        """Newest epoch and highest track number of a stream that came back."""
+    def last_seen(self, name: str) -> Callable[[], tuple[int, int]]:
+        """Tells newest epoch and highest track number of a stream that came back, until its end."""
         with self._lock:
             placed = self._streams.get(name)
-            return (-1, 0) if placed is None else (placed.epoch, placed.key)
+        return lambda: (-1, 0) if placed is None else (placed.epoch, placed.key)
 
     def _begin(self, placed: Placed) -> None:
         """Give a stream to actors; it waits where there are none."""

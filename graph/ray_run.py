@@ -39,7 +39,8 @@ class RayRun(GraphRun):
         """As :class:`GraphRun`, with how to spread it over the cluster."""
         super().__init__(graph, mode, options, taps, on_notice)
         self.ray_options = ray_options or RayOptions(workers=self.options.workers or None)
-        self._paused: dict[str, StreamSpec] = {}
+        self._paused: dict[str, tuple[StreamSpec, Callable[[], tuple[int, int]]]] = {}
+        """What was paused, and what tells its newest epoch and track number."""
         self._specs: dict[str, StreamSpec] = {}
         self._ours = False
         """Ray was started here and is stopped here."""
@@ -96,12 +97,11 @@ class RayRun(GraphRun):
             GraphError: No such stream runs.
         """
         spec = self._specs.get(name)
-        epoch, key = self._ray_crew().last_seen(name)
+        last_seen = self._ray_crew().last_seen(name)
         self.remove_stream(name, "paused")
-        assert spec is not None
-        self._paused[name] = replace(
-            spec, epoch=max(epoch, spec.epoch) + 1, first_key=key + 1, taken_up="paused"
-        )
+        if spec is None:
+            raise GraphError(f"stream '{name}': expected it to run, found that it has just ended")
+        self._paused[name] = (spec, last_seen)
 
     def resume_stream(self, name: str) -> None:
         """Begin a paused stream again, in a new epoch.
@@ -109,13 +109,20 @@ class RayRun(GraphRun):
         Raises:
             GraphError: No such stream is paused.
         """
-        spec = self._paused.get(name)
-        if spec is None:
+        if name not in self._paused:
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
+        spec, last_seen = self._paused[name]
         with self._changed:
             # What it gave before it was paused may still be worked off.
             self._changed.wait_for(lambda: name not in self._running, self.options.stop_timeout)
-        self.add_stream(spec)
+        epoch, key = last_seen()
+        again = replace(
+            spec,
+            epoch=max(epoch, spec.epoch) + 1,
+            first_key=max(key + 1, spec.first_key),
+            taken_up="paused",
+        )
+        self.add_stream(again)
         del self._paused[name]
 
     def forget_paused(self, name: str) -> bool:

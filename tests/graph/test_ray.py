@@ -171,6 +171,19 @@ def test_a_stream_is_paused_and_goes_on_with_new_numbers() -> None:
     assert_every_track_once(watched.of("a"))
 
 
+def test_a_stream_that_is_paused_while_it_gives_much_repeats_no_number() -> None:
+    """What it gave before the pause may come after it; nothing may have come before the next."""
+    with Watched(WITHIN) as watched:
+        watched.add("a")
+        for _ in range(4):
+            watched.run.pause_stream("a")
+            watched.run.resume_stream("a")
+        assert watched.back_in_epoch("a", 4)
+        watched.run.remove_stream("a")
+        assert watched.run.wait(PATIENCE)
+    assert_every_track_once(watched.of("a"))
+
+
 def test_more_streams_than_there_is_room_for_are_refused() -> None:
     few = RayOptions(workers=1, worker_cpu=0.5, engines="within", streams_per_worker=2)
     with Watched(few) as watched:
