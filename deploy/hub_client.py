@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..graph.errors import GraphDefinitionError, GraphError
 from ..graph.node import StreamSpec
 from ..graph.ray_join import NAMESPACE, import_ray, join
+from ..graph.spec import load_yaml
 from ..nodes.sources import SourceError
 from .exits import UsageError
 from .hub import Hub, HubJob
@@ -124,8 +123,10 @@ def read_cameras(path: Path, environment: Mapping[str, str] = os.environ) -> tup
         UsageError: The file cannot be read or says something else.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        data = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except GraphDefinitionError as error:
+        raise UsageError(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
         told = " ".join(str(error).split())
         raise UsageError(f"{path}: expected a readable YAML file, found: {told}") from error
     cameras = data.get("cameras") if isinstance(data, dict) else None
@@ -149,7 +150,11 @@ def _camera(path: Path, name: str, entry: Any, environment: Mapping[str, str]) -
             f"{path}, camera '{name}': expected an address, or uri and options, found "
             f"{type(entry).__name__}; write it so"
         )
-    return StreamSpec(name, with_secrets(given["uri"], environment), dict(given.get("options", {})))
+    try:
+        uri = with_secrets(given["uri"], environment)
+    except UsageError as error:
+        raise UsageError(f"{path}, camera '{name}': {error}") from error
+    return StreamSpec(name, uri, dict(given.get("options", {})))
 
 
 def with_secrets(uri: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -162,7 +167,7 @@ def with_secrets(uri: str, environment: Mapping[str, str] = os.environ) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] not in environment:
             raise UsageError(
-                f"camera address: expected the environment variable {match[1]}, found it not set; "
+                f"address: expected the environment variable {match[1]}, found it not set; "
                 "set it, or write the address without it"
             )
         return environment[match[1]]

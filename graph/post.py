@@ -10,6 +10,7 @@ Ray itself.
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import AuthenticationError
@@ -26,6 +27,9 @@ from .wire import pack_whole, unpack
 
 Address = tuple[str, int]
 """Host and port."""
+
+_RETRY = 0.05
+"""Seconds until the next try where a connection could not be taken."""
 
 
 class Office:
@@ -54,7 +58,11 @@ class Office:
             try:
                 connection = self._listener.accept()
             except OSError:
-                return
+                if self._closed:
+                    return
+                # Out of descriptors, or the peer left at once; others may still come.
+                time.sleep(_RETRY)
+                continue
             reader = threading.Thread(
                 target=self._read, args=(connection,), name="padflow post reader", daemon=True
             )
@@ -64,8 +72,8 @@ class Office:
                     return
                 self._open.add(connection)
                 self._readers.add(reader)
-            # In a thread of its own: a stranger who says nothing must not hold up the others.
-            reader.start()
+                # In a thread of its own: a stranger who says nothing must not hold up the others.
+                reader.start()
 
     def _read(self, connection: Connection) -> None:
         try:
@@ -77,8 +85,8 @@ class Office:
         except (EOFError, OSError, AuthenticationError, ValueError):
             return  # The peer closed, died, or was none of ours: the driver knows what it means.
         finally:
-            connection.close()
             with self._lock:
+                connection.close()
                 self._open.discard(connection)
                 self._readers.discard(threading.current_thread())
 
@@ -88,18 +96,18 @@ class Office:
             if self._closed:
                 return
             self._closed = True
-            connections, readers = list(self._open), list(self._readers)
+            readers = list(self._readers)
+            for connection in self._open:
+                hang_up(connection)
         with suppress(OSError), socket.create_connection(self.address, 1.0):
             pass  # Wakes whoever accepts.
         self._listener.close()
-        for connection in connections:
-            hang_up(connection)
         for thread in (self._thread, *readers):
             thread.join(1.0)
 
 
 class Line:
-    """A connection to one peer's office."""
+    """A connection to one peer's office. Another thread than the one that sends may close it."""
 
     def __init__(self, address: Address, secret: bytes, name: str) -> None:
         """Connect and say who calls.
@@ -111,6 +119,8 @@ class Line:
         answer_challenge(self._connection, secret)
         deliver_challenge(self._connection, secret)
         self._connection.send_bytes(name.encode())
+        self._sending = threading.Lock()
+        self._closing = threading.Lock()
 
     def send(self, batch: Batch) -> None:
         """Send a batch; waits while the way is full.
@@ -119,19 +129,25 @@ class Line:
             GraphError: A payload does not pickle.
             OSError: The peer is gone.
         """
-        self._connection.send_bytes(pack_whole(batch))
+        data = pack_whole(batch)
+        with self._sending:
+            self._connection.send_bytes(data)
 
     def close(self) -> None:
         """Hang up; whoever sends gets an error."""
-        hang_up(self._connection)
+        with self._closing:
+            hang_up(self._connection)
+            with self._sending:
+                self._connection.close()
 
 
 def hang_up(connection: Connection) -> None:
-    """Close a connection so that a thread that reads or writes it wakes."""
+    """End a connection so that a thread that reads or writes it wakes.
+
+    Its descriptor stays until that thread is done with it: it may be another file's by then.
+    """
     with (
         suppress(OSError, ValueError),
         socket.socket(fileno=os.dup(connection.fileno())) as shared,
     ):
         shared.shutdown(socket.SHUT_RDWR)
-    with suppress(OSError):
-        connection.close()

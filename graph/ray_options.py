@@ -69,6 +69,12 @@ class RayOptions:
                     f"ray options, {name}: expected more than 0, found {getattr(self, name)}; "
                     "give more"
                 )
+        for name in ("engine_gpu", "window"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise GraphDefinitionError(
+                    f"ray options, {name}: expected 0 or more, found {value}; give more"
+                )
         if self.transport not in ("sockets", "calls"):
             raise GraphDefinitionError(
                 f"ray options, transport: expected sockets or calls, found '{self.transport}'"

@@ -262,7 +262,7 @@ class _GraphFile:
 
 
 def _from_text(text: str, where: str) -> Graph:
-    file = parse(_GraphFile, _load_yaml(text, where), where)
+    file = parse(_GraphFile, load_yaml(text, where), where)
     graph = Graph.build(file.name)
     for name, entry in file.nodes.items():
         graph = graph.add(
@@ -277,7 +277,12 @@ def _from_text(text: str, where: str) -> Graph:
     return graph
 
 
-def _load_yaml(text: str, where: str) -> Any:
+def load_yaml(text: str, where: str) -> Any:
+    """Plain data of a YAML text.
+
+    Raises:
+        GraphDefinitionError: It is no YAML, or gives a key twice; ``where`` names it.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):

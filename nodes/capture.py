@@ -186,7 +186,7 @@ class Capture(Source[CaptureParams]):
         pace = _Pace(cancel) if paced else None
         outputs_of_file = _read_file(stream, options, self._context)
         if spec.resume_at > 0:
-            outputs_of_file = _from_time(outputs_of_file, spec.resume_at)
+            outputs_of_file = _from_time(outputs_of_file, spec.resume_at, cancel)
         for outputs in outputs_of_file:
             if pace is not None and "frames" in outputs:
                 pace.wait_until(outputs["frames"][0].time)
@@ -195,9 +195,14 @@ class Capture(Source[CaptureParams]):
             yield outputs
 
 
-def _from_time(given: Iterator[Outputs], start: float) -> Iterator[Outputs]:
+def _from_time(
+    given: Iterator[Outputs], start: float, cancel: threading.Event
+) -> Iterator[Outputs]:
     """Without the frames before a capture time; events move up to it."""
     for outputs in given:
+        # An hour of pictures may have to be passed over: that can be cancelled too.
+        if cancel.is_set():
+            return
         if any(packet.time < start for packet in outputs.get("frames", ())):
             continue
         yield {

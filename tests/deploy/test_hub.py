@@ -1,5 +1,6 @@
 """A hub of cameras: streams come, pause, go, and are told of."""
 
+import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
 
+from padflow.deploy.exits import UsageError
 from padflow.deploy.hub import Hub, HubJob, StreamRow
 from padflow.graph.errors import GraphError
 from padflow.graph.node import StreamSpec
@@ -98,3 +100,73 @@ def test_too_small_a_cluster_is_refused(clip: Path) -> None:
     job = HubJob("door", graph, (StreamSpec("a", str(clip)),), ray=RayOptions(workers=99))
     with pytest.raises(GraphError, match="99 workers of 1 CPU need 99 CPU"):
         Hub(job).start()
+
+
+def test_what_a_hub_shows_has_no_passwords(clip: Path) -> None:
+    hub = made(clip, "a")
+    hub.start()
+    try:
+        hub.add("yard", "rtsp://admin:hunter2@127.0.0.1:9/main", {"retry_min": 0.05})
+        assert wait_until(lambda: row(hub, "yard").packets > 1, PATIENCE)
+        assert row(hub, "yard").uri.startswith("rtsp://")
+        assert row(hub, "yard").uri.endswith("127.0.0.1:9/main")
+        assert row(hub, "yard").state == "running"
+        shown = f"{hub.list()} {hub.status()}"
+        assert "hunter2" not in shown
+        assert "admin" not in shown
+    finally:
+        hub.stop(drain=False)
+    assert "hunter2" not in str(hub.list())
+
+
+def test_paused_streams_are_kept_until_there_is_a_place_or_they_are_removed(clip: Path) -> None:
+    hub = made(clip, "a", "b", "c")
+    hub.start()
+    try:
+        assert wait_until(lambda: all(known.packets for known in hub.list()), PATIENCE)
+        for name in ("a", "b"):
+            hub.pause(name)
+        assert wait_until(lambda: not {"a", "b"} & running(hub), PATIENCE)
+        for name in ("d", "e"):
+            hub.add(name, str(clip))
+        with pytest.raises(GraphError, match="found all 3 places taken") as refusal:
+            hub.resume("a")
+        assert "\n" not in str(refusal.value)
+        assert row(hub, "a").state == "paused", "it can be tried again"
+        hub.remove("b")
+        assert row(hub, "b").state == "ended"
+        hub.remove("d")
+        assert wait_until(lambda: row(hub, "d").state == "ended", PATIENCE)
+        hub.resume("a")
+        assert wait_until(lambda: row(hub, "a").packets > 0, PATIENCE)
+        assert running(hub) == {"a", "c", "e"}
+    finally:
+        hub.stop(drain=False)
+
+
+def running(hub: Hub) -> set[str]:
+    return {known.name for known in hub.list() if known.state == "running"}
+
+
+def test_names_that_are_not_there_are_told_in_one_sentence(clip: Path) -> None:
+    hub = made(clip, "door")
+    hub.start()
+    try:
+        for action in (hub.pause, hub.remove, hub.resume):
+            with pytest.raises(GraphError, match="found 'dor'") as refusal:
+                action("dor")
+            assert "\n" not in str(refusal.value)
+        assert [known.name for known in hub.list()] == ["door"]
+    finally:
+        hub.stop(drain=False)
+        hub.stop()
+    with pytest.raises(GraphError, match="expected a running run, found a stopped one"):
+        hub.add("late", str(clip))
+
+
+def test_a_metrics_port_that_is_taken_is_told_before_any_actor_is_made(clip: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        hub = made(clip, "a", metrics_port=port, metrics_address="127.0.0.1")
+        with pytest.raises(UsageError, match=str(port)):
+            hub.start()

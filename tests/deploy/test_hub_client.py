@@ -36,13 +36,23 @@ def test_both_forms_are_read_and_secrets_come_from_the_environment(tmp_path: Pat
         ("cameras: {door: {url: x}}", "camera 'door': expected an address"),
         ("cameras: {door: {uri: x, options: 3}}", "camera 'door': expected an address"),
         ("cameras: {door: {uri: x, more: 3}}", "camera 'door': expected an address"),
-        ("cameras: [", "expected a readable YAML file"),
-        ("cameras: {door: 'rtsp://u:${NOT_SET}@h/x'}", "environment variable NOT_SET"),
+        ("cameras: {door: []}", "camera 'door': expected an address"),
+        ("cameras: {door: null}", "camera 'door': expected an address"),
+        ("cameras: {a: x, door: {options: {}}}", "camera 'door': expected an address"),
+        ("just text", "expected 'cameras:'"),
+        ("cameras: [", "expected valid YAML"),
+        ("cameras: {door: x, door: y}", "line 1: expected every key once, found 'door' again"),
+        (
+            "cameras: {a: x, door: 'rtsp://u:${NOT_SET}@h/x'}",
+            "camera 'door': address: expected the environment variable NOT_SET, found it not set",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_in_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
     with pytest.raises(UsageError) as refusal:
-        read_cameras(written(tmp_path, text), {})
+        read_cameras(path, {})
+    assert str(refusal.value).startswith(str(path))
     assert told in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -54,3 +64,30 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_an_address_without_names_stays_as_it_is() -> None:
     assert with_secrets("rtsp://host/$path", {}) == "rtsp://host/$path"
+
+
+def test_every_name_of_an_address_is_filled_in_once() -> None:
+    known = {"A": "${B}", "B": "b", "LONG_1": "c"}
+    assert with_secrets("rtsp://${A}:${B}@h/${LONG_1}/${B}", known) == "rtsp://${B}:b@h/c/b"
+
+
+def test_a_name_that_is_not_set_is_told_without_the_address() -> None:
+    with pytest.raises(UsageError) as refusal:
+        with_secrets("rtsp://admin:hunter2@h/${NONE}", {"OTHER": "x"})
+    assert "environment variable NONE" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_bytes(b"cameras: \xff\xfe")
+    with pytest.raises(UsageError, match=r"cameras\.yaml: expected a readable YAML file"):
+        read_cameras(path)
+
+
+def test_cameras_keep_the_order_of_the_file_and_may_be_numbers(tmp_path: Path) -> None:
+    path = written(tmp_path, "cameras: {7: /b.mp4, 3: {uri: /a.mp4}}")
+    assert [(c.name, c.uri, dict(c.options)) for c in read_cameras(path, {})] == [
+        ("7", "/b.mp4", {}),
+        ("3", "/a.mp4", {}),
+    ]

@@ -1,7 +1,10 @@
 """Sockets between actors: proved, in order, and never in anybody's way."""
 
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError
 
@@ -74,3 +77,114 @@ def test_a_closed_office_ends_its_threads_and_refuses(received: Received) -> Non
 
     assert wait_until(is_refused)
     line.close()
+
+
+def test_a_closed_office_cannot_be_called() -> None:
+    office = Office("127.0.0.1", SECRET, lambda sender, batch: None)
+    address = office.address
+    office.close()
+    with pytest.raises(OSError, match="refused"):
+        Line(address, SECRET, "worker-0")
+
+
+def test_an_office_closes_though_a_stranger_says_nothing(received: Received) -> None:
+    before = threading.active_count()
+    office = Office("127.0.0.1", SECRET, lambda sender, batch: received.append((sender, batch)))
+    with socket.create_connection(office.address):
+        assert wait_until(lambda: threading.active_count() == before + 2)
+        office.close()
+        assert wait_until(lambda: threading.active_count() == before)
+
+
+def test_a_stranger_that_talks_nonsense_is_not_heard(office: Office, received: Received) -> None:
+    before = threading.active_count()
+    for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\4oops", b"\xff" * 4096, b""):
+        with socket.create_connection(office.address) as stranger:
+            stranger.sendall(nonsense)
+    assert wait_until(lambda: threading.active_count() == before)
+    line = Line(office.address, SECRET, "worker-0")
+    line.send(Batch([("notice", 1)]))
+    assert wait_until(lambda: len(received) == 1)
+    line.close()
+
+
+def test_two_senders_are_told_apart(office: Office, received: Received) -> None:
+    lines = [Line(office.address, SECRET, f"worker-{n}") for n in range(2)]
+    for number in range(10):
+        for line in lines:
+            line.send(Batch([("notice", number)]))
+    assert wait_until(lambda: len(received) == 20)
+    for line in lines:
+        line.close()
+    for name in ("worker-0", "worker-1"):
+        assert [b.messages[0][1] for sender, b in received if sender == name] == list(range(10))
+
+
+def test_hanging_up_wakes_a_sender_whose_peer_does_not_read() -> None:
+    reading = threading.Event()
+
+    def receive(sender: str, batch: Batch) -> None:
+        reading.wait(20.0)
+
+    office = Office("127.0.0.1", SECRET, receive)
+    line = Line(office.address, SECRET, "worker-0")
+    sent: list[int] = []
+    raised: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            while True:
+                line.send(Batch([("notice", "x" * 1_000_000)]))
+                sent.append(1)
+        except OSError as error:
+            raised.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+
+    def is_stuck() -> bool:
+        so_far = len(sent)
+        time.sleep(0.2)
+        return len(sent) == so_far
+
+    assert wait_until(is_stuck)
+    assert sender.is_alive()
+    line.close()
+    sender.join(5.0)
+    assert not sender.is_alive()
+    reading.set()
+    office.close()
+    assert len(raised) == 1
+    with pytest.raises(OSError, match="closed"):
+        line.send(Batch([("notice", 1)]))
+    line.close()
+
+
+OUT_OF_FILES = """
+import os, resource, socket, time
+from padflow.graph.outlet import Batch
+from padflow.graph.post import Line, Office
+got = []
+office = Office("127.0.0.1", b"s" * 32, lambda sender, batch: got.append(sender))
+early = socket.socket()
+free = os.dup(0)
+os.close(free)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+early.connect(office.address)
+time.sleep(0.2)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+line = Line(office.address, b"s" * 32, "worker-0")
+line.send(Batch([("notice", 1)]))
+deadline = time.monotonic() + 10
+while not got and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(got)
+early.close(), line.close(), office.close()
+"""
+
+
+def test_an_office_that_was_out_of_files_goes_on() -> None:
+    command = [sys.executable, "-c", OUT_OF_FILES]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert told.stdout.strip() == "['worker-0']"

@@ -1,14 +1,16 @@
 """What fits on a cluster, and how it is told where it does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from padflow.graph.errors import GraphDefinitionError, GraphError
+from padflow.graph.node import Contract, Resources
 from padflow.graph.plan import Plan, make_plan
 from padflow.graph.ray_options import RayOptions, lay_out
 from padflow.graph.spec import Graph
-from padflow.graph.testing import ListSource, PassThrough, PerTrack, Renumber
+from padflow.graph.testing import ListSource, PassThrough, PerTrack, PerTrackParams, Renumber
 
 
 def plan(replicas: int = 0) -> Plan:
@@ -80,6 +82,12 @@ def test_too_much_is_refused_with_names_and_sums() -> None:
         ("workers", 0),
         ("engine_replicas", 0),
         ("streams_per_worker", 0),
+        ("most_losses", 0),
+        ("worker_cpu", 0.0),
+        ("engine_cpu", -1.0),
+        ("start_timeout", 0.0),
+        ("engine_gpu", -0.5),
+        ("window", -0.1),
         ("silence", 0.0),
         ("engines", "beside"),
         ("transport", "pigeons"),
@@ -88,3 +96,67 @@ def test_too_much_is_refused_with_names_and_sums() -> None:
 def test_options_that_cannot_be_are_refused(name: str, value: Any) -> None:
     with pytest.raises(GraphDefinitionError, match=rf"ray options, {name}: expected .*{value}"):
         RayOptions(**{name: value})
+
+
+class OnGpu(PerTrack):
+    """As an engine that asks for half a GPU."""
+
+    @classmethod
+    def contract(cls, params: PerTrackParams) -> Contract:
+        return replace(super().contract(params), resources=Resources(gpu=0.5))
+
+
+def gpu_plan() -> Plan:
+    return make_plan(
+        Graph.build("g")
+        .add("source", ListSource)
+        .add("first", Renumber, {}, {"in": "source.out"})
+        .add("engine", OnGpu, {"shared": True}, {"in": "first.out"})
+    )
+
+
+def test_auto_puts_networks_that_ask_for_a_gpu_into_actors_of_their_own() -> None:
+    layout = lay_out(gpu_plan(), RayOptions(workers=3), {"CPU": 8.0, "GPU": 1.0})
+    assert (layout.workers, layout.engines) == (3, 2)
+    assert (layout.engine_gpu, layout.gpu) == (0.5, 1.0)
+    assert layout.engine_stages == ("engine",)
+    assert layout.cpu == 5.0
+
+
+def test_auto_stays_within_where_a_gpu_is_free_but_nobody_asks_for_it() -> None:
+    layout = lay_out(plan(), RayOptions(), {"CPU": 8.0, "GPU": 4.0})
+    assert (layout.workers, layout.engines, layout.gpu) == (8, 0, 0.0)
+
+
+def test_networks_within_the_workers_need_no_gpu() -> None:
+    layout = lay_out(gpu_plan(), RayOptions(engines="within"), {"CPU": 2.0})
+    assert (layout.workers, layout.engines, layout.gpu) == (2, 0, 0.0)
+    assert "engine" in layout.worker_stages
+
+
+def test_a_graph_without_networks_has_workers_only() -> None:
+    alone = make_plan(Graph.build("g").add("source", ListSource))
+    for engines in ("auto", "apart", "within"):
+        layout = lay_out(alone, RayOptions(engines=engines), {"CPU": 3.0})
+        assert (layout.workers, layout.engines, layout.worker_stages) == (3, 0, ("source",))
+
+
+def test_workers_take_the_processors_that_engines_leave() -> None:
+    options = RayOptions(engines="apart", engine_replicas=2, engine_cpu=1.5, worker_cpu=0.5)
+    layout = lay_out(plan(), options, {"CPU": 5.0})
+    assert (layout.workers, layout.cpu) == (4, 5.0)
+
+
+def test_a_gpu_that_the_cluster_lacks_is_told() -> None:
+    with pytest.raises(GraphError) as refusal:
+        lay_out(gpu_plan(), RayOptions(workers=1), {"CPU": 8.0})
+    told = str(refusal.value)
+    assert "engine actors (engine) of 1 CPU and 0.5 GPU" in told
+    assert "need 0.5 GPU (found 0 free)" in told
+    assert "\n" not in told
+
+
+def test_one_worker_too_many_is_told_and_one_less_fits() -> None:
+    lay_out(plan(), RayOptions(workers=4), {"CPU": 4.0})
+    with pytest.raises(GraphError, match=r"5 workers of 1 CPU need 5 CPU \(found 4 free\)"):
+        lay_out(plan(), RayOptions(workers=5), {"CPU": 4.0})

@@ -1,8 +1,13 @@
 """Wills: what is said in the place of a process that was lost."""
 
+from padflow.graph.node import Begin, Finish, NodeContext
 from padflow.graph.packet import Packet
 from padflow.graph.wills import Wills
-from padflow.nodes.payloads import Event
+from padflow.nodes.decide import Decide, DecideParams, DecideState
+from padflow.nodes.evidence import Evidence
+from padflow.nodes.payloads import Event, Fused
+from padflow.nodes.policy import Policy
+from padflow.nodes.testing import face_observation
 
 VERDICTS, TRACKS, SOURCES = ("decide", "events"), ("track", "events"), ("capture", "events")
 
@@ -60,3 +65,53 @@ def test_other_payloads_have_no_will_and_streams_are_forgotten() -> None:
     kept.note(VERDICTS, [verdict(1)])
     kept.forget("door")
     assert kept.open("door", "x") == []
+
+
+def decided_live() -> tuple[Decide, DecideState, list[Packet]]:
+    """Decide after six seconds of evidence for a living face, and what it said."""
+    decide = Decide(DecideParams(Policy()))
+    decide.open(NodeContext("decide", "lossless"))
+    state = decide.new_state(Begin("door", 1, 0.0, 1, "first", None))
+    said: list[Packet] = []
+    for tick in range(1, 31):
+        now = tick / 5
+        evidence = tuple(Evidence(cue, (now - 0.2, now), 3.0, ()) for cue in ("depth", "patch"))
+        seen = face_observation(media_time=now)
+        fused = Fused(6.0, evidence, seen, watched=now, usable_share=1.0)
+        said += decide.process("fused", [Packet("door", now, 1, 1, fused)], [state]).get(
+            "events", ()
+        )
+    return decide, state, said
+
+
+def test_what_decide_leaves_behind_for_a_standing_live() -> None:
+    _, _, said = decided_live()
+    newest = said[-1].payload.data
+    assert (newest["state"], newest["final"]) == ("LIVE", False)
+    kept = wills()
+    kept.note(VERDICTS, said)
+    ((place, packet),) = kept.open("door", "worker_lost")
+    assert (place, packet.payload.subject) == (VERDICTS, "track/1")
+    data = packet.payload.data
+    assert (data["state"], data["final"]) == ("UNDECIDED", True)
+    assert data["reasons"] == ["state_lost", "worker_lost"]
+    assert (data["llr"], data["p_live"], data["evidence"]) == (None, None, [])
+    assert data.keys() == newest.keys(), "a consumer reads it as any other verdict"
+    assert (data["track"], data["epoch"], data["policy"]) == (1, 1, newest["policy"])
+
+
+def test_the_final_verdict_of_decide_leaves_nothing() -> None:
+    decide, state, said = decided_live()
+    kept = wills()
+    kept.note(VERDICTS, said)
+    final = decide.finish(state, Finish("door", 1, 6.0, 1, "end", "left"))["events"]
+    assert final[0].payload.data["final"]
+    kept.note(VERDICTS, final)
+    assert kept.open("door", "worker_lost") == []
+
+
+def test_streams_have_wills_of_their_own() -> None:
+    kept = wills()
+    kept.note(VERDICTS, [verdict(1), verdict(1)._replace(stream="lobby")])
+    assert [p.stream for _, p in kept.open("lobby", "worker_lost")] == ["lobby"]
+    assert [p.stream for _, p in kept.open("door", "worker_lost")] == ["door"]

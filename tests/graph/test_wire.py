@@ -59,3 +59,44 @@ def test_what_does_not_pickle_is_told_with_what_to_do() -> None:
     batch = Batch([("send", LANE, [packet("s", 1.0, lambda: None)], 0, -inf)])
     with pytest.raises(GraphError, match=r"packets for 1 cannot leave their process.*workers=0"):
         wire.pack(batch)
+
+
+def test_the_end_of_a_lane_is_moved_to_this_clock_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = time.monotonic()
+    last = Packet("s", 1.0, 0, None, End("end"), sent - 2.0)
+    untimed = Packet("s", 1.0, 0, None, End("end"))
+    data = wire.pack(Batch([("end", LANE, last, 0.5), ("end", LANE, untimed, 0.5), ("notice", 7)]))
+    monkeypatch.setattr(wire, "MACHINE", "another")
+    monkeypatch.setattr(time, "monotonic", lambda: sent + 1000.0)
+    (kind, lane, moved, floor), (_, _, still, _), notice = wire.unpack(data).messages
+    assert (kind, lane, floor) == ("end", LANE, 0.5)
+    assert time.monotonic() - moved.arrival == pytest.approx(2.0, abs=0.2)
+    assert moved._replace(arrival=0.0) == untimed
+    assert still.arrival == 0.0
+    assert notice == ("notice", 7)
+
+
+@pytest.mark.parametrize("surplus", [-1, 0, 1])
+def test_a_batch_of_just_a_chunk(surplus: int) -> None:
+    overhead = len(wire.pack_whole(Batch([("notice", b"x" * 90_000)]))) - 90_000
+    batch = Batch([("notice", b"x" * (wire.CHUNK - overhead + surplus))])
+    chunks = wire.pack(batch)
+    assert [len(chunk) for chunk in chunks] == (
+        [wire.CHUNK, 1] if surplus == 1 else [wire.CHUNK + surplus]
+    )
+    assert wire.unpack(chunks).messages == batch.messages
+
+
+def test_a_picture_that_came_once_is_one_object_there_too() -> None:
+    picture = np.zeros(1000, np.uint8)
+    both = [("send", Lane(n, "s", 0), [packet("s", 1.0, picture)], 0, -inf) for n in range(2)]
+    first, second = wire.unpack(wire.pack(Batch(list(both)))).messages
+    assert first[2][0].payload is second[2][0].payload
+
+
+def test_a_tap_that_does_not_pickle_is_named() -> None:
+    tap = Lane(("decide", "events"), "s", 0)
+    batch = Batch([("send", tap, [packet("s", 1.0, lambda: None)], 0, -inf)])
+    with pytest.raises(GraphError, match=r"decide.*events.*cannot leave their process") as refusal:
+        wire.pack(batch)
+    assert "\n" not in str(refusal.value)

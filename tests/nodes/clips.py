@@ -80,14 +80,16 @@ def capture(
     mode: Mode = "lossless",
     options: dict[str, Any] | None = None,
     cancel: threading.Event | None = None,
+    spec: StreamSpec | None = None,
     **params: Any,
 ) -> Iterator[Captured]:
     """Run capture; yields the growing result after every packet. The caller may stop early."""
     result = Captured()
     node = Capture(CaptureParams(**params))
     node.open(NodeContext("capture", mode, notice=result.notices.append))
-    spec = StreamSpec("s", str(uri), options or {})
-    stream = node.stream(spec, cancel or threading.Event())
+    stream = node.stream(
+        spec or StreamSpec("s", str(uri), options or {}), cancel or threading.Event()
+    )
     try:
         for outputs in stream:
             assert set(outputs) <= {"frames", "events"}
