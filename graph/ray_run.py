@@ -9,7 +9,7 @@ from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
-from .ray_actor import DRIVER, Load
+from .ray_actor import DRIVER, PAUSED, Load
 from .ray_join import import_ray, join
 from .ray_options import RayOptions, lay_out
 from .run import Crew, GraphRun, Tap
@@ -96,12 +96,9 @@ class RayRun(GraphRun):
             GraphError: No such stream runs.
         """
         spec = self._specs.get(name)
-        epoch, key = self._ray_crew().last_seen(name)
-        self.remove_stream(name, "paused")
+        self.remove_stream(name, PAUSED)
         assert spec is not None
-        self._paused[name] = replace(
-            spec, epoch=max(epoch, spec.epoch) + 1, first_key=key + 1, taken_up="paused"
-        )
+        self._paused[name] = spec
 
     def resume_stream(self, name: str) -> None:
         """Begin a paused stream again, in a new epoch.
@@ -115,11 +112,22 @@ class RayRun(GraphRun):
         with self._changed:
             # What it gave before it was paused may still be worked off.
             self._changed.wait_for(lambda: name not in self._running, self.options.stop_timeout)
+            self._raise_failure()
+        epoch, key = self._ray_crew().take_paused(name)
+        spec = replace(
+            spec,
+            epoch=max(epoch, spec.epoch) + 1,
+            first_key=max(key + 1, spec.first_key),
+            taken_up=PAUSED,
+        )
+        self._paused[name] = spec  # Kept with its numbers if there is no room for it now.
         self.add_stream(spec)
         del self._paused[name]
 
     def forget_paused(self, name: str) -> bool:
         """Give a paused stream up; False where none of this name is paused."""
+        if self._crew is not None:
+            self._ray_crew().take_paused(name)
         return self._paused.pop(name, None) is not None
 
     def losses(self) -> int:

@@ -130,7 +130,7 @@ def test_networks_that_batch_change_no_byte(live_clip: Path, tmp_path: Path) -> 
     twin = tmp_path / "twin.mp4"
     twin.write_bytes(live_clip.read_bytes())
     first = event_lines(tmp_path, [live_clip], overrides=engines)
-    options = {"threads": 3, "fuse": False, "lane_capacity": 2}
+    options: dict[str, Any] = {"threads": 3, "fuse": False, "lane_capacity": 2}
     second = event_lines(tmp_path, [live_clip, twin], overrides=engines, **options)
     assert of_stream(second, "live") == first
     data = [json.loads(line)["data"] for line in first]
