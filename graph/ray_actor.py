@@ -33,6 +33,8 @@ from .workers import LIBRARY_THREADS
 
 DRIVER = "driver"
 """Name of the peer that fetches what is for it."""
+PAUSED = "paused"
+"""Reason with which a stream ends that is to go on later."""
 IDLE = 1.0
 """Seconds after which an outlet with nothing in it is looked at again."""
 IN_FLIGHT = 2

@@ -9,7 +9,7 @@ no state, verdict or late packet of one incarnation can reach the next.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
@@ -21,7 +21,7 @@ from .node import StreamSpec
 from .outlet import Batch, Lane
 from .packet import Packet
 from .plan import Plan
-from .ray_actor import DRIVER, Load
+from .ray_actor import DRIVER, PAUSED, Load
 from .ray_members import Member, Members
 from .ray_options import Layout, RayOptions
 from .ray_return import Return, last_packet
@@ -89,6 +89,7 @@ class RayCrew:
         self.layout = layout
         self._lock = threading.RLock()
         self._streams: dict[str, Placed] = {}
+        self._paused: dict[str, tuple[int, int]] = {}
         self._losses: deque[float] = deque(maxlen=64)
         self.losses = 0
         """Actors lost so far."""
@@ -186,11 +187,10 @@ class RayCrew:
         elif worker is not None:
             self._members.ask(worker, "cancel", name, reason)
 
-    def last_seen(self, name: str) -> Callable[[], tuple[int, int]]:
-        """Tells newest epoch and highest track number of a stream that came back, until its end."""
+    def take_paused(self, name: str) -> tuple[int, int]:
+        """Newest epoch and highest track number of a paused stream; they are forgotten here."""
         with self._lock:
-            placed = self._streams.get(name)
-        return lambda: (-1, 0) if placed is None else (placed.epoch, placed.key)
+            return self._paused.pop(name, (-1, 0))
 
     def _begin(self, placed: Placed) -> None:
         """Give a stream to actors; it waits where there are none."""
@@ -263,6 +263,8 @@ class RayCrew:
         with self._lock:
             if self._streams.get(name) is placed:
                 del self._streams[name]
+            if placed.reason == PAUSED:
+                self._paused[name] = (placed.epoch, placed.key)
         self._return.forget(name)
         packets = placed.packets_before + placed.packets
         self._setting.stream_ended(name, placed.reason or "end", packets)

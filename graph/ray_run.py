@@ -9,7 +9,7 @@ from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
-from .ray_actor import DRIVER, Load
+from .ray_actor import DRIVER, PAUSED, Load
 from .ray_join import import_ray, join
 from .ray_options import RayOptions, lay_out
 from .run import Crew, GraphRun, Tap
@@ -39,8 +39,7 @@ class RayRun(GraphRun):
         """As :class:`GraphRun`, with how to spread it over the cluster."""
         super().__init__(graph, mode, options, taps, on_notice)
         self.ray_options = ray_options or RayOptions(workers=self.options.workers or None)
-        self._paused: dict[str, tuple[StreamSpec, Callable[[], tuple[int, int]]]] = {}
-        """What was paused, and what tells its newest epoch and track number."""
+        self._paused: dict[str, StreamSpec] = {}
         self._specs: dict[str, StreamSpec] = {}
         self._ours = False
         """Ray was started here and is stopped here."""
@@ -97,11 +96,10 @@ class RayRun(GraphRun):
             GraphError: No such stream runs.
         """
         spec = self._specs.get(name)
-        last_seen = self._ray_crew().last_seen(name)
-        self.remove_stream(name, "paused")
+        self.remove_stream(name, PAUSED)
         if spec is None:
             raise GraphError(f"stream '{name}': expected it to run, found that it has just ended")
-        self._paused[name] = (spec, last_seen)
+        self._paused[name] = spec
 
     def resume_stream(self, name: str) -> None:
         """Begin a paused stream again, in a new epoch.
@@ -109,24 +107,28 @@ class RayRun(GraphRun):
         Raises:
             GraphError: No such stream is paused.
         """
-        if name not in self._paused:
+        spec = self._paused.get(name)
+        if spec is None:
             raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
-        spec, last_seen = self._paused[name]
         with self._changed:
             # What it gave before it was paused may still be worked off.
             self._changed.wait_for(lambda: name not in self._running, self.options.stop_timeout)
-        epoch, key = last_seen()
-        again = replace(
+            self._raise_failure()
+        epoch, key = self._ray_crew().take_paused(name)
+        spec = replace(
             spec,
             epoch=max(epoch, spec.epoch) + 1,
             first_key=max(key + 1, spec.first_key),
-            taken_up="paused",
+            taken_up=PAUSED,
         )
-        self.add_stream(again)
+        self._paused[name] = spec  # Kept with its numbers if there is no room for it now.
+        self.add_stream(spec)
         del self._paused[name]
 
     def forget_paused(self, name: str) -> bool:
         """Give a paused stream up; False where none of this name is paused."""
+        if self._crew is not None:
+            self._ray_crew().take_paused(name)
         return self._paused.pop(name, None) is not None
 
     def losses(self) -> int:

@@ -124,6 +124,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.duration is not None and args.duration <= 0:
         raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
+    if args.runtime == "ray" and args.video is not None:
+        raise UsageError(
+            f"--video {args.video}: expected --runtime local, found ray, where frames stay in the "
+            "process that decoded them; leave one of the two out"
+        )
     for option, path in (("--events", args.events), ("--video", args.video)):
         if path is not None and path != "-":
             require_folder(option, Path(path))

@@ -95,6 +95,10 @@ WRONG_USE = {
     "no such policy": (["run", "{clip}", "--policy", "nothing.yaml"], "cannot be read"),
     "no folder for events": (["run", "{clip}", "--events", "{tmp}/no/e.jsonl"], "existing folder"),
     "no folder for video": (["run", "{clip}", "--video", "{tmp}/no/v.mp4"], "existing folder"),
+    "frames on Ray": (
+        ["run", "{clip}", "--runtime", "ray", "--video", "{tmp}/v.mp4"],
+        "expected --runtime local",
+    ),
     "no threads": (["run", "{clip}", "--threads", "0"], "at least 1"),
     "no time": (["run", "{clip}", "--duration", "-1"], "seconds above 0"),
     "one of two is no file": (["run", "{clip}", "nothing.mp4"], "no such file"),

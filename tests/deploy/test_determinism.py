@@ -11,6 +11,7 @@ import padflow
 from padflow.deploy.session import RunRequest, running
 from padflow.graph.options import RunOptions
 from padflow.graph.packet import Packet
+from padflow.graph.ray_options import RayOptions
 from tests.nodes.tiny_nets import write_tiny_bundle
 
 SPREADS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ def event_lines(
     folder: Path,
     sources: list[Path],
     overrides: tuple[tuple[str, str, Any], ...] = (),
+    ray: RayOptions | None = None,
     **options: Any,
 ) -> list[bytes]:
     """The event file of a lossless run with everything private in it, line by line."""
@@ -39,6 +41,7 @@ def event_lines(
         private=True,
         overrides=SHORT_PULSE + overrides,
         options=RunOptions(**{"workers": 0, **options}),
+        ray=ray,
     )
     tapped: list[Packet] = []
     with running(request, tapped.append) as run:
@@ -127,10 +130,24 @@ def test_networks_that_batch_change_no_byte(live_clip: Path, tmp_path: Path) -> 
     twin = tmp_path / "twin.mp4"
     twin.write_bytes(live_clip.read_bytes())
     first = event_lines(tmp_path, [live_clip], overrides=engines)
-    options = {"threads": 3, "fuse": False, "lane_capacity": 2}
+    options: dict[str, Any] = {"threads": 3, "fuse": False, "lane_capacity": 2}
     second = event_lines(tmp_path, [live_clip, twin], overrides=engines, **options)
     assert of_stream(second, "live") == first
     data = [json.loads(line)["data"] for line in first]
     valued = {e["cue"] for d in data for e in d.get("evidence", ()) if e["llr"] is not None}
     assert valued >= {"depth", "patch", "context"}
     assert {"depth", "patch", "context"} <= set().union(*(d.get("engines", ()) for d in data))
+
+
+def test_ray_changes_no_byte(
+    local_ray: Any, reference: list[bytes], live_clip: Path, tmp_path: Path
+) -> None:
+    apart = RayOptions(
+        workers=1,
+        worker_cpu=0.5,
+        engines="apart",
+        engine_replicas=1,
+        engine_cpu=0.5,
+        engine_gpu=0.0,
+    )
+    assert event_lines(tmp_path, [live_clip], ray=apart) == reference

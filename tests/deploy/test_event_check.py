@@ -309,7 +309,8 @@ BROKEN: dict[Change, str] = {
     lost_goes_on: "whose state was lost",
     no_epoch_after_loss: "expected a later epoch than 1 after worker_lost",
     no_mandatory_value: "expected a LIVE to rest on depth or patch or context, found no value",
-    stale_mandatory: "expected a LIVE to rest on depth or patch or context of the last 3 s",
+    stale_mandatory: "expected a LIVE to rest on depth or patch or context of the last "
+    f"{POLICY.mandatory[0].max_age:g} s",
     outlives_mandatory: "expected a LIVE to expire with its depth or patch or context",
     mandatory_against: "of at least 0 nats for a LIVE",
     expired_live: "expected a LIVE to hold",

@@ -81,9 +81,10 @@ def test_one_class_is_not_enough() -> None:
         learn(live, RECIPE)
 
 
-def test_the_shipped_recipe_is_one() -> None:
-    assert recipe_names("fusion") == ["fusion"]
-    assert load_fusion_recipe("fusion").cues[0] == "depth"
+def test_the_shipped_recipes_are_some() -> None:
+    assert recipe_names("fusion") == ["fusion", "fusion_every_cue"]
+    for name in recipe_names("fusion"):
+        assert load_fusion_recipe(name).cues[0] == "depth"
 
 
 def test_a_wrong_key_is_named(tmp_path: Path) -> None:
