@@ -22,6 +22,8 @@ def import_ray() -> Any:
     # Ray tells on standard output, where events may go, of every process that died. Losses are
     # told as notices.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    # Errors of actors are told as what they are; nobody asks for the second of two.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         import ray
     except ImportError as error:

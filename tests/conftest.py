@@ -86,9 +86,9 @@ def leaks_nothing() -> Iterator[None]:
     environment = dict(os.environ)
     yield
     deadline = time.monotonic() + 3.0
-    while time.monotonic() < deadline and set(threading.enumerate()) - threads:
+    while time.monotonic() < deadline and _started_since(threads):
         time.sleep(0.01)
-    left = [t.name for t in threading.enumerate() if t not in threads]
+    left = [thread.name for thread in _started_since(threads)]
     assert not left, f"threads left running: {left}"
     children = multiprocessing.active_children()
     assert not children, f"processes left running: {children}"
@@ -99,6 +99,12 @@ def leaks_nothing() -> Iterator[None]:
         if environment.get(name) != os.environ.get(name) and name != "PYTEST_CURRENT_TEST"
     }
     assert not changed, f"environment variables changed: {sorted(changed)}"
+
+
+def _started_since(threads: set[threading.Thread]) -> set[threading.Thread]:
+    """Threads that Python started: a library's own that once called into it never goes away."""
+    alive = set(threading.enumerate()) - threads
+    return {thread for thread in alive if not isinstance(thread, threading._DummyThread)}
 
 
 def _ray_is_idle(timeout: float = 10.0) -> bool:
