@@ -47,10 +47,10 @@ class HostSetting:
     """Where the packets of links go that lead to stages which this host does not run."""
     taps: Mapping[tuple[str, str], Exit] = field(default_factory=dict)
     """By node and output port."""
-    left: Callable[[Link, str, int], None] | None = None
-    """Called with link, stream and number of the packets that leave a lane whose producer another
-    host runs. Given, such lanes never make a producer wait: it may send only as many packets as it
-    was told have left."""
+    left: Callable[[int, str, int], None] | None = None
+    """Called with the link's index in the plan, stream and number of the packets that leave a lane
+    whose producer another host runs. Given, such lanes never make a producer wait: it may send only
+    as many packets as it was told have left."""
 
 
 class BridgeExit(Exit, MarkExit, Protocol):
@@ -142,14 +142,22 @@ class Host:
 
     def _inbox(self, stage: Stage) -> Inbox:
         links = self._plan.into(stage)
+        policies = [self._policy(stage, link) for link in links]
         told = self._setting.left
+        if told is None:
+            return Inbox(policies)
+        # Looked up here and not for every packet.
+        remote = {
+            index: self._plan.links.index(link)
+            for index, link in enumerate(links)
+            if not self._runs_here(link.producer)
+        }
 
         def left(index: int, stream: str, count: int) -> None:
-            link = links[index]
-            if told is not None and not self._runs_here(link.producer):
-                told(link, stream, count)
+            if index in remote:
+                told(remote[index], stream, count)
 
-        return Inbox([self._policy(stage, link) for link in links], left if told else None)
+        return Inbox(policies, left if remote else None)
 
     def _runs_here(self, node: str) -> bool:
         return any(node in stage.nodes for stage in self._all_stages)

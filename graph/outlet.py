@@ -75,8 +75,7 @@ class Outlet:
         """Hand packets over; waits for credit.
 
         Returns:
-            How many were not taken, since the outlet was closed or the stream left it (ends
-            are not counted).
+            How many were not taken, since the outlet was closed (ends are not counted).
         """
         start = 0
         with self._lock:

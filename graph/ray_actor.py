@@ -286,21 +286,17 @@ class StageActor:
     # What the stages here give.
 
     def route(self, target: Target, stage: str, stream: str) -> tuple[Outlet | None, Lane]:
-        """Where packets of a stream go that leave for a stage (empty: a tap)."""
+        """The way to whoever has a stage of a stream (empty: a tap), and the lane there."""
         known = self._streams.get(stream)
         if known is None:
             return None, Lane(target, stream, -1)
         peer = known.routes.get(stage, DRIVER)
         return self._outlets.get(peer), Lane(target, stream, known.number)
 
-    def _left(self, link: Link, stream: str, count: int) -> None:
-        known = self._streams.get(stream)
-        if known is None:
-            return
-        peer = known.routes.get(self._stage_of(link), DRIVER)
-        outlet = self._outlets.get(peer)
+    def _left(self, link: int, stream: str, count: int) -> None:
+        outlet, lane = self.route(link, self._stage_of(self._plan.links[link]), stream)
         if outlet is not None:
-            outlet.give_credit(Lane(self._plan.links.index(link), stream, known.number), count)
+            outlet.give_credit(lane, count)
 
     def _take(self, batch: Batch) -> None:
         for message in batch.messages:

@@ -10,7 +10,7 @@ from .metrics import RunMetrics
 from .node import StreamSpec
 from .outlet import Lane
 from .packet import End, Packet
-from .plan import Link, Plan, topological
+from .plan import Plan, topological
 from .state import ExportedStates, StateRef
 from .wills import Wills
 
@@ -47,13 +47,10 @@ class Return:
         if not single:
             return
 
-        def taken(link: Link, stream: str, count: int) -> None:
-            left(plan.links.index(link), stream, count)
-
         def over(name: str, reason: str, packets: int) -> None:
             ended(name)
 
-        within = replace(setting, taps={}, stream_ended=over, left=taken)
+        within = replace(setting, taps={}, stream_ended=over, left=left)
         self._sinks = Host(plan, single, within)
         names = {stage.name for stage in single}
         self._links = {

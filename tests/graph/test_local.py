@@ -21,7 +21,7 @@ from padflow.graph.node import (
     Port,
     StreamSpec,
 )
-from padflow.graph.packet import End, Packet
+from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
 from padflow.graph.testing import (
     Counter,
@@ -32,6 +32,7 @@ from padflow.graph.testing import (
     packet,
     wait_until,
 )
+from tests.graph.probes import Tracks
 
 
 @dataclass(frozen=True)
@@ -88,35 +89,6 @@ class Probe(Node[ProbeParams]):
     def finish(self, state: Any, finish: Finish) -> Outputs:
         self._do("finish", finish.stream, finish.key, finish.reason, finish.detail, state["seen"])
         return {"out": [finish.packet("last word")]}
-
-
-class Tracks(Node[NoParams]):
-    """Every packet is a track of its own, ended with the next one."""
-
-    Params = NoParams
-
-    @classmethod
-    def contract(cls, params: NoParams) -> Contract:
-        return Contract(
-            inputs={"in": Port(object, "any")},
-            outputs={"out": Port(object, "keyed")},
-            state="stream",
-            makes_keys=True,
-        )
-
-    def new_state(self, begin: Begin) -> list[int]:
-        return []
-
-    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
-        out = []
-        for given_packet, state in zip(packets, states, strict=True):
-            if state and given_packet.payload != "keep":
-                out.append(given_packet.carry(End("lost"), state.pop()))
-            if given_packet.payload == "raise":
-                raise RuntimeError("asked to")
-            state.append(given_packet.payload if isinstance(given_packet.payload, int) else 0)
-            out.append(given_packet.carry(given_packet.payload, state[-1]))
-        return {"out": out}
 
 
 def probe_graph(params: ProbeParams) -> Graph:
