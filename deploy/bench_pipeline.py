@@ -72,7 +72,8 @@ def bench_pipeline(args: argparse.Namespace) -> None:
         for name, clip in clips.items():
             if args.what in ("all", "streams"):
                 console.print(f"\n{name}: streams in real time on {_processors()} processors")
-                _print_streams(console, clip, args)
+                for graph in args.graph:
+                    _print_streams(console, clip, graph, args)
 
 
 @contextmanager
@@ -124,12 +125,13 @@ def _print_cost(console: Console, name: str, costs: list[FrameCost]) -> None:
     console.print(table)
 
 
-def _print_streams(console: Console, clip: Path, args: argparse.Namespace) -> None:
+def _print_streams(console: Console, clip: Path, name: str, args: argparse.Namespace) -> None:
+    console.print(f"\ngraph {name}")
     console.print(f"{'streams':>8} {'frames':>8} {'dropped':>8} {'p50 ms':>8} {'p99 ms':>8} cores")
     workers = _processors() if args.workers is None else args.workers
     best = 0
     for count in range(args.least, args.most + 1, STEP):
-        result = run_streams(clip, count, workers)
+        result = run_streams(clip, count, workers, name)
         console.print(
             f"{result.streams:8} {result.frames:8} {result.dropped:8} "
             f"{1e3 * result.age_p50:8.0f} {1e3 * result.age_p99:8.0f} {result.cores:.2f} "
@@ -141,9 +143,9 @@ def _print_streams(console: Console, clip: Path, args: argparse.Namespace) -> No
     console.print(f"carried: {best} streams" if best else f"fewer than {args.least} are carried")
 
 
-def run_streams(clip: Path, count: int, workers: int) -> StreamsResult:
-    """Play a clip at camera speed as ``count`` streams at once, a frame's time apart each."""
-    graph = build_graph(RunRequest(sources=()))
+def run_streams(clip: Path, count: int, workers: int, name: str = "default") -> StreamsResult:
+    """Play a clip at camera speed as ``count`` streams of a graph, a frame's time apart each."""
+    graph = build_graph(RunRequest(sources=(), graph=name))
     taps = dict.fromkeys(event_ports(graph), _ignore)
     with LocalRun(graph, "realtime", RunOptions(workers=workers), taps) as run:
         began, used = time.monotonic(), _cpu_seconds()

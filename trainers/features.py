@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MODEL = "natural_features"
 VIEWS, VIEWS_FEATURES = "views", "views_features"
 """Names of a store's derived arrays: both views of a face, uint8 (2, 160, 160, 3), and what the
-network sees in them, float32 (2 * 1656,)."""
+network sees in them, float32 (2 * 4256,)."""
 VIEWS_LENGTH = 2 * FEATURES
 
 Pixels = npt.NDArray[np.uint8]
@@ -39,7 +39,7 @@ def part_features(part: Path, rows: int, views: Callable[[int], Pixels]) -> Floa
         views: Gives the views of a row, uint8 (2, 160, 160, 3).
 
     Returns:
-        float32 (rows, 2 * 1656).
+        float32 (rows, 2 * 4256).
 
     Raises:
         ModelMissing: the third-party network has not been pulled.

@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["every_cue", "default"],
         metavar="NAME|FILE",
-        help="whose cues (default: every_cue default)",
+        help="whose cues and streams (default: every_cue default)",
     )
-    parser.add_argument("--least", type=int, default=12, help="streams to begin with")
+    parser.add_argument("--least", type=int, default=2, help="streams to begin with")
     parser.add_argument("--most", type=int, default=24, help="streams to end with")
     parser.add_argument("--workers", type=int, help="worker processes for the streams")
 

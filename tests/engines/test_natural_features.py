@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as ONNX: against PyTorch layer by layer, and of the real weights."""
+"""EfficientNet-Lite2 as ONNX: against PyTorch layer by layer, and of the real weights."""
 
 from collections import OrderedDict
 from io import BytesIO
@@ -19,10 +19,10 @@ from padflow.engines.store import file_sha256
 from padflow.trainers.canonical import portrait
 
 STAGES = (  # blocks, kernel, stride, expansion, channels
-    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
+    (1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88),
+    (4, 5, 1, 6, 120), (5, 5, 2, 6, 208), (1, 3, 1, 6, 352),
 )  # fmt: skip
-TAKEN = (4, 7, 10, 15)
+TAKEN = (6, 10, 14, 20)
 
 
 def random_weights() -> "OrderedDict[str, Tensor]":
@@ -77,6 +77,9 @@ def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> T
             if number in TAKEN:
                 deviation = x.std(dim=(2, 3), correction=0)
                 found += [x.mean(dim=(2, 3)), deviation, x.amax(dim=(2, 3))]
+                row, column = x.shape[2] // 2, x.shape[3] // 2
+                halves = (x[:, :, :row], x[:, :, row:], x[..., :column], x[..., column:])
+                found += [half.mean(dim=(2, 3)) for half in halves]
             number += 1
     return torch.cat(found, dim=1)
 
@@ -103,7 +106,7 @@ def test_features_are_those_of_pytorch(tmp_path: Path, side: int) -> None:
 def test_other_weights_are_refused() -> None:
     stream = BytesIO()
     torch.save(OrderedDict(a=torch.zeros(2)), stream, _use_new_zipfile_serialization=False)
-    with pytest.raises(ValueError, match="no weights of an EfficientNet-Lite0"):
+    with pytest.raises(ValueError, match="no weights of an EfficientNet-Lite2"):
         natural_features_onnx(stream.getvalue())
 
 

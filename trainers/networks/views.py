@@ -1,6 +1,6 @@
 """The views network: judges a third-party network's features of a face and what is around it.
 
-EfficientNet-Lite0 (Tan and Le, ICML 2019) has learned a million natural pictures and is left as it
+EfficientNet-Lite2 (Tan and Le, ICML 2019) has learned a million natural pictures and is left as it
 is (:mod:`padflow.engines.natural_features`); learned here is a head of two layers. A few thousand
 simulated crops cannot teach a network from scratch what a hand, a sheet or a bezel looks like
 under any camera, and what they do teach it are their own traces (docs/TRAINING.md has the numbers).
@@ -43,7 +43,7 @@ class ViewsNetwork(CropNetwork):
         return self.judge(features)
 
     def judge(self, planes: Tensor) -> Outputs:
-        """Score, embedding and strangeness of features, float32 (N, 3312)."""
+        """Score, embedding and strangeness of features, float32 (N, 8512)."""
         normal = self.normalise(planes).clamp(-_FARTHEST, _FARTHEST)
         outputs: Outputs = self.classify(self.dropout(normal))
         return outputs
