@@ -247,8 +247,14 @@ class StageActor:
             for link, counters in self._entries.items()
             for edge in link.edges
         }
-        entries = RunMetrics({}, dropped, {}, 0)
-        return replace(merged([self._host.metrics(), entries]), process=process_metrics())
+        before = dict(self._streams)
+        known = merged([self._host.metrics(), RunMetrics({}, dropped, {}, 0)])
+        streams = {
+            name: replace(stream, incarnation=before[name].number)
+            for name, stream in known.streams.items()
+            if name in before and self._streams.get(name) is before[name]
+        }
+        return replace(known, streams=streams, process=process_metrics())
 
     def load(self) -> Load:
         """What this process uses."""
