@@ -152,13 +152,11 @@ def _connected(address: Address, secret: bytes) -> Connection:
     try:
         connected = socket.create_connection(address, CONNECT_TIMEOUT)
         connected.settimeout(None)
-        _limit_reading(connected, CONNECT_TIMEOUT)
+        _limit_reading(connected, CONNECT_TIMEOUT)  # A line reads nothing after this.
         connection = Connection(connected.detach())
         try:
             answer_challenge(connection, secret)
             deliver_challenge(connection, secret)
-            with socket.socket(fileno=os.dup(connection.fileno())) as shared:
-                _limit_reading(shared, 0.0)
         except BaseException:
             connection.close()
             raise
@@ -166,13 +164,13 @@ def _connected(address: Address, secret: bytes) -> Connection:
         raise TimeoutError(
             f"peer at {address[0]}:{address[1]}: expected an answer within {CONNECT_TIMEOUT:g} s, "
             "found none; see whether the nodes of the cluster reach each other on all ports, or "
-            "let batches go as calls of Ray (transport: calls)"
+            "let batches go as calls of Ray (RayOptions, transport='calls')"
         ) from error
     return connection
 
 
 def _limit_reading(open_socket: socket.socket, seconds: float) -> None:
-    """Let the kernel end a read that takes longer; 0: it may take for ever."""
+    """Let the kernel end a read that takes longer."""
     whole, part = divmod(seconds, 1.0)
     limit = struct.pack("@ll", int(whole), int(part * 1e6))
     open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

@@ -1,6 +1,5 @@
 """How a graph is spread over a Ray cluster, and whether the cluster has room for it."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, inf
@@ -252,8 +251,3 @@ def _check_room(plan: Plan, layout: Layout, free: Mapping[str, float]) -> None:
 
 def _with_spares(count: int, what: str, spares: int) -> str:
     return f"{count} {what} and {spares} spare" if spares else f"{count} {what}"
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
