@@ -69,9 +69,9 @@ class Sample:
             f"{self.seconds:6.0f} s  driver {self.rss:6.1f} MiB {self.threads:3d} threads "
             f"{self.files:3d} files  actors {len(self.actors)} of "
             f"{'+'.join(str(load.streams) for load in loads)} streams "
-            f"{max((load.rss for load in loads), default=0) / MIB:6.1f} MiB at most, "
-            f"{max((load.threads for load in loads), default=0):3d} threads "
-            f"{max((load.files for load in loads), default=0):3d} files  "
+            f"{'+'.join(f'{load.rss / MIB:.0f}' for load in loads)} MiB, "
+            f"{max((load.threads for load in loads), default=0)} threads "
+            f"{max((load.files for load in loads), default=0)} files at most  "
             f"store {self.store_mib:g} MiB {self.store_objects} objects, "
             f"spilled {self.spilled_mib:g} MiB"
         )
