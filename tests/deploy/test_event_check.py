@@ -329,7 +329,7 @@ def test_a_good_log_passes(events: list[LogEvent]) -> None:
     assert not found.violations
     assert found.states["LIVE"] > 0
     assert found.losses == found.streams
-    assert found.epochs == 3 * found.streams
+    assert found.epochs == 4 * found.streams
 
 
 @pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)

@@ -178,7 +178,7 @@ def test_a_tap_on_no_port_is_refused() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 3, 5])
-def test_a_raising_source_ends_its_stream_and_no_other(after: int) -> None:
+def test_a_raising_source_ends_its_stream_and_no_other(after: int, log: str) -> None:
     with LocalRun(probe_graph(ProbeParams(log)), options=options()) as run:
         feed(run, values("bad", 5), raise_after=after)
         feed(run, values("good", 20), delay=0.001)
