@@ -1,16 +1,16 @@
 """What each appearance network costs a face, in every precision, beside PyTorch."""
 
-import os
-
 from rich.console import Console
 from rich.table import Table
+
+from ..graph.machine import processors
 
 
 def bench_networks() -> None:
     """Print the table, a line as soon as it is measured."""
     from ..trainers.speed import network_costs
 
-    threads = os.cpu_count() or 1
+    threads = processors()
     console = Console()
     table = Table(title=f"networks, one face at a time, {threads} threads", box=None)
     for column in ("network", "how", "pictures a face", "faces/s", "CPU-ms a face", "file MB"):

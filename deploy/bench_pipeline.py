@@ -1,7 +1,6 @@
 """What a frame costs beside a hand-written loop, and how many streams run in real time."""
 
 import argparse
-import os
 import resource
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..graph.local import LocalRun
+from ..graph.machine import processors
 from ..graph.metrics import RunMetrics
 from ..graph.node import StreamSpec
 from ..graph.options import RunOptions
@@ -71,7 +71,7 @@ def bench_pipeline(args: argparse.Namespace) -> None:
                 _print_cost(console, name, [frame_cost(clip) for _ in range(args.rounds)])
         for name, clip in clips.items():
             if args.what in ("all", "streams"):
-                console.print(f"\n{name}: streams in real time on {_processors()} processors")
+                console.print(f"\n{name}: streams in real time on {processors()} processors")
                 for graph in args.graph:
                     _print_streams(console, clip, graph, args)
 
@@ -128,7 +128,7 @@ def _print_cost(console: Console, name: str, costs: list[FrameCost]) -> None:
 def _print_streams(console: Console, clip: Path, name: str, args: argparse.Namespace) -> None:
     console.print(f"\ngraph {name}")
     console.print(f"{'streams':>8} {'frames':>8} {'dropped':>8} {'p50 ms':>8} {'p99 ms':>8} cores")
-    workers = _processors() if args.workers is None else args.workers
+    workers = processors() if args.workers is None else args.workers
     best = 0
     for count in range(args.least, args.most + 1, STEP):
         result = run_streams(clip, count, workers, name)
@@ -180,7 +180,3 @@ def _cpu_seconds() -> float:
     mine = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))

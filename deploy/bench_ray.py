@@ -97,7 +97,11 @@ def _run(name: str) -> Iterator[GraphRun]:
     else:
         apart = name.endswith("apart")
         spread = RayOptions(
-            workers=1 if apart else 2, engines="apart" if apart else "within", engine_replicas=1
+            spare_workers=0,  # what is measured is what works
+            spare_engines=0,
+            workers=1 if apart else 2,
+            engines="apart" if apart else "within",
+            engine_replicas=1,
         )
         run = RayRun(graph, "realtime", RunOptions(), taps, None, spread)
     with run:

@@ -23,7 +23,7 @@ REQUIRED = ("specversion", "id", "source", "type", "time", "data")
 """Attributes that every event must have, all of them texts but ``data``."""
 LOSSES = ("worker_lost", "engine_lost")
 """Reasons of a source event that say that state was lost."""
-NEW_CLOCK = (*LOSSES, "paused")
+NEW_CLOCK = (*LOSSES, "paused", "rebalanced")
 """Reasons with which a source is opened by a process whose clock of the stream begins again."""
 TIME_STEP = 2e-3
 """Seconds by which times in a log may be off: they are rounded to the millisecond."""

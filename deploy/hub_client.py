@@ -140,21 +140,32 @@ def read_cameras(path: Path, environment: Mapping[str, str] = os.environ) -> tup
 
 def _camera(path: Path, name: str, entry: Any, environment: Mapping[str, str]) -> StreamSpec:
     given = {"uri": entry} if isinstance(entry, str) else entry
-    if (
-        not isinstance(given, dict)
-        or not isinstance(given.get("uri"), str)
-        or not isinstance(given.get("options", {}), dict)
-        or set(given) - {"uri", "options"}
-    ):
+    wrong = _wrong_entry(given)
+    if wrong:
         raise UsageError(
-            f"{path}, camera '{name}': expected an address, or uri and options, found "
-            f"{type(entry).__name__}; write it so"
+            f"{path}, camera '{name}': expected an address, or uri and options (parameters of the "
+            f"node capture by name), found {wrong}; write it so"
         )
     try:
         uri = with_secrets(given["uri"], environment)
     except UsageError as error:
         raise UsageError(f"{path}, camera '{name}': {error}") from error
-    return StreamSpec(name, uri, dict(given.get("options", {})))
+    return StreamSpec(name, uri, dict(given.get("options") or {}))
+
+
+def _wrong_entry(given: Any) -> str:
+    """What is wrong with a camera's entry, in words; empty where nothing is."""
+    if not isinstance(given, dict):
+        return f"a {type(given).__name__}"
+    more = sorted(str(key) for key in set(given) - {"uri", "options"})
+    if more:
+        return f"the key '{more[0]}'"
+    if not isinstance(given.get("uri"), str):
+        return f"uri: {given['uri']}" if "uri" in given else "no uri"
+    # A key with nothing behind it is how YAML writes none.
+    if not isinstance(given.get("options") or {}, dict):
+        return f"options: {given['options']}"
+    return ""
 
 
 def with_secrets(uri: str, environment: Mapping[str, str] = os.environ) -> str:

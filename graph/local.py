@@ -1,11 +1,11 @@
 """The local runtime: a graph on one machine, in threads and, for many streams, worker processes."""
 
-import os
 import threading
 import time
 from dataclasses import replace
 
 from .host import Host, HostSetting
+from .machine import processors
 from .metrics import Notice, RunMetrics, StreamMetrics, merged
 from .node import StreamSpec
 from .options import RunOptions
@@ -32,8 +32,8 @@ class LocalRun(GraphRun):
     def _worker_count(self, streams: int) -> int:
         if self.options.workers is not None:
             return self.options.workers
-        processors = len(os.sched_getaffinity(0))
-        return min(streams, processors) if streams > THREADS_SUFFICE and processors > 1 else 0
+        found = processors()
+        return min(streams, found) if streams > THREADS_SUFFICE and found > 1 else 0
 
 
 class _PoolWithSinks:

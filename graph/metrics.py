@@ -111,6 +111,8 @@ class StreamMetrics:
     """The worker process that has it, if one does."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Its packets that were dropped while it runs, by reason: ``oldest``, ``stale``."""
+    incarnation: int = -1
+    """On Ray: how often it was begun anew before."""
 
 
 @dataclass(frozen=True, slots=True)

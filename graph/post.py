@@ -9,13 +9,13 @@ Ray itself.
 
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import (
-    Client,
     Connection,
     Listener,
     answer_challenge,
@@ -28,6 +28,8 @@ from .wire import pack_whole, unpack
 Address = tuple[str, int]
 """Host and port."""
 
+CONNECT_TIMEOUT = 5.0
+"""Seconds that a peer has to answer whoever connects."""
 _RETRY = 0.05
 """Seconds until the next try where a connection could not be taken."""
 
@@ -113,11 +115,10 @@ class Line:
         """Connect and say who calls.
 
         Raises:
-            OSError, EOFError, AuthenticationError: Nobody is there, or not one of ours.
+            OSError, EOFError, AuthenticationError: Nobody is there, or not one of ours; also
+                TimeoutError.
         """
-        self._connection = Client(address, family="AF_INET")
-        answer_challenge(self._connection, secret)
-        deliver_challenge(self._connection, secret)
+        self._connection = _connected(address, secret)
         self._connection.send_bytes(name.encode())
         self._sending = threading.Lock()
         self._closing = threading.Lock()
@@ -139,6 +140,40 @@ class Line:
             hang_up(self._connection)
             with self._sending:
                 self._connection.close()
+
+
+def _connected(address: Address, secret: bytes) -> Connection:
+    """A connection to an office, each proved to the other.
+
+    Raises:
+        TimeoutError: Nobody answers, as behind a firewall or where a process is frozen.
+        OSError, EOFError, AuthenticationError: Nobody is there, or not one of ours.
+    """
+    try:
+        connected = socket.create_connection(address, CONNECT_TIMEOUT)
+        connected.settimeout(None)
+        _limit_reading(connected, CONNECT_TIMEOUT)  # A line reads nothing after this.
+        connection = Connection(connected.detach())
+        try:
+            answer_challenge(connection, secret)
+            deliver_challenge(connection, secret)
+        except BaseException:
+            connection.close()
+            raise
+    except (TimeoutError, BlockingIOError) as error:
+        raise TimeoutError(
+            f"peer at {address[0]}:{address[1]}: expected an answer within {CONNECT_TIMEOUT:g} s, "
+            "found none; see whether the nodes of the cluster reach each other on all ports, or "
+            "let batches go as calls of Ray (RayOptions, transport='calls')"
+        ) from error
+    return connection
+
+
+def _limit_reading(open_socket: socket.socket, seconds: float) -> None:
+    """Let the kernel end a read that takes longer."""
+    whole, part = divmod(seconds, 1.0)
+    limit = struct.pack("@ll", int(whole), int(part * 1e6))
+    open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def hang_up(connection: Connection) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import GraphError, NodeFailed
 from .host import Host, HostSetting
-from .metrics import EdgeCounters, RunMetrics, merged, process_metrics
+from .metrics import EdgeCounters, ProcessMetrics, RunMetrics, merged, process_metrics
 from .node import Mode, StreamSpec
 from .options import RunOptions
 from .outlet import Batch, Lane, Outlet, Target
@@ -68,6 +68,7 @@ class Load:
     rss: int
     """Bytes of memory."""
     threads: int
+    """Those of libraries included."""
     files: int
     streams: int
 
@@ -247,20 +248,25 @@ class StageActor:
             for link, counters in self._entries.items()
             for edge in link.edges
         }
-        entries = RunMetrics({}, dropped, {}, 0)
-        return replace(merged([self._host.metrics(), entries]), process=process_metrics())
+        before = dict(self._streams)
+        known = merged([self._host.metrics(), RunMetrics({}, dropped, {}, 0)])
+        streams = {
+            name: replace(stream, incarnation=before[name].number)
+            for name, stream in known.streams.items()
+            if name in before and self._streams.get(name) is before[name]
+        }
+        return replace(known, streams=streams, process=process_metrics())
 
     def load(self) -> Load:
         """What this process uses."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
+        held = process_metrics() or ProcessMetrics(0, 0, 0)
         return Load(
             os.getpid(),
             usage.ru_utime + usage.ru_stime,
-            pages * resource.getpagesize(),
-            threading.active_count(),
-            len(os.listdir("/proc/self/fd")),
+            held.resident,
+            held.threads,
+            held.open_files,
             len(self._streams),
         )
 

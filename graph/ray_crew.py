@@ -4,14 +4,16 @@ A supervisor thread decides everything about who runs what. A stream lives in *i
 actor that has a part of it is lost, what is left of the incarnation is ended everywhere (wills are
 opened, sinks see an end), and only then the stream begins anew on other actors, in a new epoch. So
 no state, verdict or late packet of one incarnation can reach the next.
+
+Spares are actors that are ready and have no stream. Whoever is lost at work is followed by a spare
+at once; the actor that is made in its place becomes the new spare, so that nobody moves again.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from math import inf
+from dataclasses import replace
 from typing import Any
 
 from .errors import GraphError
@@ -24,6 +26,7 @@ from .plan import Plan
 from .ray_actor import DRIVER, PAUSED, Load
 from .ray_members import Member, Members
 from .ray_options import Layout, RayOptions
+from .ray_placed import Placed
 from .ray_return import Return, last_packet
 from .state import ExportedStates, StateRef
 from .supervisor import Supervisor
@@ -34,47 +37,6 @@ LONGEST_DELAY = 30.0
 """Longest time in seconds that a restart waits."""
 SINKS = "sinks"
 """Name of the part of a stream that the driver has."""
-
-
-@dataclass(slots=True)
-class Placed:
-    """One stream and where it is."""
-
-    spec: StreamSpec
-    """As it was added."""
-    states: ExportedStates | None
-    incarnation: int = -1
-    worker: str = ""
-    engine: str = ""
-    left: set[str] = field(default_factory=set)
-    """Parts of this incarnation that have not ended: actors, and ``sinks``."""
-    ended_links: set[int] = field(default_factory=set)
-    reason: str = ""
-    """Why it ends, where it was asked to."""
-    again: str = ""
-    """Why it begins anew once all parts have ended; empty: it does not."""
-    waits: bool = True
-    """It has no actors."""
-    time: float = -inf
-    """Capture time of the newest packet that came back."""
-    epoch: int = -1
-    """Newest epoch that came back."""
-    key: int = 0
-    packets: int = 0
-    packets_before: int = 0
-    losses: deque[float] = field(default_factory=lambda: deque(maxlen=16))
-
-    def next_spec(self) -> StreamSpec:
-        """What the next incarnation is told."""
-        if not self.again:
-            return self.spec
-        return replace(
-            self.spec,
-            epoch=max(self.epoch, self.spec.epoch) + 1,
-            first_key=max(self.key + 1, self.spec.first_key),
-            resume_at=max(self.time, self.spec.resume_at),
-            taken_up=self.again,
-        )
 
 
 class RayCrew:
@@ -109,8 +71,7 @@ class RayCrew:
         """
         try:
             self._return.start()
-            members = [self._members.make("engine") for _ in range(self.layout.engines)]
-            members += [self._members.make("worker") for _ in range(self.layout.workers)]
+            members = [self._members.make(kind, *asked) for kind, *asked in self.layout.actors()]
             self._members.start(members)
         except BaseException:
             self._members.kill()
@@ -372,6 +333,8 @@ class RayCrew:
         self._notice("", f"{member.name} was lost ({why}); its streams begin anew: {names}")
         for other in self._members.others(member):
             other.handle.disconnect.remote(member.name)
+        if not member.spare:
+            self._members.promote(member.kind)
         for placed in having:
             self._give_up(placed, member, now)
         delay = _delay(self._losses, self._options.most_losses)
@@ -379,15 +342,13 @@ class RayCrew:
             recent = sum(now - moment < LOSS_MEMORY for moment in self._losses)
             told = f"{recent} losses in a minute: the next {member.kind} is made in {delay:.0f} s"
             self._notice("", told)
-        self._supervisor.later(delay, lambda: self._replace(member.kind))
+        self._supervisor.later(delay, lambda: self._replace(member.kind, member.cpu))
 
     def _give_up(self, placed: Placed, member: Member, now: float) -> None:
         """End everywhere what is left of a stream's incarnation."""
         name, reason = placed.spec.name, f"{member.kind}_lost"
-        known = member.metrics.streams.get(name)
         with self._lock:
-            if known is not None:  # What was told of it must not be told to be less.
-                placed.packets = max(placed.packets, known.packets)
+            placed.note_packets(member.metrics.streams.get(name))
             if member.kind == "worker":
                 placed.losses.append(now)
             if not placed.reason:
@@ -405,11 +366,11 @@ class RayCrew:
         self._return.end_from(lost, last, placed.ended_links)
         self._part_over(placed, member.name, "")
 
-    def _replace(self, kind: str) -> None:
+    def _replace(self, kind: str, cpu: float) -> None:
         """Make a new actor in a thread, so that the supervisor goes on; streams may wait for it."""
 
         def make() -> None:
-            member = self._members.make(kind)
+            member = self._members.make(kind, cpu, spare=True)
             try:
                 self._members.start([member])
             except Exception as error:
@@ -419,7 +380,7 @@ class RayCrew:
                 self._notice("", f"a new {kind} could not be made: {error}")
                 self._losses.append(time.monotonic())
                 delay = max(1.0, _delay(self._losses, self._options.most_losses))
-                self._supervisor.later(delay, lambda: self._replace(kind))
+                self._supervisor.later(delay, lambda: self._replace(kind, cpu))
                 return
             self._supervisor.later(0.0, lambda: self._joined(member))
 
@@ -427,12 +388,16 @@ class RayCrew:
             threading.Thread(target=make, name=f"padflow new {kind}", daemon=True).start()
 
     def _joined(self, member: Member) -> None:
-        self._notice("", f"{member.name} is ready")
+        """A new actor is ready: it works where one is lacking, else it is the new spare."""
+        wanted = self.layout.workers if member.kind == "worker" else self.layout.engines
+        if len(self._members.working(member.kind)) < wanted:
+            member.spare = False
+        self._notice("", f"{member.name} is ready{' to take over' if member.spare else ''}")
         with self._lock:
             waiting = [placed for placed in self._streams.values() if placed.waits]
         for placed in waiting:
             self._begin(placed)
-        if member.kind == "worker" and not waiting:
+        if member.kind == "worker" and not member.spare and not waiting:
             self._rebalance()
 
     def _rebalance(self) -> None:
@@ -442,7 +407,7 @@ class RayCrew:
         until no worker has more than two streams more than its share.
         """
         with self._lock:
-            workers = self._members.ready("worker")
+            workers = self._members.working("worker")
             share = len(self._streams) / max(1, len(workers))
             moving: list[tuple[Member, Placed]] = []
             for worker in workers:
@@ -470,18 +435,20 @@ class RayCrew:
 
     def metrics(self) -> RunMetrics:
         """See :class:`Crew`."""
-        with self._lock:
-            asked = {name: placed.incarnation for name, placed in self._streams.items()}
-        together = merged([self._gone, *self.actor_metrics().values()])
+        actors = self.actor_metrics()
+        together = merged([self._gone, *actors.values()])
         streams = {}
         with self._lock:
             for name, placed in self._streams.items():
-                known = together.streams.get(name, StreamMetrics())
-                # What an earlier incarnation gave is in ``packets_before`` already.
-                told = known.packets if asked.get(name) == placed.incarnation else 0
-                packets = placed.packets_before + max(placed.packets, told)
-                worker = int(placed.worker.rpartition("-")[2]) if placed.worker else None
-                streams[name] = replace(known, packets=packets, worker=worker)
+                worker = actors.get(placed.worker)
+                known = worker.streams.get(name) if worker is not None else None
+                placed.note_packets(known)
+                number = int(placed.worker.rpartition("-")[2]) if placed.worker else None
+                streams[name] = replace(
+                    known or StreamMetrics(),
+                    packets=placed.packets_before + placed.packets,
+                    worker=number,
+                )
         return replace(together, streams=streams)
 
     def loads(self) -> dict[str, Load]:
@@ -504,7 +471,7 @@ class RayCrew:
         return exported
 
 
-def _delay(losses: deque[float], allowed: int = 2) -> float:
+def _delay(losses: deque[float], allowed: int = 3) -> float:
     """Seconds to wait after so many losses in the last minute: none at first, then doubling."""
     recent = sum(1 for moment in losses if time.monotonic() - moment < LOSS_MEMORY)
     if recent <= allowed:

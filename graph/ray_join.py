@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from .errors import GraphError
-from .ray_options import processors
+from .machine import processors
 
 NAMESPACE = "padflow"
 

@@ -52,6 +52,10 @@ class Member:
     kind: str
     """``worker`` or ``engine``."""
     handle: Any
+    cpu: float
+    """Processors that it asked for."""
+    spare: bool = False
+    """It is to take over from one that is lost, and has no stream until then."""
     streams: set[str] = field(default_factory=set)
     alive: bool = True
     address: Address | None = None
@@ -90,7 +94,7 @@ class Members:
         self._secret = secrets.token_bytes(32) if options.transport == "sockets" else b""
         self._closing = False
 
-    def make(self, kind: str) -> Member:
+    def make(self, kind: str, cpu: float, spare: bool) -> Member:
         """Ask Ray for one more actor of a kind; it is not ready yet."""
         layout = self._layout
         with self._lock:
@@ -109,12 +113,12 @@ class Members:
             self._secret,
         )
         handle = _REMOTE.options(
-            num_cpus=layout.worker_cpu if of_worker else layout.engine_cpu,
+            num_cpus=cpu,
             num_gpus=0 if of_worker else layout.engine_gpu,
             max_restarts=0,
             max_task_retries=0,
         ).remote(job)
-        member = Member(name, kind, handle)
+        member = Member(name, kind, handle, cpu, spare)
         with self._lock:
             self._by_name[name] = member
         return member
@@ -170,9 +174,21 @@ class Members:
         with self._lock:
             return [m for m in self._by_name.values() if m.kind != member.kind]
 
+    def working(self, kind: str) -> list[Member]:
+        """Ready actors of a kind that are no spares."""
+        return [member for member in self.ready(kind) if not member.spare]
+
+    def promote(self, kind: str) -> Member | None:
+        """Let a ready spare of a kind work, if there is one."""
+        spare = next((member for member in self.ready(kind) if member.spare), None)
+        if spare is not None:
+            spare.spare = False
+        return spare
+
     def least_loaded(self, kind: str) -> Member | None:
-        """The ready actor of a kind with the fewest streams."""
-        return min(self.ready(kind), key=lambda m: len(m.streams), default=None)
+        """The working actor of a kind with the fewest streams; a spare where none works."""
+        working = self.working(kind)
+        return min(working, key=lambda m: len(m.streams)) if working else self.promote(kind)
 
     def drop(self, member: Member) -> bool:
         """Take a lost actor out and end its process; False where that was done before.
@@ -226,6 +242,7 @@ class Members:
             except Exception as error:  # Also where Ray was shut down under us.
                 if member.alive and not self._closing:
                     silent = isinstance(error, GetTimeoutError)
+                    _kill(member)  # Whoever waits for its answer is told, and waits no longer.
                     limit = f"silent for {self._options.silence:g} s"
                     self._lost(member, limit if silent else why(error))
                 return

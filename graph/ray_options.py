@@ -1,16 +1,20 @@
 """How a graph is spread over a Ray cluster, and whether the cluster has room for it."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, inf
 from typing import Literal
 
 from .errors import GraphDefinitionError, GraphError
+from .node import Mode
 from .plan import Plan
 
 Engines = Literal["auto", "apart", "within"]
 Transport = Literal["sockets", "calls"]
+
+ACTOR_MEMORY = 600 * 2**20
+"""Bytes that an actor takes with the default graph's networks and a few streams, by measurement
+(docs/PERFORMANCE.md); where a cluster has less for each, nobody is kept in reserve unasked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,21 @@ class RayOptions:
     the cluster has any and engines are ``apart``."""
     streams_per_worker: int = 16
     """A stream more than this times the workers is refused."""
+    spare_workers: int | None = None
+    """Workers beside ``workers`` that are ready, with their networks open, and have no stream until
+    one that has is lost: its streams go on there at once, not after a start. None: one in realtime
+    where there is room for it, none in lossless mode. One costs the memory of a worker. On a single
+    machine it asks for no processor, since whoever is lost leaves one free there."""
+    spare_engines: int | None = None
+    """The same for engine actors. None: as many as ``spare_workers``, but none where engines ask
+    for a GPU: with two or more of them the others take over."""
     transport: Transport = "sockets"
     """How batches go from actor to actor: by sockets between them, or as calls of Ray, which costs
     several times as much processor time but needs no port of our own (``bench transport``)."""
     window: float = 0.02
     """Least time in seconds between two batches from one actor to another: what is to be said
     meanwhile goes along, so the price of one is paid at most so often."""
-    silence: float = 6.0
+    silence: float = 5.0
     """Seconds without an answer after which an actor counts as lost."""
     most_losses: int = 5
     """So many losses of actors in a minute are made good at once; more wait, longer each time."""
@@ -56,7 +68,14 @@ class RayOptions:
     """Seconds that an actor has to open its nodes: a TensorRT plan may have to be built first."""
 
     def __post_init__(self) -> None:
-        least = {"workers": 1, "engine_replicas": 1, "streams_per_worker": 1, "most_losses": 1}
+        least = {
+            "workers": 1,
+            "engine_replicas": 1,
+            "streams_per_worker": 1,
+            "most_losses": 1,
+            "spare_workers": 0,
+            "spare_engines": 0,
+        }
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
@@ -96,48 +115,95 @@ class Layout:
     engine_cpu: float
     engine_gpu: float
     engine_stages: tuple[str, ...]
+    spare_workers: int = 0
+    spare_engines: int = 0
+    spares_ask: bool = False
+    """Whether a spare asks for processors, as it must where it may be on another machine than
+    whoever it follows."""
 
     @property
     def cpu(self) -> float:
         """Processors in all."""
-        return self.workers * self.worker_cpu + self.engines * self.engine_cpu
+        return sum(cpu for _, cpu, _ in self.actors())
 
     @property
     def gpu(self) -> float:
         """GPUs in all."""
-        return self.engines * self.engine_gpu
+        return (self.engines + self.spare_engines) * self.engine_gpu
+
+    def actors(self) -> list[tuple[str, float, bool]]:
+        """Kind, processors asked for and whether it is a spare, of every actor."""
+        of_spare = float(self.spares_ask)
+        return [
+            *[("engine", self.engine_cpu, False)] * self.engines,
+            *[("worker", self.worker_cpu, False)] * self.workers,
+            *[("engine", self.engine_cpu * of_spare, True)] * self.spare_engines,
+            *[("worker", self.worker_cpu * of_spare, True)] * self.spare_workers,
+        ]
 
 
-def lay_out(plan: Plan, options: RayOptions, free: Mapping[str, float]) -> Layout:
+def lay_out(
+    plan: Plan,
+    options: RayOptions,
+    free: Mapping[str, float],
+    mode: Mode = "lossless",
+    machines: int = 1,
+) -> Layout:
     """Fit a plan to what a cluster has free.
 
     Args:
         plan: Stages and links.
         options: What is asked for.
-        free: Resources by Ray's names: ``CPU``, ``GPU``.
+        free: Resources by Ray's names: ``CPU``, ``GPU``, ``memory`` (bytes).
+        mode: Of the run: in lossless mode nobody waits at a door, and there are no spares unless
+            they are asked for.
+        machines: How many the cluster has.
 
     Raises:
         GraphError: It does not fit; the text has the names and sums.
     """
+    if mode == "realtime":
+        layout = _spread(plan, options, free, machines, spares=1)
+        memory = len(layout.actors()) * ACTOR_MEMORY
+        if not _lacking(layout, free) and memory <= free.get("memory", inf):
+            return layout
+    layout = _spread(plan, options, free, machines, spares=0)
+    _check_room(plan, layout, free)
+    return layout
+
+
+def _spread(
+    plan: Plan, options: RayOptions, free: Mapping[str, float], machines: int, spares: int
+) -> Layout:
+    """A layout that may not fit, with so many spares of a kind where none are asked for."""
     shared = tuple(stage for stage in plan.stages if stage.scope == "shared")
     whole = tuple(stage.name for stage in plan.stages if stage.scope == "stream")
+    names = tuple(stage.name for stage in shared)
     asked_gpu = max((stage.resources.gpu for stage in shared), default=0.0)
     apart = bool(shared) and (
         options.engines == "apart" or (options.engines == "auto" and asked_gpu > 0)
     )
-    if not apart:
-        workers = options.workers or max(1, int(free.get("CPU", 1.0) / options.worker_cpu))
-        stages = whole + tuple(stage.name for stage in shared)
-        layout = Layout(workers, options.worker_cpu, stages, 0, 0.0, 0.0, ())
-    else:
-        gpu = _engine_gpu(options, asked_gpu, free)
-        engines = _engine_replicas(plan, options, gpu, free)
-        left = free.get("CPU", 1.0) - engines * options.engine_cpu
-        workers = options.workers or max(1, int(left / options.worker_cpu))
-        names = tuple(stage.name for stage in shared)
-        layout = Layout(workers, options.worker_cpu, whole, engines, options.engine_cpu, gpu, names)
-    _check_room(plan, layout, free)
-    return layout
+    gpu = _engine_gpu(options, asked_gpu, free) if apart else 0.0
+    layout = Layout(
+        workers=options.workers or 0,
+        worker_cpu=options.worker_cpu,
+        worker_stages=whole if apart else whole + names,
+        engines=_engine_replicas(plan, options, gpu, free) if apart else 0,
+        engine_cpu=options.engine_cpu if apart else 0.0,
+        engine_gpu=gpu,
+        engine_stages=names if apart else (),
+        spare_workers=_given(options.spare_workers, spares),
+        spare_engines=_given(options.spare_engines, 0 if gpu else spares) if apart else 0,
+        spares_ask=machines > 1,
+    )
+    if options.workers:
+        return layout
+    left = free.get("CPU", 1.0) - layout.cpu
+    return replace(layout, workers=max(1, int(left / options.worker_cpu)))
+
+
+def _given(asked: int | None, default: int) -> int:
+    return default if asked is None else asked
 
 
 def _engine_gpu(options: RayOptions, asked: float, free: Mapping[str, float]) -> float:
@@ -157,26 +223,31 @@ def _engine_replicas(plan: Plan, options: RayOptions, gpu: float, free: Mapping[
     return max(1, ceil((options.workers or free.get("CPU", 1.0) / 4) / 3))
 
 
-def _check_room(plan: Plan, layout: Layout, free: Mapping[str, float]) -> None:
-    lacking = [
+def _lacking(layout: Layout, free: Mapping[str, float]) -> list[str]:
+    return [
         f"{wanted:g} {kind} (found {free.get(kind, 0.0):g} free)"
         for kind, wanted in (("CPU", layout.cpu), ("GPU", layout.gpu))
         if wanted > free.get(kind, 0.0) + 1e-6
     ]
+
+
+def _check_room(plan: Plan, layout: Layout, free: Mapping[str, float]) -> None:
+    lacking = _lacking(layout, free)
     if not lacking:
         return
-    parts = [f"{layout.workers} workers of {layout.worker_cpu:g} CPU"]
+    parts = [f"{_with_spares(layout.workers, 'workers', layout.spare_workers)} of "]
+    parts[0] += f"{layout.worker_cpu:g} CPU"
     if layout.engines:
         gpu = f" and {layout.engine_gpu:g} GPU" if layout.engine_gpu else ""
+        told = _with_spares(layout.engines, "engine actors", layout.spare_engines)
         names = ", ".join(layout.engine_stages)
-        parts.append(f"{layout.engines} engine actors ({names}) of {layout.engine_cpu:g} CPU{gpu}")
+        parts.append(f"{told} ({names}) of {layout.engine_cpu:g} CPU{gpu}")
     raise GraphError(
         f"graph '{plan.graph.name}' on Ray: {' and '.join(parts)} need {' and '.join(lacking)}; "
-        "ask for fewer or smaller ones (--workers, worker_cpu, engine_replicas), stop what else "
-        "runs there, or add nodes to the cluster"
+        "ask for fewer or smaller ones (--workers, --spare-workers, worker_cpu, engine_replicas), "
+        "stop what else runs there, or add nodes to the cluster"
     )
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+def _with_spares(count: int, what: str, spares: int) -> str:
+    return f"{count} {what} and {spares} spare" if spares else f"{count} {what}"

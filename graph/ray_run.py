@@ -59,7 +59,10 @@ class RayRun(GraphRun):
 
     def _make_crew(self, setting: HostSetting, streams: int) -> Crew:
         self._ours = join(self.ray_options.address)
-        layout = lay_out(self.plan, self.ray_options, import_ray().available_resources())
+        ray = import_ray()
+        machines = sum(bool(node["Alive"]) for node in ray.nodes())
+        free = ray.available_resources()
+        layout = lay_out(self.plan, self.ray_options, free, self.mode, machines)
         from .ray_crew import RayCrew
 
         return RayCrew(self.plan, setting, self.ray_options, layout)

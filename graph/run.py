@@ -228,7 +228,8 @@ class GraphRun(ABC):
         """Stop the run within ``stop_timeout`` seconds; the second call does nothing.
 
         Args:
-            drain: Let the sources end and work off what they gave. False drops what waits.
+            drain: Let the sources end and work off what they gave. False drops what waits: tracks
+                that are alive get neither an end nor a final verdict, as where the power fails.
 
         Raises:
             StopTimeout: Something did not stop in time; the error names the node. Its thread is

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..engines.engine import load_engine
 from ..engines.natural_features import FEATURES
 from ..engines.store import stored_network
+from ..graph.machine import processors
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ def _read(path: Path, rows: int) -> Floats | None:
 
 def _computed(rows: int, views: Callable[[int], Pixels]) -> Floats:
     made = np.empty((rows, VIEWS_LENGTH), np.float32)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    with load_engine(MODEL, threads=threads, precision="f32") as engine:
+    with load_engine(MODEL, threads=processors(), precision="f32") as engine:
         for row in range(rows):
             made[row] = engine.infer({"image": views(row)})["features"].reshape(-1)
     return made

@@ -9,7 +9,6 @@ the simulation does to pictures. The held-out people's frames serve to check and
 """
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -23,6 +22,7 @@ import torch
 import yaml
 
 from ..engines.bundle import Bundle, Calibration, Metric, bundle_folders, read_bundle, write_bundle
+from ..graph.machine import processors
 from .attacks.people import FaceFinder, portrait_pictures
 from .bundling import Role, make_bundle
 from .calibration import Fit, ScoredCrops, fit_calibration
@@ -222,7 +222,7 @@ def _make(
     say: Say,
 ) -> None:
     """The two stores; nobody of one side lends features or holds media on the other."""
-    workers = options.workers or os.cpu_count() or 1
+    workers = options.workers or processors()
     learn = [*(p for person in people.learn for p in person.pictures), *portraits]
     check = [p for person in people.check for p in person.pictures]
     plans = (

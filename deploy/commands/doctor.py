@@ -3,12 +3,12 @@
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ...graph.machine import processors
 from ..exits import Exit
 
 
@@ -39,9 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
 def examine() -> Iterator[Finding]:
     """Look at the machine, the libraries, the backends and the models."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}")
-    yield Finding("cores", "ok", f"{cores} usable by this process")
+    yield Finding("cores", "ok", f"{processors()} usable by this process")
     yield from _libraries()
     yield from _codecs()
     yield from _backends()

@@ -83,6 +83,16 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="ray: a stream more is refused (default: 16)",
     )
+    parser.add_argument(
+        "--spare-workers",
+        type=int,
+        metavar="N",
+        help="ray: workers that are ready to take the streams of one that is lost "
+        "(default: 1 in realtime where memory permits)",
+    )
+    parser.add_argument(
+        "--spare-engines", type=int, metavar="N", help="ray: the same for engine actors"
+    )
 
 
 def ray_options(args: argparse.Namespace) -> RayOptions:
@@ -93,6 +103,8 @@ def ray_options(args: argparse.Namespace) -> RayOptions:
         engines=args.engines,
         engine_replicas=args.engine_replicas,
         streams_per_worker=args.streams_per_worker,
+        spare_workers=args.spare_workers,
+        spare_engines=args.spare_engines,
     )
 
 

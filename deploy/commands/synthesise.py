@@ -1,12 +1,12 @@
 """``padflow synthesise``: from footage of the living to a crop store of live and attack shots."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...graph.machine import processors
 from ..exits import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _made(order: "StoreOrder", args: argparse.Namespace) -> "CropStore":
         return make_store(
             order,
             args.out,
-            workers=args.workers or os.cpu_count() or 1,
+            workers=args.workers or processors(),
             tell=lambda rows: progress.update(task, completed=rows),
         )
 

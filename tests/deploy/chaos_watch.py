@@ -27,11 +27,6 @@ class Limits:
     """Without a frame of a camera that sends."""
     back: float = 10.0
     """From a kill to the first picture of each of its streams."""
-    start: float = 30.0
-    """In place of ``back`` where no other actor of the kind was ready: a new one must open its
-    networks."""
-    frozen: float = 6.0
-    """More than ``back`` where the process was stopped, not killed: it must first be missed."""
     rss_growth: float = 0.15
     """Share by which memory at the end may be above that of the middle of the run."""
     rss_slack: float = 40.0
@@ -51,11 +46,6 @@ class Kill:
     """No other actor of its kind was ready to take them."""
     back: dict[str, float] = field(default_factory=dict)
     """Seconds until each stream's next picture."""
-
-    def limit(self, limits: Limits) -> float:
-        """Seconds that its streams may take."""
-        back = limits.start if self.alone else limits.back
-        return back + (limits.frozen if self.how == "frozen" else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +69,9 @@ class Sample:
             f"{self.seconds:6.0f} s  driver {self.rss:6.1f} MiB {self.threads:3d} threads "
             f"{self.files:3d} files  actors {len(self.actors)} of "
             f"{'+'.join(str(load.streams) for load in loads)} streams "
-            f"{max((load.rss for load in loads), default=0) / MIB:6.1f} MiB at most, "
-            f"{max((load.threads for load in loads), default=0):3d} threads "
-            f"{max((load.files for load in loads), default=0):3d} files  "
+            f"{'+'.join(f'{load.rss / MIB:.0f}' for load in loads)} MiB, "
+            f"{max((load.threads for load in loads), default=0)} threads "
+            f"{max((load.files for load in loads), default=0)} files at most  "
             f"store {self.store_mib:g} MiB {self.store_objects} objects, "
             f"spilled {self.spilled_mib:g} MiB"
         )
@@ -184,9 +174,9 @@ class Seen:
                 took = dict(kill.back) | dict.fromkeys(kill.waiting, now - kill.moment)
                 words += [
                     f"{stream} took {seconds:.1f} s after {kill.actor} was {kill.how}, expected "
-                    f"at most {kill.limit(limits):g} s"
+                    f"at most {limits.back:g} s"
                     for stream, seconds in took.items()
-                    if seconds > kill.limit(limits)
+                    if seconds > limits.back
                 ]
         return words
 

@@ -22,7 +22,7 @@ PARAMS = ChaosParams(
     file_seconds=25.0,
     kill_every=(12.0, 20.0),
     frozen=0.3,
-    limits=Limits(hang=90.0, back=60.0, start=120.0, rss_growth=0.5, rss_slack=300.0),
+    limits=Limits(hang=90.0, back=60.0, rss_growth=0.5, rss_slack=300.0),
 )
 
 

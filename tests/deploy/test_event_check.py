@@ -41,7 +41,7 @@ class Epoch:
     """What happens in one epoch of a stream."""
 
     reason: str
-    """Why it begins; ``worker_lost``: the one before was cut off."""
+    """Why it begins; ``worker_lost``: the one before was cut off; ``rebalanced``: it was ended."""
     faces: tuple[float, ...]
     """Ratio of the appearance cues of each face in nats."""
     looks: int
@@ -67,7 +67,7 @@ class LogMaker:
         for number, epoch in enumerate(epochs):
             lost = number + 1 < len(epochs) and epochs[number + 1].reason == "worker_lost"
             keys = [next(tracks) for _ in epoch.faces]
-            if epoch.reason == "worker_lost":
+            if epoch.reason in ("worker_lost", "rebalanced"):
                 now = 0.0
             now = self._epoch(name, number, epoch, keys, now, lost)
             if lost:
@@ -127,7 +127,7 @@ RATIOS = st.sampled_from((5.5, 5.0, -4.0, 0.5))
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[LogEvent]:
-    """A log of one stream with a reconnect, a loss and a living face in each epoch, or of more."""
+    """A log of one or two streams: reconnect, loss, move, and a living face in each epoch."""
     maker = LogMaker(draw(st.booleans()))
     for name in ("front door", "yard")[: draw(st.integers(1, 2))]:
         epochs = [
@@ -136,7 +136,7 @@ def logs(draw: st.DrawFn) -> list[LogEvent]:
                 (5.5, *draw(st.lists(RATIOS, max_size=1))),
                 draw(st.integers(12, 18)),
             )
-            for reason in ("", "reconnect", "worker_lost")
+            for reason in ("", "reconnect", "worker_lost", "rebalanced")
         ]
         maker.stream(name, tuple(epochs))
     return maker.events
@@ -329,7 +329,7 @@ def test_a_good_log_passes(events: list[LogEvent]) -> None:
     assert not found.violations
     assert found.states["LIVE"] > 0
     assert found.losses == found.streams
-    assert found.epochs == 3 * found.streams
+    assert found.epochs == 4 * found.streams
 
 
 @pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)

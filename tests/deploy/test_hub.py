@@ -5,8 +5,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 
 pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
@@ -25,25 +23,10 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 PATIENCE = 60.0
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty seconds of grey: played at camera speed, it does not end while a test looks."""
-    path = tmp_path_factory.mktemp("grey") / "grey.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(200):
-            picture = np.full((48, 64, 3), index % 200, np.uint8)
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
 def made(clip: Path, *names: str, **job: Any) -> Hub:
     graph = Graph.build("hub").add("capture", "capture")
     cameras = tuple(StreamSpec(name, str(clip)) for name in names)
-    few = RayOptions(workers=1, worker_cpu=0.5, streams_per_worker=3)
+    few = RayOptions(workers=1, worker_cpu=0.5, streams_per_worker=3, spare_workers=0)
     return Hub(HubJob("door", graph, cameras, ray=few, **job))
 
 
@@ -51,13 +34,13 @@ def row(hub: Hub, name: str) -> StreamRow:
     return next(row for row in hub.list() if row.name == name)
 
 
-def test_streams_of_a_hub_come_pause_and_go(clip: Path) -> None:
-    hub = made(clip, "a", "b", metrics_port=0, metrics_address="127.0.0.1")
+def test_streams_of_a_hub_come_pause_and_go(grey_clip: Path) -> None:
+    hub = made(grey_clip, "a", "b", metrics_port=0, metrics_address="127.0.0.1")
     hub.start()
     try:
         assert wait_until(lambda: row(hub, "a").packets > 2, PATIENCE)
         assert (row(hub, "a").state, row(hub, "a").worker) == ("running", "worker-0")
-        assert row(hub, "a").uri == str(clip)
+        assert row(hub, "a").uri == str(grey_clip)
         status = hub.status()
         assert status.actors == ("driver", "worker-0")
         with urllib.request.urlopen(status.metrics_url, timeout=10) as page:
@@ -66,15 +49,15 @@ def test_streams_of_a_hub_come_pause_and_go(clip: Path) -> None:
         hub.pause("a")
         assert wait_until(lambda: row(hub, "a").state == "paused", PATIENCE)
         with pytest.raises(GraphError, match="found it paused; resume or remove it"):
-            hub.add("a", str(clip))
+            hub.add("a", str(grey_clip))
         hub.resume("a")
         assert wait_until(lambda: row(hub, "a").state == "running", PATIENCE)
 
-        hub.add("c", str(clip))
+        hub.add("c", str(grey_clip))
         with pytest.raises(GraphError, match="found all 3 places taken"):
-            hub.add("d", str(clip))
+            hub.add("d", str(grey_clip))
         with pytest.raises(GraphError, match="found a stream of this name running"):
-            hub.add("c", str(clip))
+            hub.add("c", str(grey_clip))
         with pytest.raises(SourceError, match="expected a video file"):
             hub.add("e", "ftp://somewhere/x")
         hub.remove("c")
@@ -95,15 +78,15 @@ def test_a_wrong_camera_is_refused_before_anything_runs(tmp_path: Path) -> None:
         hub.start()
 
 
-def test_too_small_a_cluster_is_refused(clip: Path) -> None:
+def test_too_small_a_cluster_is_refused(grey_clip: Path) -> None:
     graph = Graph.build("hub").add("capture", "capture")
-    job = HubJob("door", graph, (StreamSpec("a", str(clip)),), ray=RayOptions(workers=99))
+    job = HubJob("door", graph, (StreamSpec("a", str(grey_clip)),), ray=RayOptions(workers=99))
     with pytest.raises(GraphError, match="99 workers of 1 CPU need 99 CPU"):
         Hub(job).start()
 
 
-def test_what_a_hub_shows_has_no_passwords(clip: Path) -> None:
-    hub = made(clip, "a")
+def test_what_a_hub_shows_has_no_passwords(grey_clip: Path) -> None:
+    hub = made(grey_clip, "a")
     hub.start()
     try:
         hub.add("yard", "rtsp://admin:hunter2@127.0.0.1:9/main", {"retry_min": 0.05})
@@ -119,8 +102,10 @@ def test_what_a_hub_shows_has_no_passwords(clip: Path) -> None:
     assert "hunter2" not in str(hub.list())
 
 
-def test_paused_streams_are_kept_until_there_is_a_place_or_they_are_removed(clip: Path) -> None:
-    hub = made(clip, "a", "b", "c")
+def test_paused_streams_are_kept_until_there_is_a_place_or_they_go(
+    grey_clip: Path,
+) -> None:
+    hub = made(grey_clip, "a", "b", "c")
     hub.start()
     try:
         assert wait_until(lambda: all(known.packets for known in hub.list()), PATIENCE)
@@ -128,7 +113,7 @@ def test_paused_streams_are_kept_until_there_is_a_place_or_they_are_removed(clip
             hub.pause(name)
         assert wait_until(lambda: not {"a", "b"} & running(hub), PATIENCE)
         for name in ("d", "e"):
-            hub.add(name, str(clip))
+            hub.add(name, str(grey_clip))
         with pytest.raises(GraphError, match="found all 3 places taken") as refusal:
             hub.resume("a")
         assert "\n" not in str(refusal.value)
@@ -148,8 +133,8 @@ def running(hub: Hub) -> set[str]:
     return {known.name for known in hub.list() if known.state == "running"}
 
 
-def test_names_that_are_not_there_are_told_in_one_sentence(clip: Path) -> None:
-    hub = made(clip, "door")
+def test_names_that_are_not_there_are_told_in_one_sentence(grey_clip: Path) -> None:
+    hub = made(grey_clip, "door")
     hub.start()
     try:
         for action in (hub.pause, hub.remove, hub.resume):
@@ -161,12 +146,12 @@ def test_names_that_are_not_there_are_told_in_one_sentence(clip: Path) -> None:
         hub.stop(drain=False)
         hub.stop()
     with pytest.raises(GraphError, match="expected a running run, found a stopped one"):
-        hub.add("late", str(clip))
+        hub.add("late", str(grey_clip))
 
 
-def test_a_metrics_port_that_is_taken_is_told_before_any_actor_is_made(clip: Path) -> None:
+def test_a_metrics_port_that_is_taken_is_told_before_any_actor_is_made(grey_clip: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        hub = made(clip, "a", metrics_port=port, metrics_address="127.0.0.1")
+        hub = made(grey_clip, "a", metrics_port=port, metrics_address="127.0.0.1")
         with pytest.raises(UsageError, match=str(port)):
             hub.start()

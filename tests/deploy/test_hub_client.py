@@ -32,13 +32,15 @@ def test_both_forms_are_read_and_secrets_come_from_the_environment(tmp_path: Pat
         ("cameras: {}", "expected 'cameras:'"),
         ("cameras: [a]", "expected 'cameras:'"),
         ("cameras: {a: b}\nmore: 1", "expected 'cameras:'"),
-        ("cameras: {door: 5}", "camera 'door': expected an address"),
-        ("cameras: {door: {url: x}}", "camera 'door': expected an address"),
-        ("cameras: {door: {uri: x, options: 3}}", "camera 'door': expected an address"),
+        ("cameras: {door: 5}", "camera 'door': expected an address, or uri and options"),
+        ("cameras: {door: {url: x}}", "found the key 'url'; write it so"),
+        ("cameras: {door: {uri: x, options: 3}}", "found options: 3; write it so"),
         ("cameras: {door: {uri: x, more: 3}}", "camera 'door': expected an address"),
-        ("cameras: {door: []}", "camera 'door': expected an address"),
+        ("cameras: {door: []}", "found a list; write it so"),
         ("cameras: {door: null}", "camera 'door': expected an address"),
         ("cameras: {a: x, door: {options: {}}}", "camera 'door': expected an address"),
+        ("cameras: {door: {options: {}}}", "found no uri; write it so"),
+        ("cameras: {door: {uri: }}", "found uri: None; write it so"),
         ("just text", "expected 'cameras:'"),
         ("cameras: [", "expected valid YAML"),
         ("cameras: {door: x, door: y}", "line 1: expected every key once, found 'door' again"),
@@ -91,3 +93,8 @@ def test_cameras_keep_the_order_of_the_file_and_may_be_numbers(tmp_path: Path) -
         ("7", "/b.mp4", {}),
         ("3", "/a.mp4", {}),
     ]
+
+
+def test_empty_options_are_none(tmp_path: Path) -> None:
+    path = written(tmp_path, "cameras:\n  door:\n    uri: /a.mp4\n    options:\n")
+    assert [(c.uri, dict(c.options)) for c in read_cameras(path, {})] == [("/a.mp4", {})]

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from padflow.graph.errors import GraphDefinitionError, GraphError, NodeFailed
 from padflow.graph.local import LocalRun, RunOptions
 from padflow.graph.node import (
-    Begin,
     Contract,
-    Finish,
-    Node,
     NodeContext,
-    Outputs,
     Port,
     StreamSpec,
 )
@@ -32,63 +28,13 @@ from padflow.graph.testing import (
     packet,
     wait_until,
 )
-from tests.graph.probes import Tracks
+from tests.graph.probes import Probe, ProbeParams, Tracks, read_log
 
 
-@dataclass(frozen=True)
-class ProbeParams:
-    """What the probe does and where it writes what it saw."""
-
-    log: list[tuple[Any, ...]] = field(default_factory=list)
-    raise_on: tuple[int, ...] = ()
-    raise_in: Literal["", "open", "close", "new_state", "finish"] = ""
-    state: Literal["none", "stream", "track"] = "stream"
-    max_gap: float = float("inf")
-    delay: float = 0.0
-
-
-class Probe(Node[ProbeParams]):
-    """Writes down what happens to it; raises where it is asked to."""
-
-    Params = ProbeParams
-
-    @classmethod
-    def contract(cls, params: ProbeParams) -> Contract:
-        return Contract(
-            inputs={"in": Port(object, "any")},
-            outputs={"out": Port(object, "the same")},
-            state=params.state,
-            max_gap=params.max_gap,
-        )
-
-    def _do(self, what: str, *seen: Any) -> None:
-        self.params.log.append((what, *seen))
-        if self.params.raise_in == what:
-            raise RuntimeError(f"asked to raise in {what}")
-
-    def open(self, context: NodeContext) -> None:
-        self._do("open")
-
-    def close(self) -> None:
-        self._do("close")
-
-    def new_state(self, begin: Begin) -> dict[str, Any]:
-        self._do("new_state", begin.stream, begin.key, begin.reason, begin.time)
-        return {"reason": begin.reason, "seen": []}
-
-    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
-        if self.params.delay:
-            time.sleep(self.params.delay)
-        for index, given_packet in enumerate(packets):
-            if given_packet.payload in self.params.raise_on:
-                raise RuntimeError(f"asked to raise on {given_packet.payload}")
-            if states:
-                states[index]["seen"].append(given_packet.payload)
-        return {"out": packets}
-
-    def finish(self, state: Any, finish: Finish) -> Outputs:
-        self._do("finish", finish.stream, finish.key, finish.reason, finish.detail, state["seen"])
-        return {"out": [finish.packet("last word")]}
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    """Where probes write what they see."""
+    return str(tmp_path / "log")
 
 
 def probe_graph(params: ProbeParams) -> Graph:
@@ -113,8 +59,7 @@ def options(**changed: Any) -> RunOptions:
 # faults
 
 
-def test_a_raising_node_loses_its_batch_and_nothing_else() -> None:
-    log: list[tuple[Any, ...]] = []
+def test_a_raising_node_loses_its_batch_and_nothing_else(log: str) -> None:
     got: list[Any] = []
     graph = probe_graph(ProbeParams(log, raise_on=(3,)))
     with LocalRun(graph, options=options(), taps={"probe.out": lambda p: got.append(p)}) as run:
@@ -124,8 +69,8 @@ def test_a_raising_node_loses_its_batch_and_nothing_else() -> None:
     lost = metrics.nodes["probe"].dropped["fault"]
     assert [p.payload for p in got if p.payload != "last word"].count(3) == 0
     assert len(got) == 10 - lost + 1
-    assert ("new_state", "s", None, "fault", 3 / 25) in log
-    finishes = [entry for entry in log if entry[0] == "finish"]
+    assert ("new_state", "s", None, "fault", 3 / 25) in read_log(log)
+    finishes = [entry for entry in read_log(log) if entry[0] == "finish"]
     assert finishes == [("finish", "s", None, "end", "end", [4, 5, 6, 7, 8, 9])]
     assert any("asked to raise on 3" in notice.message for notice in run.notices())
 
@@ -173,15 +118,14 @@ def test_hooks_that_raise_are_told_and_harm_nothing(where: Any) -> None:
     assert any(f"asked to raise in {where}" in notice.message for notice in run.notices())
 
 
-def test_a_node_that_does_not_open_stops_the_start_and_closes_the_rest() -> None:
-    log: list[tuple[Any, ...]] = []
+def test_a_node_that_does_not_open_stops_the_start_and_closes_the_rest(log: str) -> None:
     graph = probe_graph(ProbeParams(log)).add(
         "second", Probe, ProbeParams(raise_in="open"), {"in": "probe.out"}
     )
     run = LocalRun(graph, options=options())
     with pytest.raises(NodeFailed, match="'second' could not be opened: RuntimeError: asked"):
         run.start()
-    assert log == [("open",), ("close",)]
+    assert [entry[0] for entry in read_log(log)] == ["open", "close"]
 
 
 def test_a_tap_that_raises_fails_the_run_by_its_name() -> None:
@@ -234,8 +178,7 @@ def test_a_tap_on_no_port_is_refused() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 3, 5])
-def test_a_raising_source_ends_its_stream_and_no_other(after: int) -> None:
-    log: list[tuple[Any, ...]] = []
+def test_a_raising_source_ends_its_stream_and_no_other(after: int, log: str) -> None:
     with LocalRun(probe_graph(ProbeParams(log)), options=options()) as run:
         feed(run, values("bad", 5), raise_after=after)
         feed(run, values("good", 20), delay=0.001)
@@ -245,7 +188,7 @@ def test_a_raising_source_ends_its_stream_and_no_other(after: int) -> None:
     assert streams["bad"].packets == after
     assert streams["good"].reason == "end"
     assert streams["good"].packets == 20
-    details = {entry[1]: entry[4] for entry in log if entry[0] == "finish"}
+    details = {entry[1]: entry[4] for entry in read_log(log) if entry[0] == "finish"}
     assert details.get("bad", "error") == "error"
     assert details["good"] == "end"
     assert any("asked to raise after" in n.message and n.stream == "bad" for n in run.notices())
@@ -299,8 +242,7 @@ def test_arrival_is_filled_in_and_ages_are_counted() -> None:
 # keyed state
 
 
-def test_epochs_and_gaps_reset_state_and_say_why() -> None:
-    log: list[tuple[Any, ...]] = []
+def test_epochs_and_gaps_reset_state_and_say_why(log: str) -> None:
     packets = [
         packet("s", 0.0, 0),
         packet("s", 0.5, 1),
@@ -313,8 +255,13 @@ def test_epochs_and_gaps_reset_state_and_say_why() -> None:
     with LocalRun(graph, options=options(), taps={"probe.out": lambda p: got.append(p)}) as run:
         feed(run, packets)
         assert run.wait(10)
-    assert [e[3] for e in log if e[0] == "new_state"] == ["first", "gap", "epoch", "epoch"]
-    assert [(e[3], e[5]) for e in log if e[0] == "finish"] == [
+    assert [e[3] for e in read_log(log) if e[0] == "new_state"] == [
+        "first",
+        "gap",
+        "epoch",
+        "epoch",
+    ]
+    assert [(e[3], e[5]) for e in read_log(log) if e[0] == "finish"] == [
         ("gap", [0, 1]),
         ("epoch", [2]),
         ("epoch", [3]),
@@ -334,8 +281,7 @@ def test_epochs_and_gaps_reset_state_and_say_why() -> None:
     ]
 
 
-def test_ten_thousand_tracks_later_the_store_is_empty() -> None:
-    log: list[tuple[Any, ...]] = []
+def test_ten_thousand_tracks_later_the_store_is_empty(log: str) -> None:
     graph = (
         Graph.build("g")
         .add("source", ListSource, {"chunk": 50})
@@ -360,11 +306,10 @@ def test_ten_thousand_tracks_later_the_store_is_empty() -> None:
     assert max(alive, default=0) <= 200
     assert nodes["probe"].states == nodes["last"].states == 0
     assert sum(kept) == 0
-    assert sum(entry[0] == "finish" for entry in log) == 10_000
+    assert sum(entry[0] == "finish" for entry in read_log(log)) == 10_000
 
 
-def test_keys_of_a_tracker_that_was_reset_are_ended_for_it() -> None:
-    log: list[tuple[Any, ...]] = []
+def test_keys_of_a_tracker_that_was_reset_are_ended_for_it(log: str) -> None:
     graph = (
         Graph.build("g")
         .add("source", ListSource)
@@ -380,7 +325,7 @@ def test_keys_of_a_tracker_that_was_reset_are_ended_for_it() -> None:
     with LocalRun(graph, options=options()) as run:
         feed(run, packets, delay=0.01)
         assert run.wait(10)
-    ended = [(e[2], e[4]) for e in log if e[0] == "finish"]
+    ended = [(e[2], e[4]) for e in read_log(log) if e[0] == "finish"]
     assert ended == [(1, "epoch"), (2, "fault"), (3, "end")]
 
 

@@ -10,6 +10,7 @@ from multiprocessing import AuthenticationError
 
 import pytest
 
+from padflow.graph import post
 from padflow.graph.outlet import Batch
 from padflow.graph.post import Line, Office
 from padflow.graph.testing import wait_until
@@ -58,6 +59,16 @@ def test_a_stranger_who_says_nothing_holds_nobody_up(office: Office, received: R
         line.send(Batch([("notice", 1)]))
         assert wait_until(lambda: len(received) == 1)
         line.close()
+
+
+def test_a_peer_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process that is frozen: the kernel takes the connection, and nobody says a word."""
+    monkeypatch.setattr(post, "CONNECT_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"expected an answer within 0\.3 s, found none"):
+            Line(frozen.getsockname(), SECRET, "worker-0")
+    assert 0.2 < time.monotonic() - began < 5.0
 
 
 def test_a_closed_office_ends_its_threads_and_refuses(received: Received) -> None:
@@ -162,6 +173,7 @@ def test_hanging_up_wakes_a_sender_whose_peer_does_not_read() -> None:
 
 OUT_OF_FILES = """
 import os, resource, socket, time
+from padflow.graph import post
 from padflow.graph.outlet import Batch
 from padflow.graph.post import Line, Office
 got = []

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,6 +134,72 @@ def test_the_only_worker_is_replaced_and_its_streams_wait_for_it() -> None:
         watched.run.remove_stream("a")
         assert watched.run.wait(PATIENCE)
         assert watched.run.streams()["a"].reason == "removed"
+
+
+def test_the_streams_of_a_lost_worker_go_to_the_spare_and_stay_there() -> None:
+    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
+    with Watched(spare, count=2000) as watched:
+        watched.add("a", "b")
+        assert {worker for worker, _ in watched.run.placement().values()} == {"worker-0"}
+        assert set(watched.run.loads()) == {"worker-0", "worker-1"}
+        moment = watched.kill("worker-0")
+        for name in "ab":
+            assert watched.back_in_epoch(name, 1)
+        took = time.monotonic() - moment
+        told = [n.message for n in watched.run.notices()]
+        assert not any("ready" in m for m in told), "nobody waited for a start"
+        assert took < 5.0
+        assert wait_until(lambda: "worker-2" in watched.run.loads(), PATIENCE)
+        assert watched.run.placement() == {"a": ("worker-1", ""), "b": ("worker-1", "")}
+        watched.kill("worker-1")
+        for name in "ab":
+            assert watched.back_in_epoch(name, 2)
+        assert watched.run.placement()["a"] == ("worker-2", "")
+        epochs = {p.epoch for p in watched.seen}
+    assert epochs == {0, 1, 2}, "a new spare moves nobody"
+
+
+def test_a_spare_that_is_lost_is_replaced_and_nobody_notices() -> None:
+    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
+    with Watched(spare, count=2000) as watched:
+        watched.add("a")
+        watched.kill("worker-1")
+        assert wait_until(lambda: "worker-2" in watched.run.loads(), PATIENCE)
+        assert watched.run.placement()["a"] == ("worker-0", "")
+        assert {p.epoch for p in watched.seen} == {0}
+        assert watched.run.losses() == 1
+
+
+def test_the_streams_of_a_lost_engine_go_to_the_spare_engine() -> None:
+    with Watched(replace(APART, spare_engines=1), count=2000) as watched:
+        watched.add("a", "b")
+        assert {engine for _, engine in watched.run.placement().values()} == {"engine-0"}
+        watched.kill("engine-0")
+        for name in "ab":
+            assert watched.back_in_epoch(name, 1)
+        assert not any("ready" in n.message for n in watched.run.notices())
+        assert {engine for _, engine in watched.run.placement().values()} == {"engine-1"}
+
+
+def test_counts_of_a_stream_never_fall_whatever_is_lost() -> None:
+    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
+    with Watched(spare, count=2000) as watched:
+        watched.add("a")
+        counts: list[int] = []
+        for actor in ("worker-0", "worker-1"):
+            assert wait_until(lambda a=actor: watched.run.placement()["a"][0] == a, PATIENCE)
+            before = len(watched.seen)
+            assert wait_until(lambda b=before: len(watched.seen) > b + 20, PATIENCE)
+            counts += [watched.run.streams()["a"].packets for _ in range(5)]
+            watched.kill(actor)
+            while watched.run.placement()["a"][0] in (actor, ""):
+                counts.append(watched.run.streams()["a"].packets)
+        counts.append(watched.run.streams()["a"].packets)
+        watched.run.remove_stream("a")
+        assert watched.run.wait(PATIENCE)
+        counts.append(watched.run.streams()["a"].packets)
+    assert counts == sorted(counts)
+    assert counts[0] > 0
 
 
 def test_a_frozen_actor_is_lost_too() -> None:

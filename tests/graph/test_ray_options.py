@@ -8,7 +8,7 @@ import pytest
 from padflow.graph.errors import GraphDefinitionError, GraphError
 from padflow.graph.node import Contract, Resources
 from padflow.graph.plan import Plan, make_plan
-from padflow.graph.ray_options import RayOptions, lay_out
+from padflow.graph.ray_options import ACTOR_MEMORY, RayOptions, lay_out
 from padflow.graph.spec import Graph
 from padflow.graph.testing import ListSource, PassThrough, PerTrack, PerTrackParams, Renumber
 
@@ -83,6 +83,8 @@ def test_too_much_is_refused_with_names_and_sums() -> None:
         ("engine_replicas", 0),
         ("streams_per_worker", 0),
         ("most_losses", 0),
+        ("spare_workers", -1),
+        ("spare_engines", -1),
         ("worker_cpu", 0.0),
         ("engine_cpu", -1.0),
         ("start_timeout", 0.0),
@@ -160,3 +162,44 @@ def test_one_worker_too_many_is_told_and_one_less_fits() -> None:
     lay_out(plan(), RayOptions(workers=4), {"CPU": 4.0})
     with pytest.raises(GraphError, match=r"5 workers of 1 CPU need 5 CPU \(found 4 free\)"):
         lay_out(plan(), RayOptions(workers=5), {"CPU": 4.0})
+
+
+ROOM = {"CPU": 4.0, "memory": 8.0 * 2**30}
+
+
+def test_a_realtime_run_has_a_spare_where_there_is_room_and_a_lossless_one_has_none() -> None:
+    live = lay_out(plan(), RayOptions(), ROOM, "realtime")
+    assert (live.workers, live.spare_workers, live.cpu) == (4, 1, 4.0)
+    assert lay_out(plan(), RayOptions(), ROOM, "lossless").spare_workers == 0
+    assert lay_out(plan(), RayOptions(spare_workers=2), ROOM, "lossless").spare_workers == 2
+    assert lay_out(plan(), RayOptions(spare_workers=0), ROOM, "realtime").spare_workers == 0
+    little = {"CPU": 4.0, "memory": 4.5 * ACTOR_MEMORY}
+    assert lay_out(plan(), RayOptions(), little, "realtime").spare_workers == 0
+
+
+def test_on_several_machines_a_spare_asks_for_its_processor() -> None:
+    layout = lay_out(plan(), RayOptions(), ROOM, "realtime", machines=2)
+    assert (layout.workers, layout.spare_workers, layout.cpu) == (3, 1, 4.0)
+    full = lay_out(plan(), RayOptions(workers=4), ROOM, "realtime", machines=2)
+    assert (full.workers, full.spare_workers) == (4, 0)
+    asked = RayOptions(workers=4, spare_workers=1)
+    with pytest.raises(GraphError, match=r"4 workers and 1 spare of 1 CPU need 5 CPU \(found 4"):
+        lay_out(plan(), asked, ROOM, "realtime", machines=2)
+    assert lay_out(plan(), asked, ROOM, "realtime", machines=1).spare_workers == 1
+
+
+def test_engines_apart_have_a_spare_but_not_on_a_gpu() -> None:
+    apart = RayOptions(engines="apart", workers=2, engine_replicas=1)
+    layout = lay_out(plan(), apart, ROOM, "realtime")
+    assert (layout.spare_workers, layout.spare_engines) == (1, 1)
+    assert layout.actors() == [
+        ("engine", 1.0, False),
+        ("worker", 1.0, False),
+        ("worker", 1.0, False),
+        ("engine", 0.0, True),
+        ("worker", 0.0, True),
+    ]
+    on_gpu = lay_out(plan(), apart, ROOM | {"GPU": 1.0}, "realtime")
+    assert (on_gpu.spare_engines, on_gpu.gpu) == (0, 1.0)
+    halves = replace(apart, engine_gpu=0.5, spare_engines=1)
+    assert lay_out(plan(), halves, ROOM | {"GPU": 1.0}, "realtime").gpu == 1.0

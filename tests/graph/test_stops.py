@@ -1,53 +1,18 @@
 """Streams come and go; stops are bounded, whatever a node or source does."""
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from threading import Event
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from padflow.graph.errors import GraphDefinitionError, GraphError, StopTimeout
 from padflow.graph.local import LocalRun, RunOptions
-from padflow.graph.node import Contract, Node, Outputs, Port, Source, StreamSpec
+from padflow.graph.node import StreamSpec
 from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
 from padflow.graph.testing import Collect, CollectParams, Faulty, chain, wait_until
-
-
-@dataclass(frozen=True)
-class StuckParams:
-    release: threading.Event
-
-
-class Stuck(Node[StuckParams]):
-    """Does not return from process until it is released."""
-
-    Params = StuckParams
-
-    @classmethod
-    def contract(cls, params: StuckParams) -> Contract:
-        return Contract(inputs={"in": Port(object, "any")})
-
-    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
-        self.params.release.wait(30)
-        return {}
-
-
-class StuckSource(Source[StuckParams]):
-    """Does not look at cancel."""
-
-    Params = StuckParams
-
-    @classmethod
-    def contract(cls, params: StuckParams) -> Contract:
-        return Contract(outputs={"out": Port(object, "nothing")})
-
-    def stream(self, spec: StreamSpec, cancel: Event) -> Iterator[Outputs]:
-        self.params.release.wait(30)
-        yield {}
+from tests.graph.probes import Stuck, StuckParams, StuckSource
 
 
 def options(**changed: Any) -> RunOptions:
@@ -102,9 +67,9 @@ def test_stop_at_once_counts_what_it_left_behind() -> None:
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_a_node_that_does_not_return_cannot_hang_the_stop(drain: bool) -> None:
-    release = threading.Event()
-    graph = chain(1).add("stuck", Stuck, StuckParams(release), {"in": "n0.out"})
+def test_a_node_that_does_not_return_cannot_hang_the_stop(drain: bool, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    graph = chain(1).add("stuck", Stuck, StuckParams(str(release)), {"in": "n0.out"})
     run = LocalRun(graph, options=options(stop_timeout=0.5))
     run.start()
     run.add_stream(StreamSpec("s", "", {"count": 1000}))
@@ -113,18 +78,18 @@ def test_a_node_that_does_not_return_cannot_hang_the_stop(drain: bool) -> None:
     with pytest.raises(StopTimeout, match="node 'stuck'"):
         run.stop(drain=drain)
     assert time.monotonic() - started < 2.0
-    release.set()
+    release.touch()
 
 
-def test_a_source_that_ignores_cancel_cannot_hang_the_stop() -> None:
-    release = threading.Event()
-    graph = Graph.build("g").add("camera", StuckSource, StuckParams(release))
+def test_a_source_that_ignores_cancel_cannot_hang_the_stop(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    graph = Graph.build("g").add("camera", StuckSource, StuckParams(str(release)))
     run = LocalRun(graph, options=options(stop_timeout=0.5))
     run.start()
     run.add_stream(StreamSpec("door", ""))
     with pytest.raises(StopTimeout, match=r"node 'camera' \(stream 'door'\)"):
         run.stop()
-    release.set()
+    release.touch()
 
 
 def test_an_exception_in_the_block_stops_at_once_and_is_kept() -> None:
