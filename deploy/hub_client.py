@@ -139,7 +139,7 @@ def read_cameras(path: Path, environment: Mapping[str, str] = os.environ) -> tup
 
 
 def _camera(path: Path, name: str, entry: Any, environment: Mapping[str, str]) -> StreamSpec:
-    given = {"uri": entry} if isinstance(entry, str) else entry
+    given: Any = {"uri": entry} if isinstance(entry, str) else entry
     wrong = _wrong_entry(given)
     if wrong:
         raise UsageError(
@@ -150,7 +150,7 @@ def _camera(path: Path, name: str, entry: Any, environment: Mapping[str, str]) -
         uri = with_secrets(given["uri"], environment)
     except UsageError as error:
         raise UsageError(f"{path}, camera '{name}': {error}") from error
-    return StreamSpec(name, uri, dict(given.get("options") or {}))
+    return StreamSpec(name, uri, given.get("options") or {})
 
 
 def _wrong_entry(given: Any) -> str:

@@ -71,7 +71,7 @@ class RayCrew:
         """
         try:
             self._return.start()
-            members = [self._members.make(kind, *asked) for kind, *asked in self.layout.actors()]
+            members = [self._members.make(*actor) for actor in self.layout.actors()]
             self._members.start(members)
         except BaseException:
             self._members.kill()

@@ -179,14 +179,13 @@ def test_what_a_hub_raises_comes_out_as_what_it_is(local_ray: Any) -> None:
 
 
 def test_a_hub_that_does_not_answer_in_time_is_told(local_ray: Any) -> None:
-    @local_ray.remote(num_cpus=0)
     class Slow:
         def status(self) -> None:
             import time
 
             time.sleep(5.0)
 
-    slow = Slow.remote()
+    slow = local_ray.remote(num_cpus=0)(Slow).remote()
     with pytest.raises(GraphError, match=r"the hub: expected an answer within 0\.2 s, found none"):
         ask(local_ray, slow.status.remote(), 0.2)
     local_ray.kill(slow)

@@ -72,6 +72,13 @@ class Watched:
         os.kill(self.run.loads()[actor].pid, signal.SIGKILL)
         return time.monotonic()
 
+    def has_come(self, worker: str, count: int) -> bool:
+        """Whether stream a comes to be on a worker and gives so many packets more."""
+        if not wait_until(lambda: self.run.placement()["a"][0] == worker, PATIENCE):
+            return False
+        before = len(self.seen)
+        return wait_until(lambda: len(self.seen) >= before + count, PATIENCE)
+
     def back_in_epoch(self, name: str, epoch: int) -> bool:
         return wait_until(lambda: any(p.epoch == epoch for p in self.of(name)), PATIENCE)
 
@@ -187,9 +194,7 @@ def test_counts_of_a_stream_never_fall_whatever_is_lost() -> None:
         watched.add("a")
         counts: list[int] = []
         for actor in ("worker-0", "worker-1"):
-            assert wait_until(lambda a=actor: watched.run.placement()["a"][0] == a, PATIENCE)
-            before = len(watched.seen)
-            assert wait_until(lambda b=before: len(watched.seen) > b + 20, PATIENCE)
+            assert watched.has_come(actor, 20)
             counts += [watched.run.streams()["a"].packets for _ in range(5)]
             watched.kill(actor)
             while watched.run.placement()["a"][0] in (actor, ""):
