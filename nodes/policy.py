@@ -37,7 +37,7 @@ class PolicyError(GraphDefinitionError, ValueError):
 class TargetRates:
     """The error rates that the thresholds are set for (ISO/IEC 30107-3 names)."""
 
-    apcer: Rate = 0.01
+    apcer: Rate = 0.05
     """Share of attack presentations that may be called LIVE."""
     bpcer: Rate = 0.05
     """Share of living people that may be called SPOOF."""
