@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from padflow.deploy.session import RunRequest, running
 from padflow.graph.options import RunOptions
 from padflow.graph.packet import Packet
 from padflow.graph.ray_options import RayOptions
+from tests.graph.conftest import RAY
 from tests.nodes.tiny_nets import write_tiny_bundle
 
 SPREADS: dict[str, dict[str, Any]] = {
@@ -142,12 +144,5 @@ def test_networks_that_batch_change_no_byte(live_clip: Path, tmp_path: Path) -> 
 def test_ray_changes_no_byte(
     local_ray: Any, reference: list[bytes], live_clip: Path, tmp_path: Path
 ) -> None:
-    apart = RayOptions(
-        workers=1,
-        worker_cpu=0.5,
-        engines="apart",
-        engine_replicas=1,
-        engine_cpu=0.5,
-        engine_gpu=0.0,
-    )
+    apart = replace(RAY["ray-apart"], workers=1)
     assert event_lines(tmp_path, [live_clip], ray=apart) == reference

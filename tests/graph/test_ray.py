@@ -22,13 +22,13 @@ from padflow.graph.ray_options import RayOptions
 from padflow.graph.ray_run import RayRun
 from padflow.graph.spec import Graph
 from padflow.graph.testing import ListSource, PerTrack, Renumber, wait_until
+from tests.graph.conftest import RAY
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 PATIENCE = 60.0
-APART = RayOptions(
-    workers=2, worker_cpu=0.5, engines="apart", engine_cpu=0.5, engine_gpu=0.0, engine_replicas=1
-)
+APART = RAY["ray-apart"]
+SPARE = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
 WITHIN = RayOptions(workers=2, worker_cpu=0.5, engines="within", streams_per_worker=4)
 
 
@@ -144,8 +144,7 @@ def test_the_only_worker_is_replaced_and_its_streams_wait_for_it() -> None:
 
 
 def test_the_streams_of_a_lost_worker_go_to_the_spare_and_stay_there() -> None:
-    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
-    with Watched(spare, count=2000) as watched:
+    with Watched(SPARE, count=2000) as watched:
         watched.add("a", "b")
         assert {worker for worker, _ in watched.run.placement().values()} == {"worker-0"}
         assert set(watched.run.loads()) == {"worker-0", "worker-1"}
@@ -167,8 +166,7 @@ def test_the_streams_of_a_lost_worker_go_to_the_spare_and_stay_there() -> None:
 
 
 def test_a_spare_that_is_lost_is_replaced_and_nobody_notices() -> None:
-    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
-    with Watched(spare, count=2000) as watched:
+    with Watched(SPARE, count=2000) as watched:
         watched.add("a")
         watched.kill("worker-1")
         assert wait_until(lambda: "worker-2" in watched.run.loads(), PATIENCE)
@@ -189,8 +187,7 @@ def test_the_streams_of_a_lost_engine_go_to_the_spare_engine() -> None:
 
 
 def test_counts_of_a_stream_never_fall_whatever_is_lost() -> None:
-    spare = RayOptions(workers=1, worker_cpu=0.5, engines="within", spare_workers=1)
-    with Watched(spare, count=2000) as watched:
+    with Watched(SPARE, count=2000) as watched:
         watched.add("a")
         counts: list[int] = []
         for actor in ("worker-0", "worker-1"):
