@@ -1,12 +1,12 @@
 """The pulse as a network sees it, across the stream: the node ``pulse_net``.
 
-A recurrent network (``trainers/networks/pulse.py``) makes of every frame's skin a wave for each
-cell and one for the face, step by step with a memory that this node keeps by track. About once a
-second the waves' spectra over the last seconds become evidence: :mod:`.wave_evidence`.
+A recurrent network (``trainers/networks/pulse.py``) makes of the skin a wave for each cell and one
+for the face, step by step (:mod:`.skin_steps`) with a memory that this node keeps by track. About
+once a second the waves' spectra over the last seconds become evidence: :mod:`.wave_evidence`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any
 
@@ -21,17 +21,21 @@ from .evidence import Reason
 from .own_engine import open_engine
 from .payloads import PulseTrace, SkinSample
 from .pulse_node import Judgement, PulseNode, PulseState, WindowParams
-from .pulse_window import BACKGROUND, COLUMNS, Stretch
+from .pulse_window import COLUMNS, Stretch
 from .skin_cells import SkinBefore, cell_count, remembered, skin_change
+from .skin_steps import SkinStep, SkinSteps
 from .wave_evidence import WaveMeasurement, WaveModel, measure_waves
 
 _SETTLED = 1.0
 """Seconds after which a network that knew nothing of the track is believed."""
-_FIRST_STEP = 1 / 30
-"""Seconds that the first step of a memory is said to take."""
 CALIBRATION = "pulse waves"
 """Method that the bundle's calibration must name; its parameters are a :class:`WaveModel`."""
 
+_LATEST = 0.2
+"""Seconds by which the first and the last step may be off the ends of the window."""
+_OWN = 5
+"""Columns of a step before those of the cells: its age and how long ago it was, in seconds; the
+face's wave; brightness of the face and beside it."""
 _INPUTS = ("change", "seen", "motion", "seconds", "memory")
 _OUTPUTS = ("wave", "waves", "attention", "remembered")
 
@@ -62,13 +66,16 @@ class PulseNetState(PulseState):
     """float32 (1, S): the network's; None where it knows nothing."""
     before: SkinBefore | None = None
     seen: float = 0.0
-    """Capture time of the last step."""
+    """Capture time of the last frame that was looked at."""
+    steps: SkinSteps = field(default_factory=SkinSteps)
     began: float = 0.0
-    """Capture time of the memory's first step."""
+    """Capture time of the memory's first frame."""
     colour: np.ndarray | None = None
     """float64 (K,): green against red and blue of each cell, summed up."""
     brightness: float = 0.0
     """Logarithm of the face's brightness, summed up."""
+    beside: float = 0.0
+    """The same of what is beside the face."""
 
 
 class PulseNet(PulseNode[PulseNetParams]):
@@ -89,7 +96,7 @@ class PulseNet(PulseNode[PulseNetParams]):
     def __init__(self, params: PulseNetParams) -> None:
         super().__init__(params)
         self._cells = cell_count()
-        self.extra = 3 + 2 * self._cells
+        self.extra = _OWN + 2 * self._cells
 
     def open(self, context: NodeContext) -> None:
         """Load the network.
@@ -134,58 +141,67 @@ class PulseNet(PulseNode[PulseNetParams]):
         return Reason.ENGINE_MISSING
 
     def observe(self, packet: Packet, state: PulseState) -> np.ndarray | None:
-        """A step of the network: the memory's age, the waves, brightness and the cells' colour."""
+        """What the network makes of the step that ends with this frame; NaN where none does."""
         sample: SkinSample = packet.payload
         if self._engine is None or not sample.usable:
             return None
         assert isinstance(state, PulseNetState)
-        seconds = packet.time - state.seen
-        if state.memory is None or state.before is None or seconds > self.params.bridge:
+        if state.before is None or packet.time - state.seen > self.params.bridge:
             self._forget(state, packet)
-            seconds = _FIRST_STEP
-        before, memory, summed = state.before, state.memory, state.colour
-        assert before is not None
+        assert state.before is not None
+        moved = skin_change(state.before, sample)
+        state.before, state.seen = remembered(sample), packet.time
+        step = state.steps.take(packet.time, moved)
+        if step is None:
+            return np.full(self.extra, np.nan, np.float32)
+        return self._stepped(self._engine, step, state)
+
+    def _stepped(self, engine: Engine, step: SkinStep, state: PulseNetState) -> np.ndarray:
+        moved = step.moved
+        memory, summed = state.memory, state.colour
         assert memory is not None
         assert summed is not None
-        moved = skin_change(before, sample)
-        given = self._engine.infer(
+        given = engine.infer(
             {
                 "change": moved.change[None],
                 "seen": moved.seen[None],
                 "motion": moved.motion[None],
-                "seconds": np.array([seconds], np.float32),
+                "seconds": np.array([step.seconds], np.float32),
                 "memory": memory,
             }
         )
-        state.before, state.seen = remembered(sample), packet.time
         kept = given["remembered"]
-        state.memory = kept if np.isfinite(kept).all() else None
-        change = moved.change[:-1].astype(np.float64)
-        state.colour = summed + change @ (-0.5, 1.0, -0.5)
+        if np.isfinite(kept).all():
+            state.memory = kept
+        else:
+            state.before = None  # begins anew with the next frame
+        change = moved.change.astype(np.float64)
+        state.colour = summed + change[:-1] @ (-0.5, 1.0, -0.5)
         total = max(float(moved.seen[:-1].sum()), 1.0)
-        state.brightness += float(change.mean(axis=1).sum()) / total
+        state.brightness += float(change[:-1].mean(axis=1).sum()) / total
+        state.beside += float(change[-1].mean())
+        beside = state.beside if moved.seen[-1] > 0 else np.nan
         waves = np.where(moved.seen[:-1] > 0, given["waves"][0], np.nan)
-        age = packet.time - state.began
-        return np.concatenate([(age, given["wave"][0], state.brightness), waves, state.colour])
+        own = (step.time - state.began, state.seen - step.time, given["wave"][0])
+        return np.concatenate([(*own, state.brightness, beside), waves, state.colour])
 
     def _forget(self, state: PulseNetState, packet: Packet) -> None:
         """Begin a memory with this sample: against itself nothing has changed."""
         state.memory = np.zeros((1, self._memory_size), np.float32)
-        state.before = remembered(packet.payload)
-        state.colour, state.brightness = np.zeros(self._cells), 0.0
+        state.before, state.steps = remembered(packet.payload), SkinSteps()
+        state.colour, state.brightness, state.beside = np.zeros(self._cells), 0.0, 0.0
         state.began = packet.time
 
     def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
         """Measure the window's waves; see :class:`PulseNode`."""
-        settled = stretch.values[:, COLUMNS] >= _SETTLED - 1e-3
-        values, times = stretch.values[settled].astype(np.float64), stretch.times[settled]
-        if times.size < 3 or times[-1] - times[0] < self.params.minimum - _SETTLED - 1e-3:
+        settled = stretch.values[:, COLUMNS] >= _SETTLED - 1e-3  # NaN, where no step ended, is not
+        values = stretch.values[settled, COLUMNS:].astype(np.float64)
+        times = stretch.times[settled] - values[:, 1]
+        if times.size < 3 or times[-1] - times[0] < self.params.minimum - _SETTLED - _LATEST:
             return Judgement(None, [Reason.WINDOW_TOO_SHORT, *failed], {})
-        cells, colour = np.split(values[:, COLUMNS + 3 :].T, 2)
-        wave, brightness = values[:, COLUMNS + 1 : COLUMNS + 3].T
-        beside = values[:, BACKGROUND].mean(axis=1)
-        seen = np.isfinite(beside).all() and beside.min() > 0
-        wall = np.log(beside) if seen else None
+        wave, brightness, beside = values[:, 2:_OWN].T
+        cells, colour = np.split(values[:, _OWN:].T, 2)
+        wall = beside if np.isfinite(beside).all() else None
         found = measure_waves(times, wave, cells, colour, brightness, wall)
         return self._worth(found, failed, times, wave)
 

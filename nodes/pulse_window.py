@@ -64,7 +64,8 @@ class SampleBuffer:
 
         Args:
             capacity: samples that are kept at least.
-            extra: columns behind the common ones, for what a node adds to a sample.
+            extra: columns behind the common ones, for what a node adds to a sample. Of samples that
+                come too fast the newest that is a number is kept.
         """
         self._times = np.zeros(2 * capacity)
         self._values = np.zeros((2 * capacity, COLUMNS + extra), np.float32)
@@ -109,7 +110,9 @@ class SampleBuffer:
             last[:] = values
             return
         self._merged += 1
-        last += (values - last) / self._merged
+        last[:COLUMNS] += (values[:COLUMNS] - last[:COLUMNS]) / self._merged
+        newer = np.isfinite(values[COLUMNS:])
+        last[COLUMNS:][newer] = values[COLUMNS:][newer]
 
     def since(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Views of times (n,) float64 and values (n, columns) float32 from a time on."""

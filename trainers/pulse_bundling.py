@@ -23,6 +23,7 @@ from .networks.pulse import PulseNetwork
 from .pulse_calibration import SMOOTH, fit_logistic
 from .pulse_pictures import film_traces
 from .pulse_recipe import PulseRecipe, pulse_recipe_text
+from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
 from .pulse_training import HELD_OUT, TrainedPulse
 from .recipe import TrainingError
@@ -187,7 +188,7 @@ def measured_windows(network: PulseNetwork, recipe: PulseRecipe, shift: int) -> 
         length = float(rng.choice(LENGTHS))
         filmed = index >= recipe.calibration_drawn
         make = film_traces if filmed else draw_traces
-        traces = make(rng, recipe.batch, rate=rate, seconds=length + SETTLED)
+        traces = as_steps(make(rng, recipe.batch, rate=rate, seconds=length + SETTLED))
         windows += windows_of(network, traces, filmed)
     return windows
 

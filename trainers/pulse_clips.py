@@ -11,9 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import av
 import numpy as np
 
+from ..graph.node import Begin, NodeContext
+from ..graph.packet import Packet
+from ..nodes.align import Align, AlignParams
+from ..nodes.frame import Frame
 from ..nodes.mesh import MeshNet
+from ..nodes.payloads import Box, SkinSample, TrackedFace
 from .attacks.acts import Live, Person, Stage, make_figure
 from .attacks.camera import CameraParams, develop, focal_pixels, h264_file, make_sensor
 from .attacks.identity import TEXELS_PER_METRE, fit_identity
@@ -90,10 +96,19 @@ class PulseClip:
     """By frame."""
     box: tuple[float, float, float, float]
     """x, y, w, h of the face in the first frame, pixels."""
+    beating: bool = True
+    """There is a pulse on the skin."""
+    volume: tuple[float, ...] = ()
+    """The blood's by frame, mean 0, peak to peak about 1."""
 
 
 def render_pulse_clips(
-    folder: Path, count: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    beating: bool = True,
 ) -> list[PulseClip]:
     """Render so many clips into a folder, or take those that are there already.
 
@@ -102,6 +117,7 @@ def render_pulse_clips(
         count: how many.
         seed: the same seed gives the same clips.
         progress: told the clips done and the clips in all.
+        beating: False leaves the pulse out and changes nothing else.
 
     Raises:
         PortraitsMissing: the packages that carry the portraits are not installed.
@@ -114,7 +130,7 @@ def render_pulse_clips(
         file = folder / f"{seed}-{number:03d}.mp4"
         if not _truth(file).is_file():
             people = people or _people()
-            _render(file, people[number % len(people)], _drawn(seed, number), seed + number)
+            _render(file, people[number % len(people)], _drawn(seed, number), seed + number, beating)
         clips.append(_read(file))
         if progress is not None:
             progress(number + 1, count)
@@ -138,7 +154,9 @@ def _drawn(seed: int, number: int) -> Conditions:
     return Conditions(*(str(rng.choice(levels)) for levels in LEVELS.values()))
 
 
-def _render(file: Path, person: Person, conditions: Conditions, seed: int) -> None:
+def _render(
+    file: Path, person: Person, conditions: Conditions, seed: int, beating: bool = True
+) -> None:
     rng = generator(seed, 2)
     fps = int(conditions.frame_rate)
     frames = round(SECONDS * fps)
@@ -151,7 +169,7 @@ def _render(file: Path, person: Person, conditions: Conditions, seed: int) -> No
         heart_rate=float(rng.uniform(45, 150)), amplitude=float(10 ** rng.uniform(-2.4, -2.0))
     )
     figure = make_figure(person.identity, _AT, frames, _stay, stage, 0, _MOTIONS[conditions.motion])
-    figure.pulse = pulse
+    figure.pulse = pulse if beating else replace(pulse, amplitude=0.0)
     figure.wave = pulse_wave(pulse, frames, fps, rng)
     aside = file.with_name(f".{file.name}")
     with h264_file(aside, (SIDE, SIDE), fps, camera) as sink:
@@ -166,6 +184,8 @@ def _render(file: Path, person: Person, conditions: Conditions, seed: int) -> No
         "fps": fps,
         "beats_per_minute": [round(float(rate), 2) for rate in figure.wave.rate],
         "box": [round(float(value), 1) for value in (*low, *(high - low))],
+        "beating": beating,
+        "volume": [round(float(value), 4) for value in figure.wave.value],
     }
     _truth(file).write_text(json.dumps(truth) + "\n", encoding="utf-8")
 
@@ -201,7 +221,34 @@ def _read(file: Path) -> PulseClip:
         told["fps"],
         tuple(told["beats_per_minute"]),
         (x, y, w, h),
+        told.get("beating", True),
+        tuple(told.get("volume", ())),
     )
+
+
+def skin_of(clip: PulseClip) -> list[tuple[float, SkinSample]]:
+    """Capture times and skin of a clip's face, by the graph's own nodes."""
+    align = Align(AlignParams(cadence_hz=0))
+    align.open(NodeContext("align", "lossless"))
+    box, samples = Box(*clip.box), []
+    state = align.new_state(Begin("clip", 1, 0.0, 0, "first"))
+    try:
+        for index, (time, picture) in enumerate(_decoded(clip.file)):
+            face = TrackedFace(Frame(picture, index), box, True, 1.0, None, 0.0, 0.0)
+            given = align.process("tracks", [Packet("clip", time, 0, 1, face)], [state])
+            box = given["observations"][0].payload.box
+            samples.append((time, given["skin"][0].payload))
+    finally:
+        align.close()
+    return samples
+
+
+def _decoded(file: Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        for picture in container.decode(stream):
+            yield float(picture.time or 0.0), picture
 
 
 def hard_half(clips: Sequence[PulseClip]) -> set[int]:

@@ -9,7 +9,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import FiniteFloat, TypeAdapter
 
-from .recipe import STRICT, Amount, Count, Share, parsed, recipe_content
+from .recipe import STRICT, Amount, Count, RecipeError, Share, parsed, recipe_content
 
 KIND = "pulse"
 """What such a recipe says as ``kind``."""
@@ -38,6 +38,9 @@ class PulseLosses:
     """Of the L1 distance of the spectra (METHODS 8.4)."""
     wave: Amount = 1.0
     """Of one minus the correlation of the waves, where there is a pulse."""
+    line: Amount = 0.2
+    """Of the logarithm of the spectrum's share that is not within 6 a minute of the true rate,
+    where there is a pulse: it is the strongest line that counts."""
     cells: Amount = 0.5
     """Of the cells' own waves beside the face's."""
 
@@ -65,8 +68,14 @@ class PulseRecipe:
     """Length of a filmed clip; a drawn one has 10 s."""
     film_looks: Count = 2
     """How often an epoch shows each filmed batch; it shows a drawn one once."""
+    faces_beating: Annotated[int, Ge(0)] = 0
+    """Rendered faces with a pulse; a clip takes some ten seconds of a core."""
+    faces_still: Annotated[int, Ge(0)] = 0
+    """Rendered faces without one, on which pulses are drawn."""
+    faced: Annotated[int, Ge(0)] = 0
+    """Batches that are drawn from the rendered faces."""
     validation: Count = 10
-    """Drawn batches to validate on; and a fifth as many filmed ones."""
+    """Drawn batches to validate on; and a fifth as many filmed ones, if any are trained on."""
     calibration_drawn: Count = 12
     """Drawn batches to calibrate on; as many more measure the calibrated network."""
     calibration_filmed: Annotated[int, Ge(0)] = 2
@@ -94,7 +103,13 @@ def parse_pulse_recipe(content: Mapping[str, Any], where: str = "recipe") -> Pul
     Raises:
         RecipeError: names the key and what is wrong with it.
     """
-    return parsed(_adapter(), content, where, PulseRecipe, _SECTIONS)
+    recipe: PulseRecipe = parsed(_adapter(), content, where, PulseRecipe, _SECTIONS)
+    if recipe.faced and not recipe.faces_beating + recipe.faces_still:
+        raise RecipeError(
+            f"{where}: expected faces_beating or faces_still above 0 where faced is "
+            f"{recipe.faced}, found none; name how many faces to render, or set faced to 0"
+        )
+    return recipe
 
 
 def pulse_recipe_text(recipe: PulseRecipe) -> str:

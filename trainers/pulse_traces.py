@@ -121,6 +121,25 @@ class Course:
         return np.asarray(self.kind == "live")
 
 
+def draw_pulses(rng: np.random.Generator, times: Array) -> tuple[Array, Array, Array]:
+    """Pulses on skin whose clutter comes from elsewhere, at times (N, T).
+
+    Returns:
+        the blood's volume (N, T), the same :data:`DELAY` seconds before without the breath, and
+        the relative change (N, 1, 1, 3) of R, G, B by a volume of 1.
+    """
+    chance = Chance(rng, times)
+    volume, late = _pulses(chance)
+    return volume, late, _blood(chance, rng.uniform(size=(len(times), 1, 1, 1)))
+
+
+def cell_gains(rng: np.random.Generator, count: int) -> Array:
+    """How much of the pulse each cell shows, (N, 1, K, 1); some show none."""
+    gain = np.exp(0.35 * rng.normal(size=(count, 1, cell_count(), 1)))
+    covered = rng.uniform(size=gain.shape) < 0.1  # hair, a beard, thick make-up
+    return np.asarray(gain * ~covered)
+
+
 def draw_course(
     rng: np.random.Generator, count: int, rate: float | None = None, seconds: float = 10.0
 ) -> Course:
@@ -166,9 +185,7 @@ def draw_traces(
     cells, frames = cell_count(), course.times.shape[1]
     local = 1 + 0.1 * chance.normal(cells, 1)
     colours = (course.light + course.shown)[:, :, None] * local + _moved(chance, course)
-    gain = np.exp(0.35 * chance.normal(cells, 1))
-    gain = gain * (rng.uniform(size=gain.shape) > 0.1)  # hair, a beard, thick make-up
-    colours = colours + course.blood * gain * course.volume[..., None, None]
+    colours = colours + course.blood * cell_gains(rng, count) * course.volume[..., None, None]
     darkness = np.sqrt(100.0 / course.skin.mean(axis=3, keepdims=True))
     strength = chance.size(-3.0, 0.35, 3) * darkness * np.sqrt(course.ease)[..., None]
     grain = rng.normal(size=(count, frames, cells, 3)) * NOISE_COLOUR
@@ -261,8 +278,8 @@ def _beats(rng: np.random.Generator, at: Array) -> Array:
 
 
 def _heart_rate(rng: np.random.Generator) -> float:
-    """Half at rest, the others anywhere from 40 to 180."""
-    if rng.uniform() < 0.5:
+    """Three in ten at rest, the others anywhere from 42 to 180."""
+    if rng.uniform() < 0.3:
         return float(np.clip(rng.normal(75, 13), 45, 120))
     return float(rng.uniform(42, 180))
 

@@ -1,9 +1,9 @@
 """Trains the pulse network on drawn clips: resumable, the same for the same seed, told by epoch.
 
 The folder of a run holds ``recipe.yaml``, ``history.jsonl`` (one object an epoch),
-``checkpoint.pt`` (all that a resumed run needs) and, at the end, ``network.pt``. The clips are
-drawn once and kept in memory as the features that the weightless part of the network makes of them;
-a resumed run draws the same again.
+``checkpoint.pt`` (all that a resumed run needs) and, at the end, ``network.pt``; rendered faces are
+kept in ``faces``. The clips are drawn once and kept in memory as the features that the weightless
+part of the network makes of them; a resumed run draws the same again.
 """
 
 import math
@@ -18,12 +18,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..nodes.spectrum import pulse_frequencies
+from ..nodes.spectrum import HALF_WIDTH_BPM, pulse_frequencies
 from .average import WeightAverage
 from .checkpoint import Learner, Progress, check_recipe, save_state, write_text
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
+from .pulse_faces import FaceClip, face_clips, face_traces
 from .pulse_pictures import film_traces
 from .pulse_recipe import PulseLosses, PulseRecipe, parse_pulse_recipe, pulse_recipe_text
+from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
 from .recipe import TrainingError
 from .training import LARGEST_GRADIENT, rate_at
@@ -32,6 +34,8 @@ Say = Callable[[str], None]
 
 HELD_OUT = 1_000_003
 """Added to the seed of clips that are not trained on."""
+LEAST_SHARE = 0.02
+"""Of the spectrum: a line that is lost costs no more than this."""
 LONGEST = 10.0
 """Seconds of the longest window whose spectrum is looked at."""
 
@@ -97,9 +101,23 @@ def as_clips(network: PulseNetwork, traces: Traces) -> Clips:
 
 
 def make_clips(
-    network: PulseNetwork, recipe: PulseRecipe, seed: int, drawn: int, filmed: int
+    network: PulseNetwork,
+    recipe: PulseRecipe,
+    seed: int,
+    drawn: int,
+    filmed: int,
+    faces: Sequence[FaceClip] = (),
 ) -> list[Clips]:
-    """Batches, each of another frame rate: so many drawn ones, then so many filmed ones."""
+    """Batches, each of another frame rate: so many drawn ones, filmed ones, and ones of faces.
+
+    Args:
+        network: its weightless part is run.
+        recipe: sizes of the batches, and how many there are of faces.
+        seed: of what is drawn.
+        drawn: batches of drawn traces.
+        filmed: batches of filmed skin.
+        faces: rendered clips to draw from; no batches of faces without any.
+    """
     made = []
     for index in range(drawn + filmed):
         rng = np.random.default_rng((seed, index))
@@ -107,7 +125,11 @@ def make_clips(
             traces = draw_traces(rng, recipe.batch)
         else:
             traces = film_traces(rng, recipe.batch, seconds=recipe.film_seconds)
-        made.append(as_clips(network, traces))
+        made.append(as_clips(network, as_steps(traces)))
+    if faces:
+        rng = np.random.default_rng((seed, drawn + filmed))
+        for _ in range(recipe.faced):
+            made.append(as_clips(network, face_traces(rng, faces, recipe.batch)))
     return made
 
 
@@ -117,7 +139,8 @@ def loss_of(
     """The sum that is minimised, a scalar.
 
     Spectra as METHODS 8.4: the L1 distance to the unit-norm spectrum of the true wave, or to zero
-    where there is no pulse; and, where there is one, the negative correlation with the wave.
+    where there is no pulse; and, where there is one, the negative correlation with the wave and how
+    little of the spectrum is the true line.
 
     Args:
         network: its learned part is run.
@@ -135,7 +158,9 @@ def loss_of(
     inside = (clips.times >= start[:, None]) & (clips.times <= end[:, None])
     alike = correlation(waves, clips.wave[:, None], inside[:, None].float())
     unlike = (1 - alike) * clips.alive[:, None]
+    astray = -torch.log(line_share(spectra, wanted[:, None]) + LEAST_SHARE)
     by_trace = losses.spectrum * away + losses.wave * unlike
+    by_trace = by_trace + losses.line * astray * clips.alive[:, None]
     total: Tensor = by_trace[:, 0].mean() + losses.cells * by_trace[:, 1:].mean()
     return total
 
@@ -145,6 +170,15 @@ def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:
     true = wave_spectrum(clips.times, clips.wave, start, end)
     unit: Tensor = true / true.norm(dim=1, keepdim=True).clamp(min=1e-6)
     return unit * clips.alive[:, None]
+
+
+def line_share(spectra: Tensor, wanted: Tensor) -> Tensor:
+    """Share (...) of the power of spectra (..., 50) within 6 a minute of the wanted one's peak."""
+    bins = torch.from_numpy(pulse_frequencies()).float()
+    beat = bins[wanted.argmax(dim=-1)]
+    near = (bins - beat[..., None]).abs() <= HALF_WIDTH_BPM / 60.0
+    power = spectra.square()
+    return (power * near).sum(dim=-1) / power.sum(dim=-1).clamp(min=1e-9)
 
 
 def correlation(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
@@ -212,22 +246,35 @@ class _Run:
         if self.done:
             return
         began, recipe = time.monotonic(), self.recipe
-        self.say("drawing and filming clips")
-        clips = make_clips(self.network, recipe, recipe.seed, recipe.drawn, recipe.filmed)
+        self.say("rendering, drawing and filming clips")
+        faces = self._faces()
+        clips = make_clips(self.network, recipe, recipe.seed, recipe.drawn, recipe.filmed, faces)
         seed, few = recipe.seed + HELD_OUT, recipe.validation
-        held_out = make_clips(self.network, recipe, seed, few, few // 5)
+        held_out = make_clips(self.network, recipe, seed, few, few // 5 if recipe.filmed else 0)
         drawn = time.monotonic() - began
         self.say(f"made {(len(clips) + len(held_out)) * recipe.batch} clips in {drawn:.0f} s")
         self.progress.seconds += drawn
         while not self.done:
             self.epoch(clips, held_out)
 
+    def _faces(self) -> list[FaceClip]:
+        recipe = self.recipe
+        if not recipe.faced:
+            return []
+
+        def told(done: int, total: int) -> None:
+            if done in (1, total):
+                self.say(f"faces: {done} of {total}")
+
+        folder = self.folder / "faces"
+        return face_clips(folder, recipe.faces_beating, recipe.faces_still, recipe.seed, told)
+
     def epoch(self, clips: Sequence[Clips], held_out: Sequence[Clips]) -> None:
         """Every batch once, validation, and the checkpoint."""
         began, progress = time.monotonic(), self.progress
         rng = np.random.default_rng((self.recipe.seed, progress.epoch, 7))
         already, total = progress.seconds, 0.0
-        filmed = np.arange(self.recipe.drawn, len(clips))
+        filmed = np.arange(self.recipe.drawn, self.recipe.drawn + self.recipe.filmed)
         looks = np.concatenate([np.arange(len(clips)), *[filmed] * (self.recipe.film_looks - 1)])
         for index in rng.permutation(looks):
             total += self._step(clips[index], rng, len(looks))

@@ -5,15 +5,18 @@ After the recurrent network on registered features and the FFT layer of Liu, Jou
 takes what :mod:`padflow.nodes.skin_cells` says of one frame and gives a wave for each cell, their
 weights, and the face's wave; all that it remembers is one vector. In a step:
 
-1. Without weights: changes are summed into colours against a mean that forgets within a second;
-   running moments of a cell's colours, of the light beside the face and of the pose give the
-   combination of colours that keeps the pulse's colour and holds least of what else happens there
-   (the pulse vector of METHODS 9.7, with light and pose as further channels to be cancelled).
+1. Without weights: changes are summed into colours against a mean that forgets within a fraction
+   of a second, twice over, so that what is slower than a pulse does not count; running moments of
+   a cell's colours, of the light beside the face and of the pose give the combination of colours
+   that keeps the pulse's colour and holds least of what else happens there (the pulse vector of
+   METHODS 9.7, with light and pose as further channels to be cancelled). The cells' combinations,
+   each weighted by its inverse power, make one for the face.
 2. An LSTM, the same for all cells, on that combination, the plain colours and their strengths. A
    cell sees its own colours only, so that two cells that agree are two witnesses.
 3. Weights of the cells (attention), and a second LSTM on the weighted cells and the whole face.
 
-Every step knows how many seconds have passed: frames come at 5 to 60 a second, unevenly.
+Every step knows how many seconds have passed: frames come at 5 to 60 a second, unevenly, and are
+brought together to steps of 5 to 18 a second (:mod:`padflow.nodes.skin_steps`).
 """
 
 from typing import NamedTuple
@@ -26,8 +29,9 @@ from ...nodes.rppg import PULSE_COLOUR
 from ...nodes.skin_cells import cell_count
 from ...nodes.spectrum import pulse_frequencies
 
-COLOUR_MEMORY = 1.0
-"""Seconds within which a change of colour is forgotten: a high-pass at 0.16 Hz."""
+COLOUR_MEMORY = 0.3
+"""Seconds within which a change of colour is forgotten, twice over: a high-pass of two poles at
+0.53 Hz. What is slower moves more than a pulse does, and the moments would be of that alone."""
 MOMENT_MEMORY = 2.5
 """Seconds within which the moments forget."""
 LONGEST_STEP = 0.5
@@ -46,12 +50,14 @@ _LOADING = 0.02
 _LEAST = 1e-5
 _FARTHEST = 6.0
 """Deviations at which a feature is cut off."""
+_LEAST_POWER = 1e-3
+"""Added to a cell's power where cells are weighted by it, in percent squared."""
 _OWN = 8
 """Features of a cell's or the face's colours."""
 _SHARED = _POSES + 2
 """Features of the step that all cells see."""
 _CELL_FEATURES = _OWN + _SHARED + 1
-_FACE_FEATURES = _OWN + _SHARED
+_FACE_FEATURES = _OWN + _SHARED + 2
 
 
 class Step(NamedTuple):
@@ -104,9 +110,12 @@ class PulseNetwork(nn.Module):
         traces = self.cells + 1
         self._parts = {
             "colours": (traces + 1, _COLOURS),
+            "slower": (traces + 1, _COLOURS),
             "poses": (_POSES,),
+            "slower_poses": (_POSES,),
             "moments": (traces, _CHANNELS, _CHANNELS),
             "power": (traces,),
+            "pooled": (1,),
             "cell_hidden": (self.cells, cell_size),
             "cell_carry": (self.cells, cell_size),
             "face_hidden": (face_size,),
@@ -227,17 +236,32 @@ class PulseNetwork(nn.Module):
         total = seen_cells.sum(dim=1, keepdim=True).clamp(min=1.0)
         face = (skin * seen_cells[..., None]).sum(dim=1, keepdim=True) / total[..., None]
         whole = torch.cat([skin, face, change[:, -1:]], dim=1)
-        colours = keep[..., None] * parts["colours"] + whole
-        poses = keep * parts["poses"] + motion[:, :_POSES]
+        colours, slower = _fast(parts["colours"], parts["slower"], whole, keep[..., None])
+        turned = motion[:, :_POSES]
+        poses, slower_poses = _fast(parts["poses"], parts["slower_poses"], turned, keep)
         channels = self._channels(colours, poses)
         outer = channels.unsqueeze(-1) * channels.unsqueeze(-2)
         fading = fade[..., None, None]
         moments = fading * parts["moments"] + (1 - fading) * outer
         deviations, kept = self._keep_pulse(channels, moments)
         power = fade * parts["power"] + (1 - fade) * kept.square()
-        running = {"colours": colours, "poses": poses, "moments": moments, "power": power}
+        best = _best(kept[:, :-1], power[:, :-1], seen_cells)
+        pooled = fade * parts["pooled"] + (1 - fade) * best[:, None].square()
+        running = {
+            "colours": colours,
+            "slower": slower,
+            "poses": poses,
+            "slower_poses": slower_poses,
+            "moments": moments,
+            "power": power,
+            "pooled": pooled,
+        }
+        rows = self._rows(channels, deviations, kept, power)
         shared = _shared(poses, motion, seconds)
-        return self._features(channels, deviations, kept, power, shared, seen_cells), running
+        everywhere = shared[:, None].expand(-1, self.cells, -1)
+        cells = torch.cat([rows[:, :-1], everywhere, seen_cells[..., None]], dim=2)
+        of_all = torch.cat([rows[:, -1], _sized(best, pooled[:, 0]), shared], dim=1)
+        return Features(cells, of_all, seen_cells), running
 
     def _channels(self, colours: Tensor, poses: Tensor) -> Tensor:
         """(N, K + 1, 7): what happens at each cell and at the face, each with light and pose."""
@@ -261,29 +285,16 @@ class PulseNetwork(nn.Module):
         kept = (weights * channels / deviations).sum(dim=-1) / gain.clamp(min=_LEAST)
         return deviations, kept
 
-    def _features(
-        self,
-        channels: Tensor,
-        deviations: Tensor,
-        kept: Tensor,
-        power: Tensor,
-        shared: Tensor,
-        seen: Tensor,
-    ) -> Features:
-        traces = kept.shape[1]
-        strength = torch.sqrt(power + _LEAST)
-        pulse = (kept / strength).clamp(-_FARTHEST, _FARTHEST)
+    def _rows(
+        self, channels: Tensor, deviations: Tensor, kept: Tensor, power: Tensor
+    ) -> Tensor:
+        """(N, K + 1, 8): features of the colours of each cell and of the face."""
         scaled = (channels[..., :4] / deviations[..., :4]).clamp(-_FARTHEST, _FARTHEST)
         chroma = scaled[..., 1:2] - 0.5 * (scaled[..., :1] + scaled[..., 2:3])
         opposed = scaled[..., :1] - scaled[..., 2:3]
-        logs = torch.stack(
-            [_level(strength), _level(deviations[..., 1]), _level(deviations[..., 3])], dim=-1
-        )
-        own = torch.cat([pulse[..., None], scaled[..., 1:2], chroma, opposed, scaled[..., 3:]], 2)
-        everywhere = shared[:, None].expand(-1, traces, -1)
-        rows = torch.cat([own, logs, everywhere], dim=2)
-        cells = torch.cat([rows[:, :-1], seen[..., None]], dim=2)
-        return Features(cells, rows[:, -1], seen)
+        levels = torch.stack([_level(deviations[..., 1]), _level(deviations[..., 3])], dim=-1)
+        pulse = _sized(kept, power)
+        return torch.cat([pulse, scaled[..., 1:2], chroma, opposed, scaled[..., 3:], levels], 2)
 
     def _cell_outputs(self, cells: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         waves = self.cell_wave(cells)[..., 0]
@@ -300,6 +311,26 @@ def _shared(poses: Tensor, motion: Tensor, seconds: Tensor) -> Tensor:
     speed = torch.log1p(10.0 * motion[:, _POSES:].clamp(min=0.0))
     pace = torch.log(30.0 * seconds)[:, None]
     return torch.cat([(2.0 * poses).clamp(-3.0, 3.0), speed, pace], dim=1)
+
+
+def _fast(
+    state: Tensor, slower: Tensor, change: Tensor, keep: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is summed up of changes and forgotten, twice over: the new state, and the first sum."""
+    summed = keep * slower + change
+    return keep * state + (summed - slower), summed
+
+
+def _best(kept: Tensor, power: Tensor, seen: Tensor) -> Tensor:
+    """(N,): the mean of the seen cells' (N, K), weighted by inverse power."""
+    weights = seen / (power + _LEAST_POWER)
+    return (weights * kept).sum(dim=1) / weights.sum(dim=1).clamp(min=_LEAST)
+
+
+def _sized(kept: Tensor, power: Tensor) -> Tensor:
+    """(..., 2): a wave in units of its deviation, and the deviation's level."""
+    strength = torch.sqrt(power + _LEAST)
+    return torch.stack([(kept / strength).clamp(-_FARTHEST, _FARTHEST), _level(strength)], dim=-1)
 
 
 def _level(deviation: Tensor) -> Tensor:

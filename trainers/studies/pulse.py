@@ -5,19 +5,16 @@ graph's own mesh and read by the graph's own skin map (:mod:`padflow.trainers.pu
 method gets the same windows of the same samples.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
 from ...graph.node import Begin, NodeContext
 from ...graph.packet import Packet
-from ...nodes.align import Align, AlignParams
 from ...nodes.evidence import Evidence
-from ...nodes.frame import Frame
-from ...nodes.payloads import Box, SkinSample, TrackedFace
+from ...nodes.payloads import SkinSample
 from ...nodes.pulse import Pulse, PulseParams
 from ...nodes.pulse_net import PulseNet, PulseNetParams
 from ...nodes.pulse_window import (
@@ -37,7 +34,7 @@ from ...nodes.spectrum import (
     resample,
 )
 from ..evaluation.intervals import RESAMPLES
-from ..pulse_clips import LEVELS, PulseClip, hard_half, render_pulse_clips
+from ..pulse_clips import LEVELS, PulseClip, hard_half, render_pulse_clips, skin_of
 from .rates import Json
 
 METHODS = ("POS", "CHROM", "pulse_net")
@@ -106,31 +103,6 @@ def pulse_study(
     finally:
         node.close()
     return {"clips": rows}
-
-
-def skin_of(clip: PulseClip) -> list[tuple[float, SkinSample]]:
-    """Capture times and skin of a clip's face, by the graph's own nodes."""
-    align = Align(AlignParams(cadence_hz=0))
-    align.open(NodeContext("align", "lossless"))
-    box, samples = Box(*clip.box), []
-    state = align.new_state(Begin("clip", 1, 0.0, 0, "first"))
-    try:
-        for index, (time, picture) in enumerate(_decoded(clip.file)):
-            face = TrackedFace(Frame(picture, index), box, True, 1.0, None, 0.0, 0.0)
-            given = align.process("tracks", [Packet("clip", time, 0, 1, face)], [state])
-            box = given["observations"][0].payload.box
-            samples.append((time, given["skin"][0].payload))
-    finally:
-        align.close()
-    return samples
-
-
-def _decoded(file: Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    with av.open(str(file)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"
-        for picture in container.decode(stream):
-            yield float(picture.time or 0.0), picture
 
 
 def measured(

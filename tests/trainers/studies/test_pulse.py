@@ -12,7 +12,7 @@ from padflow.trainers.pulse_clips import (
     hard_half,
     render_pulse_clips,
 )
-from padflow.trainers.studies.pulse import classical_rates, pulse_tables, pulse_text, skin_of
+from padflow.trainers.studies.pulse import classical_rates, pulse_tables, pulse_text
 from padflow.trainers.studies.rates import Json
 
 
