@@ -130,6 +130,9 @@ class WaveModel(PulseWorth):
     """Nats per dB of :attr:`WaveMeasurement.snr_db`."""
     per_agreement: float
     """Nats per unit of :attr:`WaveMeasurement.agreement`."""
+    bursts_half: float = 10.0
+    """As :class:`PulseWorth` has it, but for steps of two or three frames, whose means burst less:
+    on rendered clips 0.6 of the frames' kurtosis at 25 and 0.3 at 50 a second."""
     flicker_db: float = 1.5
     """Where the face's line stands out this far beside the face too, it is the light's."""
     white_tint: float = 0.3

@@ -44,10 +44,8 @@ SLOWEST = 10.0
 """Frames a second under which the node says nothing, so that no such clip takes part."""
 INPUTS = ("change", "seen", "motion", "seconds", "memory")
 OUTPUTS = ("wave", "waves", "attention", "remembered")
-DATA = (
-    "synthetic traces of skin cells and small filmed pictures, drawn by the recipe's seed; no "
-    "picture of a person"
-)
+DATA = "synthetic traces of skin cells and small filmed pictures, drawn by the recipe's seed"
+FACES = "rendered faces, made from two public-domain portraits, by the recipe's seed"
 
 Say = Callable[[str], None]
 
@@ -336,7 +334,10 @@ def _manifest(trained: TrainedPulse, model: WaveModel, metrics: Sequence[Metric]
         inputs=inputs,
         outputs=outputs,
         training=Training(
-            data=(DATA,), recipe=pulse_recipe_text(recipe), seed=recipe.seed, settings=settings
+            data=(DATA, FACES) if recipe.faced else (DATA,),
+            recipe=pulse_recipe_text(recipe),
+            seed=recipe.seed,
+            settings=settings,
         ),
         metrics=tuple(metrics),
         calibration=Calibration(

@@ -130,7 +130,9 @@ def render_pulse_clips(
         file = folder / f"{seed}-{number:03d}.mp4"
         if not _truth(file).is_file():
             people = people or _people()
-            _render(file, people[number % len(people)], _drawn(seed, number), seed + number, beating)
+            _render(
+                file, people[number % len(people)], _drawn(seed, number), seed + number, beating
+            )
         clips.append(_read(file))
         if progress is not None:
             progress(number + 1, count)

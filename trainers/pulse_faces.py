@@ -77,9 +77,7 @@ def _read(clip: PulseClip) -> FaceClip:
     kind = np.array(["live" if clip.beating else "still"])
     steps = as_steps(Traces(**parts, seconds=nothing, wave=late, alive=kind == "live", kind=kind))
     wave = steps.wave[0] if clip.beating else None
-    return FaceClip(
-        clip.fps, steps.times[0], steps.change[0], steps.seen[0], steps.motion[0], wave
-    )
+    return FaceClip(clip.fps, steps.times[0], steps.change[0], steps.seen[0], steps.motion[0], wave)
 
 
 def _frames(samples: Sequence[tuple[float, SkinSample]]) -> dict[str, Array]:
@@ -125,7 +123,10 @@ def face_traces(rng: np.random.Generator, clips: Sequence[FaceClip], count: int)
     change[mirrored], seen[mirrored] = change[mirrored][:, :, order], seen[mirrored][:, :, order]
     motion[mirrored] *= np.array([-1, 1, -1, 1], np.float32)
     wave = np.stack(
-        [np.zeros(length) if clip.wave is None else clip.wave[at : at + length] for clip, at in pairs]
+        [
+            np.zeros(length) if clip.wave is None else clip.wave[at : at + length]
+            for clip, at in pairs
+        ]
     )
     drawn = ~beats & (rng.uniform(size=count) < _DRAWN)
     change[drawn], wave[drawn] = _with_pulses(rng, times[drawn], change[drawn], seen[drawn])

@@ -18,7 +18,9 @@ def frames(rng: np.random.Generator, count: int) -> list[SkinChange]:
     change = rng.normal(0, 0.01, (count, TRACES, 3)).astype(np.float32)
     motion = rng.normal(0, 0.1, (count, 4)).astype(np.float32)
     change[0], motion[0] = 0, 0
-    return [SkinChange(c, np.ones(TRACES, np.float32), m) for c, m in zip(change, motion, strict=True)]
+    return [
+        SkinChange(c, np.ones(TRACES, np.float32), m) for c, m in zip(change, motion, strict=True)
+    ]
 
 
 def stepped(times: np.ndarray, moved: list[SkinChange]) -> list[SkinStep]:
@@ -27,7 +29,9 @@ def stepped(times: np.ndarray, moved: list[SkinChange]) -> list[SkinStep]:
     return [one for one in found if one is not None]
 
 
-@pytest.mark.parametrize(("rate", "together"), [(12, 1), (20, 2), (25, 2), (30, 2), (50, 3), (60, 4)])
+@pytest.mark.parametrize(
+    ("rate", "together"), [(12, 1), (20, 2), (25, 2), (30, 2), (50, 3), (60, 4)]
+)
 def test_a_step_has_as_many_frames_as_it_needs(rate: int, together: int) -> None:
     times = np.arange(4 * rate) / rate
     found = stepped(times, frames(np.random.default_rng(0), len(times)))

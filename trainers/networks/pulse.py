@@ -285,9 +285,7 @@ class PulseNetwork(nn.Module):
         kept = (weights * channels / deviations).sum(dim=-1) / gain.clamp(min=_LEAST)
         return deviations, kept
 
-    def _rows(
-        self, channels: Tensor, deviations: Tensor, kept: Tensor, power: Tensor
-    ) -> Tensor:
+    def _rows(self, channels: Tensor, deviations: Tensor, kept: Tensor, power: Tensor) -> Tensor:
         """(N, K + 1, 8): features of the colours of each cell and of the face."""
         scaled = (channels[..., :4] / deviations[..., :4]).clamp(-_FARTHEST, _FARTHEST)
         chroma = scaled[..., 1:2] - 0.5 * (scaled[..., :1] + scaled[..., 2:3])
@@ -313,9 +311,7 @@ def _shared(poses: Tensor, motion: Tensor, seconds: Tensor) -> Tensor:
     return torch.cat([(2.0 * poses).clamp(-3.0, 3.0), speed, pace], dim=1)
 
 
-def _fast(
-    state: Tensor, slower: Tensor, change: Tensor, keep: Tensor
-) -> tuple[Tensor, Tensor]:
+def _fast(state: Tensor, slower: Tensor, change: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """What is summed up of changes and forgotten, twice over: the new state, and the first sum."""
     summed = keep * slower + change
     return keep * state + (summed - slower), summed

@@ -11,6 +11,7 @@ from padflow.trainers.pulse_clips import (
     PulseClip,
     hard_half,
     render_pulse_clips,
+    skin_of,
 )
 from padflow.trainers.studies.pulse import classical_rates, pulse_tables, pulse_text
 from padflow.trainers.studies.rates import Json
@@ -71,6 +72,9 @@ def test_clips_are_rendered_once_and_seen_by_the_graphs_nodes(
     written = clip.file.stat().st_mtime_ns
     assert render_pulse_clips(tmp_path, 1, seed=3) == [clip]
     assert clip.file.stat().st_mtime_ns == written
+    assert clip.beating
+    assert len(clip.volume) == len(clip.beats_per_minute)
+    assert 0.5 < np.ptp(clip.volume) < 2
     samples = skin_of(clip)
     assert len(samples) == len(clip.beats_per_minute)
     assert all(sample.usable for _, sample in samples)
