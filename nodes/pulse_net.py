@@ -33,9 +33,10 @@ CALIBRATION = "pulse waves"
 
 _LATEST = 0.2
 """Seconds by which the first and the last step may be off the ends of the window."""
-_OWN = 5
+_OWN = 8
 """Columns of a step before those of the cells: its age and how long ago it was, in seconds; the
-face's wave; brightness of the face and beside it."""
+face's wave; brightness of the face and beside it; yaw, pitch and roll. Each cell has its wave and,
+behind all waves, three colours."""
 _INPUTS = ("change", "seen", "motion", "seconds", "memory")
 _OUTPUTS = ("wave", "waves", "attention", "remembered")
 
@@ -60,7 +61,7 @@ class PulseNetParams(WindowParams):
 
 @dataclass(slots=True)
 class PulseNetState(PulseState):
-    """What is kept of a track. Picklable; about 280 kB with the default window."""
+    """What is kept of a track. Picklable; about 370 kB with the default window."""
 
     memory: np.ndarray | None = None
     """float32 (1, S): the network's; None where it knows nothing."""
@@ -70,8 +71,10 @@ class PulseNetState(PulseState):
     steps: SkinSteps = field(default_factory=SkinSteps)
     began: float = 0.0
     """Capture time of the memory's first frame."""
-    colour: np.ndarray | None = None
-    """float64 (K,): green against red and blue of each cell, summed up."""
+    colours: np.ndarray | None = None
+    """float64 (K, 3): logarithms of R, G, B of each cell, summed up."""
+    pose: np.ndarray | None = None
+    """float64 (3,): yaw, pitch and roll, summed up."""
     brightness: float = 0.0
     """Logarithm of the face's brightness, summed up."""
     beside: float = 0.0
@@ -96,7 +99,7 @@ class PulseNet(PulseNode[PulseNetParams]):
     def __init__(self, params: PulseNetParams) -> None:
         super().__init__(params)
         self._cells = cell_count()
-        self.extra = _OWN + 2 * self._cells
+        self.extra = _OWN + 4 * self._cells
 
     def open(self, context: NodeContext) -> None:
         """Load the network.
@@ -158,9 +161,10 @@ class PulseNet(PulseNode[PulseNetParams]):
 
     def _stepped(self, engine: Engine, step: SkinStep, state: PulseNetState) -> np.ndarray:
         moved = step.moved
-        memory, summed = state.memory, state.colour
+        memory, colours, pose = state.memory, state.colours, state.pose
         assert memory is not None
-        assert summed is not None
+        assert colours is not None
+        assert pose is not None
         given = engine.infer(
             {
                 "change": moved.change[None],
@@ -176,20 +180,22 @@ class PulseNet(PulseNode[PulseNetParams]):
         else:
             state.before = None  # begins anew with the next frame
         change = moved.change.astype(np.float64)
-        state.colour = summed + change[:-1] @ (-0.5, 1.0, -0.5)
+        state.colours, state.pose = colours + change[:-1], pose + moved.motion[:-1]
         total = max(float(moved.seen[:-1].sum()), 1.0)
         state.brightness += float(change[:-1].mean(axis=1).sum()) / total
         state.beside += float(change[-1].mean())
         beside = state.beside if moved.seen[-1] > 0 else np.nan
         waves = np.where(moved.seen[:-1] > 0, given["waves"][0], np.nan)
         own = (step.time - state.began, state.seen - step.time, given["wave"][0])
-        return np.concatenate([(*own, state.brightness, beside), waves, state.colour])
+        light = (state.brightness, beside)
+        return np.concatenate([own, light, state.pose, waves, state.colours.ravel()])
 
     def _forget(self, state: PulseNetState, packet: Packet) -> None:
         """Begin a memory with this sample: against itself nothing has changed."""
         state.memory = np.zeros((1, self._memory_size), np.float32)
         state.before, state.steps = remembered(packet.payload), SkinSteps()
-        state.colour, state.brightness, state.beside = np.zeros(self._cells), 0.0, 0.0
+        state.colours, state.pose = np.zeros((self._cells, 3)), np.zeros(3)
+        state.brightness, state.beside = 0.0, 0.0
         state.began = packet.time
 
     def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
@@ -199,10 +205,11 @@ class PulseNet(PulseNode[PulseNetParams]):
         times = stretch.times[settled] - values[:, 1]
         if times.size < 3 or times[-1] - times[0] < self.params.minimum - _SETTLED - _LATEST:
             return Judgement(None, [Reason.WINDOW_TOO_SHORT, *failed], {})
-        wave, brightness, beside = values[:, 2:_OWN].T
-        cells, colour = np.split(values[:, _OWN:].T, 2)
+        wave, brightness, beside, *pose = values[:, 2:_OWN].T
+        cells, colours = np.split(values[:, _OWN:].T, [self._cells])
+        colours = colours.reshape(self._cells, 3, -1).transpose(0, 2, 1)
         wall = beside if np.isfinite(beside).all() else None
-        found = measure_waves(times, wave, cells, colour, brightness, wall)
+        found = measure_waves(times, wave, cells, colours, np.stack(pose), brightness, wall)
         return self._worth(found, failed, times, wave)
 
     def _worth(

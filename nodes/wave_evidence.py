@@ -1,6 +1,8 @@
 """What the waves of the pulse network show, and what that is worth.
 
-The score is METHODS 8.5's, the power of the face's spectrum; what stands beside it keeps it honest:
+The rate is where the face's wave is strong and the colours of all cells together speak for a pulse
+(:mod:`.skin_line`), which knows nothing of what the network was trained on. The score is METHODS
+8.5's, the power of the face's spectrum; what stands beside it keeps it honest:
 how much of the power is one line and its harmonic, whether the cells' own waves beat with the face
 (the correspondence of METHODS 9.12, 9.13), whether the light beside the face beats too, and whether
 the line is white: a display's flicker is in all regions alike and not beside the face, but blood
@@ -13,7 +15,15 @@ from math import log
 import numpy as np
 
 from .pulse_evidence import PulseWorth, step_kurtosis
-from .spectrum import HALF_WIDTH_BPM, PULSE_BAND, pulse_frequencies, snr_db, uneven_spectrum
+from .skin_line import line_likelihood
+from .spectrum import (
+    HALF_WIDTH_BPM,
+    HEART_BAND,
+    PULSE_BAND,
+    pulse_frequencies,
+    snr_db,
+    uneven_spectrum,
+)
 
 _LEAST_SEEN = 0.8
 """Share of the samples in which a cell must be seen to be asked."""
@@ -21,6 +31,11 @@ _LEAST_STRENGTH = 1e-4
 _LINE = 1.2
 """Half width of a line in bins of the window's own resolution, for a Hann window."""
 _FINEST_BPM = 0.5
+_PER_LIKELIHOOD = 0.5
+"""Weight of the logarithm of the colours' likelihood beside that of the wave's power."""
+_LEAST = 1e-12
+TINT = np.array((-0.5, 1.0, -0.5))
+"""What is told as a cell's tint: green against red and blue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class WaveMeasurement:
     """What one window of the network's waves shows."""
 
     heart_rate_bpm: float
-    """Strongest line of the face's wave, whether or not it is a pulse."""
+    """The line that wave and colours speak for most, whether or not it is a pulse."""
     strength: float
     """Power of the face's spectrum, ||f||^2: about 1 for a sure pulse, 0 for none."""
     snr_db: float
@@ -59,7 +74,8 @@ def measure_waves(
     times: np.ndarray,
     face: np.ndarray,
     cells: np.ndarray,
-    colour: np.ndarray,
+    colours: np.ndarray,
+    pose: np.ndarray,
     brightness: np.ndarray,
     background: np.ndarray | None,
 ) -> WaveMeasurement:
@@ -69,18 +85,25 @@ def measure_waves(
         times: float64 (n,), seconds.
         face: float (n,): the face's wave.
         cells: float (K, n): the cells' waves; NaN where a cell was not seen.
-        colour: float (K, n): green against red and blue of each cell, as a logarithm; its origin
-            is arbitrary.
+        colours: float (K, n, 3): logarithms of R, G, B of each cell; their origin is arbitrary.
+        pose: float (3, n): yaw, pitch and roll, of arbitrary origin and unit.
         brightness: float (n,): logarithm of the face's brightness, of arbitrary origin.
         background: float (n,): the same beside the face, or None.
     """
     frequencies = pulse_frequencies()
     asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
     wall = np.zeros_like(face) if background is None else background
+    colour = colours @ TINT
     rows = [face, colour.mean(axis=0), brightness, wall, *np.nan_to_num(cells[asked])]
     spectrum, tint, bright, beside, *own = uneven_spectrum(times, np.stack(rows), frequencies)
     power = np.abs(spectrum) ** 2
-    beat = _peak(times, face, float(frequencies[power.argmax()]))
+    others = pose if background is None else np.concatenate([pose, background[None]])
+    rank = np.log(power + _LEAST)
+    if asked.any():
+        likelihood = line_likelihood(times, colours[asked], others, frequencies)
+        rank = rank + _PER_LIKELIHOOD * np.log(likelihood + _LEAST)
+    rank = np.where(frequencies <= HEART_BAND[1], rank, -np.inf)
+    beat = _peak(times, face, float(frequencies[rank.argmax()]))
     half = max(HALF_WIDTH_BPM / 60.0, _LINE / float(times[-1] - times[0]))
     near = np.abs(frequencies - beat) <= half
 
@@ -100,6 +123,13 @@ def measure_waves(
         brightness_snr_db=ratio(bright),
         tint=float(share),
     )
+
+
+def strongest_line(times: np.ndarray, wave: np.ndarray) -> float:
+    """Beats a minute of the strongest line of a wave (n,) at times (n,)."""
+    frequencies = pulse_frequencies()
+    power = np.abs(uneven_spectrum(times, wave, frequencies))
+    return 60.0 * _peak(times, wave, float(frequencies[power.argmax()]))
 
 
 def _peak(times: np.ndarray, wave: np.ndarray, about: float) -> float:

@@ -16,7 +16,13 @@ from ..engines.store import file_sha256
 from ..nodes.pulse_net import CALIBRATION
 from ..nodes.skin_cells import MOTIONS, cell_count
 from ..nodes.spectrum import HALF_WIDTH_BPM
-from ..nodes.wave_evidence import WaveMeasurement, WaveModel, log_strength, measure_waves
+from ..nodes.wave_evidence import (
+    WaveMeasurement,
+    WaveModel,
+    log_strength,
+    measure_waves,
+    strongest_line,
+)
 from .bundling import LICENCE, VERSION
 from .export import BACKENDS, TOLERANCE, write_onnx
 from .networks.pulse import PulseNetwork
@@ -197,9 +203,9 @@ def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> l
     parts = (traces.change, traces.seen, traces.motion, traces.seconds)
     face, cells, _ = network.clip(*(torch.from_numpy(part) for part in parts))
     waves = np.where(traces.seen[..., :-1] > 0, cells.numpy(), np.nan)
-    summed = np.cumsum(traces.change.astype(np.float64), axis=1)
-    colour = summed[:, :, :-1] @ np.array((-0.5, 1.0, -0.5))
-    beside = summed[:, :, -1].mean(axis=2)
+    colours = np.cumsum(traces.change.astype(np.float64), axis=1)
+    pose = np.cumsum(traces.motion[..., :3].astype(np.float64), axis=1)
+    beside = colours[:, :, -1].mean(axis=2)
     seen_cells = np.maximum(traces.seen[..., :-1].sum(axis=2), 1.0)
     steps = traces.change[:, :, :-1].mean(axis=3).sum(axis=2) / seen_cells
     brightness = np.cumsum(steps.astype(np.float64), axis=1)
@@ -211,22 +217,16 @@ def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> l
             times[late],
             face[index, late].numpy().astype(np.float64),
             waves[index, late].T,
-            colour[index, late].T,
+            colours[index, late, :-1].transpose(1, 0, 2),
+            pose[index, late].T,
             brightness[index, late],
             beside[index, late] if seen else None,
         )
         true = None
         if traces.alive[index]:
-            true = heart_rate_of(times[late], traces.wave[index, late])
+            true = strongest_line(times[late], traces.wave[index, late].astype(np.float64))
         windows.append(Window(str(traces.kind[index]), true, filmed, found))
     return windows
-
-
-def heart_rate_of(times: np.ndarray, wave: np.ndarray) -> float:
-    """Beats per minute of a true wave, as its strongest line."""
-    blank = np.zeros((1, times.size))
-    found = measure_waves(times, wave.astype(np.float64), blank, blank, blank[0], None)
-    return found.heart_rate_bpm
 
 
 def fit_wave_model(windows: Sequence[Window]) -> WaveModel:

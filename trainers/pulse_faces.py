@@ -4,7 +4,8 @@ No drawn trace knows how a mesh slides over a face that talks and turns, or what
 it. So a few faces are rendered, filmed and read as a test of rPPG would
 (:mod:`padflow.trainers.pulse_clips`), some with a pulse and more without. On the skin of those
 without one pulses are drawn, many for each, or none: then it is a mask that moves as a face does.
-Clips are shown faster or slower, mirrored, stronger or weaker, and in parts.
+So that a network cannot learn the few clips by heart, they are shown in parts, faster or slower,
+mirrored, stronger or weaker, without some of the cells, with noise, and two upon each other.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from ..nodes.payloads import SkinSample
 from ..nodes.skin_cells import cell_count, cell_places, remembered, skin_change
 from .pulse_clips import PulseClip, render_pulse_clips, skin_of
+from .pulse_population import NOISE_COLOUR
 from .pulse_steps import as_steps
 from .pulse_traces import DELAY, Array, Traces, cell_gains, draw_pulses
 
@@ -23,8 +25,12 @@ BEATING, STILL = 20_000, 30_000
 """Added to the seed of clips with a pulse, and of those without one."""
 SECONDS = 9.5
 """Of a clip that is shown."""
+_BEATING = 0.2
+"""Share of the clips with a pulse of their own in a batch."""
 _DRAWN = 0.6
 """Share of the clips without a pulse that one is drawn on."""
+_HIDDEN = 0.08
+"""Share of the cells that are not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +108,31 @@ def face_traces(rng: np.random.Generator, clips: Sequence[FaceClip], count: int)
     """
     fps = rng.choice([clip.fps for clip in clips])
     some = [clip for clip in clips if clip.fps == fps]
-    chosen = [some[index] for index in rng.integers(0, len(some), count)]
+    still = [clip for clip in some if clip.wave is None]
+    beating = [clip for clip in some if clip.wave is not None]
+    own = rng.uniform(size=count) < _BEATING
+    chosen = [_any(rng, (beating or still) if beats else (still or beating)) for beats in own]
     length = min(int(np.searchsorted(clip.times, clip.times[0] + SECONDS)) for clip in some)
-    starts = [int(rng.integers(0, len(clip.times) - length + 1)) for clip in chosen]
-    pairs = list(zip(chosen, starts, strict=True))
-
-    def part(name: str) -> Array:
-        return np.stack([getattr(clip, name)[at : at + length] for clip, at in pairs])
-
-    pace = np.exp(rng.uniform(-0.2, 0.2, (count, 1)))
-    times = part("times") * pace
-    change, motion, seen = part("change"), part("motion"), part("seen")
-    motion[..., 3] /= pace
+    change, motion, seen, times, wave = _parts(rng, chosen, length)
     beats = np.array([clip.wave is not None for clip in chosen])
-    strength = 10 ** rng.uniform(-0.7, 0.15, (count, 1, 1, 1))
+    strength = 10 ** rng.uniform(-0.7, 0.15, count)
     strength[beats] = 1.0  # weaker clutter would be a weaker pulse as well
-    change, motion[..., :3] = change * strength, motion[..., :3] * strength[..., 0]
-    mirrored = rng.uniform(size=count) < 0.5
-    order = [*_mirrored_cells(), cell_count()]
-    change[mirrored], seen[mirrored] = change[mirrored][:, :, order], seen[mirrored][:, :, order]
-    motion[mirrored] *= np.array([-1, 1, -1, 1], np.float32)
-    wave = np.stack(
-        [
-            np.zeros(length) if clip.wave is None else clip.wave[at : at + length]
-            for clip, at in pairs
-        ]
-    )
+    change, motion[..., :3] = _times(change, strength), _times(motion[..., :3], strength)
+    if still:
+        other, moved, also, _, _ = _parts(rng, [_any(rng, still) for _ in chosen], length)
+        share = rng.uniform(0.0, 0.7, count) * (rng.uniform(size=count) < 0.7)
+        change, motion[..., :3] = (
+            change + _times(other, share),
+            motion[..., :3] + _times(moved[..., :3], share),
+        )
+        seen = seen * also
+    seen[..., :-1] *= rng.uniform(size=(count, 1, cell_count())) >= _HIDDEN
+    change = change * seen[..., None]
+    pace = np.exp(rng.uniform(-0.2, 0.2, (count, 1)))
+    times = times * pace
+    motion[..., 3] /= pace
+    noise = _times(rng.normal(size=change.shape) * NOISE_COLOUR, 10 ** rng.normal(-3.2, 0.4, count))
+    change += np.diff(noise, axis=1, prepend=noise[:, :1]) * seen[..., None]
     drawn = ~beats & (rng.uniform(size=count) < _DRAWN)
     change[drawn], wave[drawn] = _with_pulses(rng, times[drawn], change[drawn], seen[drawn])
     alive = beats | drawn
@@ -142,6 +147,33 @@ def face_traces(rng: np.random.Generator, clips: Sequence[FaceClip], count: int)
         alive=alive,
         kind=np.where(alive, "live", "still"),
     )
+
+
+def _any(rng: np.random.Generator, clips: Sequence[FaceClip]) -> FaceClip:
+    return clips[int(rng.integers(len(clips)))]
+
+
+def _times(values: Array, by_clip: Array) -> Array:
+    """Values (N, ...) times a factor for each clip."""
+    return np.asarray(values * by_clip.reshape(-1, *(1,) * (values.ndim - 1)))
+
+
+def _parts(
+    rng: np.random.Generator, clips: Sequence[FaceClip], length: int
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Changes, motion, visibility, times and waves of a part of each clip, some mirrored."""
+    starts = [int(rng.integers(0, len(clip.times) - length + 1)) for clip in clips]
+    rows = []
+    for clip, start in zip(clips, starts, strict=True):
+        at = slice(start, start + length)
+        wave = np.zeros(length) if clip.wave is None else clip.wave[at]
+        rows.append((clip.change[at], clip.motion[at], clip.seen[at], clip.times[at], wave))
+    change, motion, seen, times, waves = (np.stack(part) for part in zip(*rows, strict=True))
+    mirrored = rng.uniform(size=len(rows)) < 0.5
+    order = [*_mirrored_cells(), cell_count()]
+    change[mirrored], seen[mirrored] = change[mirrored][:, :, order], seen[mirrored][:, :, order]
+    motion[mirrored] *= np.array([-1, 1, -1, 1], np.float32)
+    return change, motion, seen, times, waves
 
 
 def _with_pulses(

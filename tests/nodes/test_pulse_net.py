@@ -140,7 +140,7 @@ def course(rng: np.random.Generator) -> Course:
 
 def remembers(state: PulseNetState) -> tuple[bytes, bytes, float]:
     """All that a step hands to the next but times."""
-    memory, colour = (b"" if x is None else x.tobytes() for x in (state.memory, state.colour))
+    memory, colour = (b"" if x is None else x.tobytes() for x in (state.memory, state.colours))
     return memory, colour, state.brightness
 
 

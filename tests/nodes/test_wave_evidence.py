@@ -3,10 +3,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from padflow.nodes.wave_evidence import WaveMeasurement, WaveModel, measure_waves
+from padflow.nodes.rppg import PULSE_COLOUR
+from padflow.nodes.wave_evidence import (
+    WaveMeasurement,
+    WaveModel,
+    measure_waves,
+    strongest_line,
+)
 
 TIMES = np.cumsum(np.random.default_rng(1).uniform(0.02, 0.06, 250))
 MODEL = WaveModel(intercept=2.0, per_log_strength=1.0, per_snr_db=0.2, per_agreement=2.0)
+
+
+def coloured(noise: np.ndarray, beat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells (10, n, 3) whose tint is a hundredth of a beat (n,), and a pose that wanders."""
+    colours = np.zeros((10, TIMES.size, 3))
+    colours[..., 1] = 1e-4 * noise + 0.01 * beat
+    return colours, 1e-3 * np.cumsum(noise[:3], axis=1)
 
 
 def measured(
@@ -24,7 +37,7 @@ def measured(
     cells = shared * beat + (1 - shared) * noise + 0.02 * noise
     wall = beside * beat + 0.01 * rng.normal(size=TIMES.size)
     bright = 0.01 * beat + 1e-4 * rng.normal(size=TIMES.size)
-    return measure_waves(TIMES, face, cells, 1e-4 * noise + 0.01 * green * beat, bright, wall)
+    return measure_waves(TIMES, face, cells, *coloured(noise, green * beat), bright, wall)
 
 
 def test_a_sure_pulse_has_strength_one_and_cells_that_agree() -> None:
@@ -62,15 +75,28 @@ def test_cells_out_of_sight_are_not_asked() -> None:
     cells[:4] = np.nan
     cells[4, :10] = np.nan
     face = cells[9]
-    found = measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), face, None)
+    still = np.zeros((10, TIMES.size, 3)), np.zeros((3, TIMES.size))
+    found = measure_waves(TIMES, face, cells, *still, face, None)
     assert found.cells == 6
     assert found.agreement > 0.98
     assert found.background_snr_db is None
     assert "background_snr_db" not in found.named()
     cells[:] = np.nan
-    assert (
-        measure_waves(TIMES, face, cells, np.zeros((10, TIMES.size)), face, None).agreement == 0.0
-    )
+    assert measure_waves(TIMES, face, cells, *still, face, None).agreement == 0.0
+
+
+def test_the_rate_is_where_wave_and_colours_meet() -> None:
+    """A wave with two lines of like strength; blood's colour has but one of them."""
+    rng = np.random.default_rng(5)
+    lines = [np.sin(2 * np.pi * f * TIMES) for f in (1.2, 2.0)]
+    face = lines[0] + 1.05 * lines[1]
+    cells = np.tile(face, (10, 1))
+    colours = 1e-4 * rng.normal(size=(10, TIMES.size, 3)) - 1e-3 * lines[0][:, None] * PULSE_COLOUR
+    colours += 1e-3 * lines[1][:, None]
+    pose = 1e-3 * rng.normal(size=(3, TIMES.size))
+    found = measure_waves(TIMES, face, cells, colours, pose, lines[1], None)
+    assert found.heart_rate_bpm == pytest.approx(72, abs=2)
+    assert strongest_line(TIMES, face) == pytest.approx(120, abs=2)
 
 
 def test_the_ratio_stays_within_what_replays_and_cold_skin_allow() -> None:
