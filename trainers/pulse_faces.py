@@ -70,7 +70,7 @@ def _read(clip: PulseClip) -> FaceClip:
     if not kept.is_file():
         aside = kept.with_name(f".{kept.name}")
         with aside.open("wb") as file:
-            np.savez(file, **_frames(skin_of(clip)))
+            np.savez(file, allow_pickle=False, **_frames(skin_of(clip)))
         aside.replace(kept)
     with np.load(kept, allow_pickle=False) as found:
         parts = {name: found[name][None] for name in found.files}
