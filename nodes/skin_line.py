@@ -17,8 +17,8 @@ from .spectrum import uneven_spectrum
 _BAND = (0.4, 5.0)
 """Hz that the clutter is taken from."""
 _SPACING = 1 / 30
-_LINE = 0.12
-"""Hz to both sides of a line, and of its harmonic, that are no clutter."""
+_LINE = np.arange(-3, 4)
+"""Neighbours of a line, and of its harmonic, that are no clutter: 0.1 Hz to both sides."""
 _BEAT = np.arange(-1, 2)
 """Neighbours of the nearest frequency that belong to a beat as well."""
 _LOADING = 0.03
@@ -49,17 +49,37 @@ def line_likelihood(
     spectrum = uneven_spectrum(times, rows, fine) * np.sqrt(fine)
     sizes = np.sqrt((np.abs(spectrum) ** 2).mean(axis=1)) + _LEAST
     spectrum, steering = spectrum / sizes[:, None], steering / sizes
-    free = np.abs(fine - frequencies[:, None]) >= _LINE
-    free &= np.abs(fine - 2 * frequencies[:, None]) >= _LINE
-    parts = np.concatenate([spectrum.real, spectrum.imag], axis=1)  # (c, 2 * fine)
-    clutter = (parts * np.tile(free, 2)[:, None]) @ parts.T / free.sum(axis=1)[:, None, None]
-    clutter += _LOADING * np.eye(len(rows))
-    middle = np.rint((frequencies - _BAND[0]) / _SPACING).astype(int)
-    near = middle[:, None] + np.concatenate([_BEAT, _BEAT + len(fine)])
-    beat = parts[:, near].transpose(1, 0, 2)  # (f, c, 6)
+    parts = np.stack([spectrum.real, spectrum.imag], axis=2)  # (c, fine, 2)
+    clutter = _clutter(parts, frequencies) + _LOADING * np.eye(len(rows))
+    beat = _around(parts, frequencies, _BEAT)  # (f, c, 6)
     right = np.concatenate([np.tile(steering[:, None], (len(frequencies), 1, 1)), beat], axis=2)
     cleared = np.linalg.solve(clutter, right)
     weights = cleared[:, :, 0]
     power = np.square(np.einsum("fc,fcp->fp", weights, beat)).sum(axis=1) / (weights @ steering)
     everything = (beat * cleared[:, :, 1:]).sum(axis=(1, 2))
     return np.asarray(power / (len(_BEAT) * len(rows) + everything))
+
+
+def _clutter(parts: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Mean products (f, c, c) of all frequencies but those of each line and its harmonic."""
+    count = parts.shape[1]
+    line = _around(parts, frequencies, _LINE)
+    harmonic = _around(parts, 2 * frequencies, _LINE)
+    taken = np.concatenate([line, harmonic], axis=2)
+    flat = parts.reshape(len(parts), -1)
+    places = [_middle(f)[:, None] + _LINE for f in (frequencies, 2 * frequencies)]
+    free = count - sum((place < count).sum(axis=1) for place in places)
+    rest = flat @ flat.T - taken @ taken.transpose(0, 2, 1)
+    return np.asarray(rest / free[:, None, None])
+
+
+def _around(parts: np.ndarray, frequencies: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Parts (f, c, 2 m) of m neighbours of each frequency; 0 beyond the band."""
+    places = _middle(frequencies)[:, None] + reach
+    inside = places < parts.shape[1]
+    found = parts[:, np.where(inside, places, 0)] * inside[..., None]
+    return np.asarray(found.transpose(1, 0, 2, 3).reshape(len(frequencies), len(parts), -1))
+
+
+def _middle(frequencies: np.ndarray) -> np.ndarray:
+    return np.asarray(np.rint((frequencies - _BAND[0]) / _SPACING).astype(int))

@@ -60,8 +60,8 @@ class SkinSteps:
     """Where the colours are now, against the mean of the step before."""
     levels: np.ndarray = field(default_factory=lambda: _nothing(cell_count() + 1, 3))
     """Sum over the step's frames, like those that follow."""
-    hidden: np.ndarray = field(default_factory=lambda: _nothing(cell_count() + 1))
-    """In how many frames not seen."""
+    seen: np.ndarray = field(default_factory=lambda: 1.0 + _nothing(cell_count() + 1))
+    """1 where seen in all frames."""
     pose: np.ndarray = field(default_factory=lambda: _nothing(MOTIONS - 1))
     poses: np.ndarray = field(default_factory=lambda: _nothing(MOTIONS - 1))
     speeds: float = 0.0
@@ -74,23 +74,23 @@ class SkinSteps:
         self.last = time
         self.count += 1
         self.times += time - self.began
-        self.level = self.level + moved.change
-        self.levels = self.levels + self.level
-        self.hidden = self.hidden + (1.0 - moved.seen)
-        self.pose = self.pose + moved.motion[:-1]
-        self.poses = self.poses + self.pose
+        self.level += moved.change
+        self.levels += self.level
+        self.seen *= moved.seen
+        self.pose += moved.motion[:-1]
+        self.poses += self.pose
         self.speeds += float(moved.motion[-1])
         return self._step() if ends(self.began, before, time) else None
 
     def _step(self) -> SkinStep:
         mean, pose = self.levels / self.count, self.poses / self.count
         time = self.began + self.times / self.count
-        seen = (self.hidden == 0).astype(np.float32)
+        seen = self.seen.astype(np.float32)
         motion = np.append(pose, self.speeds / self.count).astype(np.float32)
         change = (mean * seen[:, None]).astype(np.float32)
         seconds = FIRST if self.ended is None else time - self.ended
-        self.level, self.pose = self.level - mean, self.pose - pose
-        self.levels, self.poses = np.zeros_like(mean), np.zeros_like(pose)
-        self.hidden = np.zeros_like(self.hidden)
+        self.level -= mean
+        self.pose -= pose
+        self.levels[:], self.poses[:], self.seen[:] = 0.0, 0.0, 1.0
         self.count, self.times, self.speeds, self.ended = 0, 0.0, 0.0, time
         return SkinStep(time, seconds, SkinChange(change, seen, motion))
