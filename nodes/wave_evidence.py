@@ -31,7 +31,7 @@ _LEAST_STRENGTH = 1e-4
 _LINE = 1.2
 """Half width of a line in bins of the window's own resolution, for a Hann window."""
 _FINEST_BPM = 0.5
-_PER_LIKELIHOOD = 0.5
+_PER_LIKELIHOOD = 1.0
 """Weight of the logarithm of the colours' likelihood beside that of the wave's power."""
 _LEAST = 1e-12
 TINT = np.array((-0.5, 1.0, -0.5))

@@ -11,6 +11,7 @@ mirrored, stronger or weaker, without some of the cells, with noise, and two upo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -113,26 +114,24 @@ def face_traces(rng: np.random.Generator, clips: Sequence[FaceClip], count: int)
     own = rng.uniform(size=count) < _BEATING
     chosen = [_any(rng, (beating or still) if beats else (still or beating)) for beats in own]
     length = min(int(np.searchsorted(clip.times, clip.times[0] + SECONDS)) for clip in some)
-    change, motion, seen, times, wave = _parts(rng, chosen, length)
     beats = np.array([clip.wave is not None for clip in chosen])
+    parts = _parts(rng, chosen, length)
     strength = 10 ** rng.uniform(-0.7, 0.15, count)
     strength[beats] = 1.0  # weaker clutter would be a weaker pulse as well
-    change, motion[..., :3] = _times(change, strength), _times(motion[..., :3], strength)
+    change, motion = _times(parts.change, strength), parts.motion
+    motion[..., :3] = _times(motion[..., :3], strength)
+    seen, wave = parts.seen, parts.wave
     if still:
-        other, moved, also, _, _ = _parts(rng, [_any(rng, still) for _ in chosen], length)
+        other = _parts(rng, [_any(rng, still) for _ in chosen], length)
         share = rng.uniform(0.0, 0.7, count) * (rng.uniform(size=count) < 0.7)
-        change, motion[..., :3] = (
-            change + _times(other, share),
-            motion[..., :3] + _times(moved[..., :3], share),
-        )
-        seen = seen * also
+        change = change + _times(other.change, share)
+        motion[..., :3] += _times(other.motion[..., :3], share)
+        seen = seen * other.seen
     seen[..., :-1] *= rng.uniform(size=(count, 1, cell_count())) >= _HIDDEN
-    change = change * seen[..., None]
     pace = np.exp(rng.uniform(-0.2, 0.2, (count, 1)))
-    times = times * pace
+    times = parts.times * pace
     motion[..., 3] /= pace
-    noise = _times(rng.normal(size=change.shape) * NOISE_COLOUR, 10 ** rng.normal(-3.2, 0.4, count))
-    change += np.diff(noise, axis=1, prepend=noise[:, :1]) * seen[..., None]
+    change = (change + _noise(rng, change.shape)) * seen[..., None]
     drawn = ~beats & (rng.uniform(size=count) < _DRAWN)
     change[drawn], wave[drawn] = _with_pulses(rng, times[drawn], change[drawn], seen[drawn])
     alive = beats | drawn
@@ -149,6 +148,23 @@ def face_traces(rng: np.random.Generator, clips: Sequence[FaceClip], count: int)
     )
 
 
+class _Parts(NamedTuple):
+    """Parts of clips as arrays (N, T, ...)."""
+
+    change: Array
+    motion: Array
+    seen: Array
+    times: Array
+    wave: Array
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Changes (N, T, K + 1, 3) by what a sensor adds to each sample."""
+    noise = rng.normal(size=shape) * NOISE_COLOUR
+    noise = _times(noise, 10 ** rng.normal(-3.2, 0.4, shape[0]))
+    return np.asarray(np.diff(noise, axis=1, prepend=noise[:, :1]))
+
+
 def _any(rng: np.random.Generator, clips: Sequence[FaceClip]) -> FaceClip:
     return clips[int(rng.integers(len(clips)))]
 
@@ -158,22 +174,21 @@ def _times(values: Array, by_clip: Array) -> Array:
     return np.asarray(values * by_clip.reshape(-1, *(1,) * (values.ndim - 1)))
 
 
-def _parts(
-    rng: np.random.Generator, clips: Sequence[FaceClip], length: int
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Changes, motion, visibility, times and waves of a part of each clip, some mirrored."""
+def _parts(rng: np.random.Generator, clips: Sequence[FaceClip], length: int) -> _Parts:
+    """A part of so many steps of each clip, some mirrored."""
     starts = [int(rng.integers(0, len(clip.times) - length + 1)) for clip in clips]
     rows = []
     for clip, start in zip(clips, starts, strict=True):
         at = slice(start, start + length)
         wave = np.zeros(length) if clip.wave is None else clip.wave[at]
         rows.append((clip.change[at], clip.motion[at], clip.seen[at], clip.times[at], wave))
-    change, motion, seen, times, waves = (np.stack(part) for part in zip(*rows, strict=True))
+    parts = _Parts(*(np.stack(part) for part in zip(*rows, strict=True)))
+    change, motion, seen = parts.change, parts.motion, parts.seen
     mirrored = rng.uniform(size=len(rows)) < 0.5
     order = [*_mirrored_cells(), cell_count()]
     change[mirrored], seen[mirrored] = change[mirrored][:, :, order], seen[mirrored][:, :, order]
     motion[mirrored] *= np.array([-1, 1, -1, 1], np.float32)
-    return change, motion, seen, times, waves
+    return parts
 
 
 def _with_pulses(
