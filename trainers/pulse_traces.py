@@ -278,8 +278,8 @@ def _beats(rng: np.random.Generator, at: Array) -> Array:
 
 
 def _heart_rate(rng: np.random.Generator) -> float:
-    """Half at rest, the others anywhere from 42 to 180."""
-    if rng.uniform() < 0.5:
+    """Three in ten at rest, the others anywhere from 42 to 180."""
+    if rng.uniform() < 0.3:
         return float(np.clip(rng.normal(75, 13), 45, 120))
     return float(rng.uniform(42, 180))
 
