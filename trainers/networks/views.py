@@ -43,7 +43,7 @@ class ViewsNetwork(CropNetwork):
         return self.judge(features)
 
     def judge(self, planes: Tensor) -> Outputs:
-        """Score, embedding and strangeness of features, float32 (N, 8512)."""
+        """Score, embedding and strangeness of features, float32 (N, 19456)."""
         normal = self.normalise(planes).clamp(-_FARTHEST, _FARTHEST)
         outputs: Outputs = self.classify(self.dropout(normal))
         return outputs
