@@ -20,14 +20,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .registry import NATURAL_FEATURES, NATURAL_FEATURES_SIDE
+from .registry import NATURAL_CHANNELS, NATURAL_FEATURES, NATURAL_FEATURES_SIDE
 from .torch_file import read_torch_file
 
 MEAN, SCALE = 127.0, 128.0
 """The network was trained on (RGB - MEAN) / SCALE."""
 OPSET, IR_VERSION = 18, 8
 FEATURES = NATURAL_FEATURES
-"""Length of the feature vector."""
+"""Length of the feature vector: first what is of the whole picture, at every depth, then what is
+of the face."""
+OF_PICTURE = 7 * NATURAL_CHANNELS
+"""How many of them are of the whole picture."""
 SIDE = NATURAL_FEATURES_SIDE
 """Side of the pictures in pixels."""
 FACE_AXES = (0.29, 0.335)
@@ -125,15 +128,18 @@ class _Graph:
         x = self.add("Div", [x, self.constant("scale", np.array(SCALE, np.float32))])
         x = self.clipped(self.convolved(x, "_conv_stem", "_bn0", stride=2))
         self.constant("sides", np.array([2, 3], np.int64))
-        taken, number, side = [], 0, SIDE // 2
+        of_picture: list[str] = []
+        of_face: list[str] = []
+        number, side = 0, SIDE // 2
         for stage in _STAGES:
             side = -(-side // stage.stride)
             for repeat in range(stage.repeats):
                 x = self.block(x, f"_blocks.{number}.", stage.stride if repeat == 0 else 1)
                 number += 1
             if stage.taken:
-                taken += self.pooled(x, side)
-                taken += self.of_the_face(x, side)
+                of_picture += self.pooled(x, side)
+                of_face += self.of_the_face(x, side)
+        taken = [*of_picture, *of_face]
         self.nodes.append(helper.make_node("Concat", taken, ["features"], "features", axis=1))
         sizes: list[str | int | None] = ["batch", SIDE, SIDE, 3]
         picture = helper.make_tensor_value_info("image", TensorProto.UINT8, sizes)

@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 from .network import Precision, Preprocessing, TensorSpec
 
-NATURAL_FEATURES = 16 * (48 + 88 + 120 + 352)
+NATURAL_CHANNELS = 48 + 88 + 120 + 352
+"""Channels of ``natural_features`` at its four depths."""
+NATURAL_FEATURES = 16 * NATURAL_CHANNELS
 """Numbers of ``natural_features``: sixteen of each channel at four depths."""
 NATURAL_FEATURES_SIDE = 160
 """Side of its pictures in pixels."""
@@ -203,7 +205,7 @@ _MODELS = (
         name="natural_features",
         task="features of natural pictures, for the context network (EfficientNet-Lite2)",
         file="natural_features.onnx",
-        digests=("09be9188546c4fcc327a95867dc762eeb0d918a6bacdf233f11d347ec980f1de",),
+        digests=("e08496b64de32d57904b7fabcded7292abac994cb236f915866a67cbd5a947b9",),
         bytes=17_369_016,
         origin=Origin(
             EFFICIENTNET,

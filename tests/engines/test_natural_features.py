@@ -71,6 +71,7 @@ def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> T
     x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
     x = functional.relu6(layer(x, "_conv_stem", "_bn0", 2))
     found: list[Tensor] = []
+    of_face: list[Tensor] = []
     number = 0
     for blocks, _, stage_stride, _, _ in STAGES:
         for repeat in range(blocks):
@@ -87,9 +88,9 @@ def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> T
                 row, column = x.shape[2] // 2, x.shape[3] // 2
                 halves = (x[:, :, :row], x[:, :, row:], x[..., :column], x[..., column:])
                 found += [half.mean(dim=(2, 3)) for half in halves]
-                found += of_the_face(x)
+                of_face += of_the_face(x)
             number += 1
-    return torch.cat(found, dim=1)
+    return torch.cat([*found, *of_face], dim=1)
 
 
 def of_the_face(x: Tensor) -> list[Tensor]:
