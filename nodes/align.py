@@ -61,7 +61,7 @@ class AlignParams:
     context_size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = CONTEXT_SIZE
     """Side of the context crops in pixels."""
     cadence_hz: Annotated[float, Ge(0)] = 5.0
-    """Crops of each kind a second of capture time while a face is new, and at most; 0 makes none."""
+    """Crops of each kind a second of capture time of a new face, and at most; 0 makes none."""
     settled_hz: Annotated[float, Gt(0)] = 2.5
     """The same of a face that has been seen for a while; where ``cadence_hz`` is no greater, that
     always counts. Keep two looks within the policy's ``change_span`` (0.5 s), so that a cue which

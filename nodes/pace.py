@@ -1,11 +1,11 @@
 """When a face's next pictures for the networks are due: often while it is new, then seldom.
 
-What a network has wrong about a face it has wrong at every look (docs/TRAINING.md, "Fusion": 0.73 to
-0.97 of its error stays), so looking often adds next to nothing. It is worth its time while a face
-is new, and again when something may have come into its place: a track is a place in the picture,
-and a phone that is raised before an accepted face stays on its track. Everything here is told by
-the picture itself, in capture time, and the bounds are wide: a false alarm costs a few more looks,
-a missed one delays what the networks would have seen by one slow look.
+What a network has wrong about a face it has wrong at every look (docs/TRAINING.md, "Fusion": 0.73
+to 0.97 of its error stays), so looking often adds next to nothing. It is worth its time while a
+face is new, and again when something may have come into its place: a track is a place in the
+picture, and a phone that is raised before an accepted face stays on its track. Everything here is
+told by the picture itself, in capture time, and the bounds are wide: a false alarm costs a few more
+looks, a missed one delays what the networks would have seen by one slow look.
 """
 
 from collections.abc import Callable

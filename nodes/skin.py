@@ -178,7 +178,7 @@ def _box_means(crop: np.ndarray, places: np.ndarray, extent: Extent) -> np.ndarr
 
 
 def _exposure(colours: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Mean colour and luma of the cells as they are seen, and the share of those that is clipped."""
+    """Mean colour and luma of the cells as they are seen; share of the seen that is clipped."""
     total = float(facing.sum())
     if total <= 0:
         return np.zeros(3, np.float32), 0.0, 0.0
