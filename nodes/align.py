@@ -188,7 +188,8 @@ class Align(Node[AlignParams]):
         size = (frame.width, frame.height)
         assert self._net is not None, "open() comes before process()"
         period = 1.0 / self.params.mesh_hz if self.params.mesh_hz else 0.0
-        reading = follow(self._net, frame, face, state.mesh, packet.time, period)
+        fresh = self._pacer is not None and self._pacer.expects(state.pace, packet.time)
+        reading = follow(self._net, frame, face, state.mesh, packet.time, period, fresh)
         present = self._present(reading, state)
         usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
         pose = self._pose.solve(reading.mesh)

@@ -132,6 +132,10 @@ class Pacer:
         """A frame that does not show the face, or not well enough: after it the face is new."""
         pace.seen = None
 
+    def expects(self, pace: Pace, time: float) -> bool:
+        """Whether pictures will be due of a frame if that is usable, an alarm aside."""
+        return time >= self._due(pace, time) - _CLOCK_SLACK * self._eager
+
     def is_due(self, pace: Pace, time: float, sight: Callable[[], Sight]) -> bool:
         """Whether pictures are due of a usable frame.
 
@@ -140,19 +144,23 @@ class Pacer:
             time: Capture time in seconds.
             sight: Gives what the frame shows; not asked where nothing ever settles.
         """
-        period, before = self._eager, pace.seen
-        if self._settled > period:
+        before = pace.seen
+        if self._settled > self._eager:
             self._watch(pace, time, sight())
-            if time - pace.since > self._eager_s:
-                period = self._settled
-        due = time if pace.looked is None else pace.looked + period
-        if time < due - _CLOCK_SLACK * period:
+        if not self.expects(pace, time):
             return False
+        due = self._due(pace, time)
         # From when it was due, so that the cadence does not depend on where the frames fall; from
         # now after a pause or where an alarm has brought it forward, so that no burst follows.
-        in_time = due + period > time and (before is None or due > before)
+        in_time = due + self._period(pace, time) > time and (before is None or due > before)
         pace.looked = due if in_time else time
         return True
+
+    def _period(self, pace: Pace, time: float) -> float:
+        return self._settled if time - pace.since > self._eager_s else self._eager
+
+    def _due(self, pace: Pace, time: float) -> float:
+        return time if pace.looked is None else pace.looked + self._period(pace, time)
 
     def _watch(self, pace: Pace, time: float, sight: Sight) -> None:
         before, usual = pace.seen, pace.usual
