@@ -113,8 +113,8 @@ def render_clip(
     Args:
         kind: What is at the door.
         seconds: Length of the clip.
-        visit_every: Seconds after which the next one comes in, when the last one has just gone;
-            None: one is there all the time.
+        visit_every: Seconds after which the next one comes in, when the last one has just gone
+            (nobody comes who has not the time to leave); None: one is there all the time.
         out: As in :func:`render_feed`, like the rest.
         seed: As there.
         size: As there.
@@ -131,7 +131,8 @@ def render_clip(
             raise ValueError(
                 f"visit_every: expected at least {_SHORTEST_VISIT:g} s, found {visit_every:g}"
             )
-        plan = [Booking(kind, first, each, VisitParams()) for first in range(0, frames, each)]
+        starts = range(0, frames - each + 1, each)
+        plan = [Booking(kind, first, each, VisitParams()) for first in starts]
     return _film(out, _feed_params(size, fps, seed), seed, plan, frames, progress)
 
 
