@@ -1,6 +1,7 @@
 """How often a face is looked at: while it is new, afterwards, and after every kind of alarm."""
 
 import pickle
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log, nan
 
@@ -35,7 +36,7 @@ def at_rate(rate: float, seconds: float, start: float = 0.0) -> list[float]:
     return [start + step / rate for step in range(round(seconds * rate))]
 
 
-def watch(pace: Pace, frames: list[tuple[float, Sight | None]]) -> list[float]:
+def watch(pace: Pace, frames: Sequence[tuple[float, Sight | None]]) -> list[float]:
     """The times at which pictures were due; None is a frame that is not usable."""
     due, node = [], pacer()
     for time, sight in frames:
