@@ -27,6 +27,8 @@ from .wave_evidence import WaveMeasurement, WaveModel, measure_waves
 
 _SETTLED = 1.0
 """Seconds after which a network that knew nothing of the track is believed."""
+_CLOCK_SLACK = 0.002
+"""Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
 _FIRST_STEP = 1 / 30
 """Seconds that the first step of a memory is said to take."""
 CALIBRATION = "pulse waves"
@@ -42,6 +44,10 @@ class PulseNetParams(WindowParams):
 
     minimum: Annotated[float, Interval(ge=4.0, le=60.0)] = 7.0
     """Seconds without a long gap that are needed at least; the first is for settling."""
+    min_interval: Annotated[float, Interval(ge=0.0, le=0.2)] = 0.06
+    """Least time in seconds between two steps; what comes earlier is passed over. A heart beats at
+    most four times a second, so that 12 to 16 steps a second show its wave, and the network was
+    trained on 5 to 60 frames a second; 0 takes every frame."""
     engine: str = ""
     """Name or folder of the bundle; empty: the node's own, which padflow ships. Where its own is
     not on this machine the cue says ``engine_missing``; any other must be there."""
@@ -134,12 +140,17 @@ class PulseNet(PulseNode[PulseNetParams]):
         return Reason.ENGINE_MISSING
 
     def observe(self, packet: Packet, state: PulseState) -> np.ndarray | None:
-        """A step of the network: the memory's age, the waves, brightness and the cells' colour."""
+        """A step of the network: the memory's age, the waves, brightness and the cells' colour.
+
+        None where the sample is not usable or comes too soon after the last step.
+        """
         sample: SkinSample = packet.payload
         if self._engine is None or not sample.usable:
             return None
         assert isinstance(state, PulseNetState)
         seconds = packet.time - state.seen
+        if state.memory is not None and 0 <= seconds < self.params.min_interval - _CLOCK_SLACK:
+            return None
         if state.memory is None or state.before is None or seconds > self.params.bridge:
             self._forget(state, packet)
             seconds = _FIRST_STEP
@@ -177,6 +188,7 @@ class PulseNet(PulseNode[PulseNetParams]):
 
     def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
         """Measure the window's waves; see :class:`PulseNode`."""
+        # False also of NaN: of a frame that was passed over.
         settled = stretch.values[:, COLUMNS] >= _SETTLED - 1e-3
         values, times = stretch.values[settled].astype(np.float64), stretch.times[settled]
         if times.size < 3 or times[-1] - times[0] < self.params.minimum - _SETTLED - 1e-3:
