@@ -40,7 +40,7 @@ class ViewsNetwork(CropNetwork):
         super().__init__()
         self.normalise = nn.BatchNorm1d(SEEN, affine=False)
         self.dropout = nn.Dropout(dropout)
-        self.classify = Head(SEEN, embedding)
+        self.classify = Head(SEEN, embedding, normalised=True)
 
     def forward(self, features: Tensor) -> Outputs:
         """What the head says of features."""
