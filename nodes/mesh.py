@@ -173,19 +173,21 @@ def follow(
     track: MeshTrack,
     time: float = 0.0,
     period: float = 0.0,
+    fresh: bool = False,
 ) -> MeshReading:
     """Read the mesh of a track in a frame and prepare the next crop.
 
     The network looks when its last look is ``period`` seconds old (0: at every frame). Between two
     looks the mesh is carried by the tracker's optical flow, as long as that confirms the face and
-    the face moves little; one that was just detected, lost or is moving is looked at at once.
+    the face moves little; one that was just detected, lost or is moving is looked at at once, and
+    so is one of which pictures are to be cut (``fresh``).
 
     The crop follows the mesh of the frame before, moved along with the track's box, as long as a
     face is in it and it agrees with the box; otherwise it starts again from the box. Only the crop
     is steadied (by a filter that yields to real motion, in the manner of the 1-euro filter of
     Casiez et al. 2012), never the mesh.
     """
-    carried = _carried(frame, face, track, time, period)
+    carried = None if fresh else _carried(frame, face, track, time, period)
     if carried is not None:
         return carried
     square = _expected(track, face)

@@ -22,8 +22,8 @@ from .own_engine import open_engine
 from .payloads import PulseTrace, SkinSample
 from .pulse_node import Judgement, PulseNode, PulseState, WindowParams
 from .pulse_window import COLUMNS, Stretch
-from .skin_cells import SkinBefore, cell_count, remembered, skin_change
-from .skin_steps import SkinStep, SkinSteps
+from .skin_cells import cell_count
+from .skin_steps import SHORTEST, SkinStep, SkinSteps
 from .wave_evidence import WaveMeasurement, WaveModel, measure_waves
 
 _SETTLED = 1.0
@@ -47,6 +47,9 @@ class PulseNetParams(WindowParams):
 
     minimum: Annotated[float, Interval(ge=4.0, le=60.0)] = 7.0
     """Seconds without a long gap that are needed at least; the first is for settling."""
+    min_interval: Annotated[float, Interval(ge=0.0, le=0.2)] = SHORTEST
+    """Seconds that a step of the network takes at least: frames are brought together until then
+    (:mod:`.skin_steps`). 0 makes a step of every frame, which the network was not trained on."""
     engine: str = ""
     """Name or folder of the bundle; empty: the node's own, which padflow ships. Where its own is
     not on this machine the cue says ``engine_missing``; any other must be there."""
@@ -65,7 +68,6 @@ class PulseNetState(PulseState):
 
     memory: np.ndarray | None = None
     """float32 (1, S): the network's; None where it knows nothing."""
-    before: SkinBefore | None = None
     seen: float = 0.0
     """Capture time of the last frame that was looked at."""
     steps: SkinSteps = field(default_factory=SkinSteps)
@@ -144,19 +146,17 @@ class PulseNet(PulseNode[PulseNetParams]):
         return Reason.ENGINE_MISSING
 
     def observe(self, packet: Packet, state: PulseState) -> np.ndarray | None:
-        """What the network makes of the step that ends with this frame; NaN where none does."""
+        """What the network makes of the step that ends with this frame; None where none does."""
         sample: SkinSample = packet.payload
         if self._engine is None or not sample.usable:
             return None
         assert isinstance(state, PulseNetState)
-        if state.before is None or packet.time - state.seen > self.params.bridge:
+        if state.memory is None or packet.time - state.seen > self.params.bridge:
             self._forget(state, packet)
-        assert state.before is not None
-        moved = skin_change(state.before, sample)
-        state.before, state.seen = remembered(sample), packet.time
-        step = state.steps.take(packet.time, moved)
+        state.seen = packet.time
+        step = state.steps.take(packet.time, sample)
         if step is None:
-            return np.full(self.extra, np.nan, np.float32)
+            return None
         return self._stepped(self._engine, step, state)
 
     def _stepped(self, engine: Engine, step: SkinStep, state: PulseNetState) -> np.ndarray:
@@ -175,10 +175,7 @@ class PulseNet(PulseNode[PulseNetParams]):
             }
         )
         kept = given["remembered"]
-        if np.isfinite(kept).all():
-            state.memory = kept
-        else:
-            state.before = None  # begins anew with the next frame
+        state.memory = kept if np.isfinite(kept).all() else None  # then it begins anew
         change = moved.change.astype(np.float64)
         state.colours, state.pose = colours + change[:-1], pose + moved.motion[:-1]
         total = max(float(moved.seen[:-1].sum()), 1.0)
@@ -191,9 +188,9 @@ class PulseNet(PulseNode[PulseNetParams]):
         return np.concatenate([own, light, state.pose, waves, state.colours.ravel()])
 
     def _forget(self, state: PulseNetState, packet: Packet) -> None:
-        """Begin a memory with this sample: against itself nothing has changed."""
+        """Begin a memory with this sample."""
         state.memory = np.zeros((1, self._memory_size), np.float32)
-        state.before, state.steps = remembered(packet.payload), SkinSteps()
+        state.steps = SkinSteps(self.params.min_interval)
         state.colours, state.pose = np.zeros((self._cells, 3)), np.zeros(3)
         state.brightness, state.beside = 0.0, 0.0
         state.began = packet.time

@@ -64,8 +64,7 @@ class SampleBuffer:
 
         Args:
             capacity: samples that are kept at least.
-            extra: columns behind the common ones, for what a node adds to a sample. Of samples that
-                come too fast the newest that is a number is kept.
+            extra: columns behind the common ones, for what a node adds to a sample.
         """
         self._times = np.zeros(2 * capacity)
         self._values = np.zeros((2 * capacity, COLUMNS + extra), np.float32)
@@ -73,7 +72,10 @@ class SampleBuffer:
         self._merged = 1
 
     def append(self, time: float, sample: SkinSample, extra: np.ndarray | None = None) -> None:
-        """Take the sample of one frame; ``time`` must not be before the last one's."""
+        """Take the sample of one frame; ``time`` must not be before the last one's.
+
+        Without ``extra`` the columns that a node adds are NaN.
+        """
         if self._end == len(self._times):
             half = self._end // 2
             self._times[:half] = self._times[half:]
@@ -93,8 +95,7 @@ class SampleBuffer:
             quality.motion,
             sample.usable,
         )
-        if extra is not None:
-            values[COLUMNS:] = extra
+        values[COLUMNS:] = np.nan if extra is None else extra
         if self._end and time - self._times[self._end - 1] < 1.0 / FASTEST:
             self._merge(values)
             return
@@ -110,9 +111,13 @@ class SampleBuffer:
             last[:] = values
             return
         self._merged += 1
-        last[:COLUMNS] += (values[:COLUMNS] - last[:COLUMNS]) / self._merged
-        newer = np.isfinite(values[COLUMNS:])
-        last[COLUMNS:][newer] = values[COLUMNS:][newer]
+        step = (values - last) / self._merged
+        if len(last) > COLUMNS and np.isnan(step[COLUMNS]):
+            # What a node added to one of the two is what it added to both.
+            step[COLUMNS:] = 0.0
+            if np.isnan(last[COLUMNS]):
+                last[COLUMNS:] = values[COLUMNS:]
+        last += step
 
     def since(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Views of times (n,) float64 and values (n, columns) float32 from a time on."""

@@ -48,6 +48,8 @@ class SkinMap(NamedTuple):
     """bool (32, 32): skin that is turned to the camera and inside the picture."""
     facing: np.ndarray
     """float32 (1024,): 0 where not valid, rising to 1 where the cell is seen well."""
+    mean: np.ndarray
+    """float32 (3,): mean R, G, B of the valid cells, weighted by ``facing``; 0 without any."""
     luma: float
     """Mean luma of the valid cells, weighted by ``facing``, 0 to 255."""
     clipped: float
@@ -175,18 +177,19 @@ def _box_means(crop: np.ndarray, places: np.ndarray, extent: Extent) -> np.ndarr
     return np.asarray(sampled, np.float32).reshape(-1, 3)
 
 
-def _exposure(colours: np.ndarray, facing: np.ndarray) -> tuple[float, float]:
-    """Mean luma of the cells as they are seen, and the share of the seen cells that is clipped."""
+def _exposure(colours: np.ndarray, facing: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Mean colour and luma of the cells as they are seen; share of the seen that is clipped."""
     total = float(facing.sum())
     if total <= 0:
-        return 0.0, 0.0
-    luma = float((facing @ colours) @ _LUMA) / total
+        return np.zeros(3, np.float32), 0.0, 0.0
+    summed = facing @ colours
+    mean, luma = summed / np.float32(total), float(summed @ _LUMA) / total
     if colours.max() < _BRIGHTEST and luma > 4 * _DARKEST:
-        return luma, 0.0
+        return mean, luma, 0.0
     seen = facing > 0
     brightest = colours.max(1)
     clipped = ((brightest >= _BRIGHTEST) | (brightest <= _DARKEST)) & seen
-    return luma, int(np.count_nonzero(clipped)) / int(np.count_nonzero(seen))
+    return mean, luma, int(np.count_nonzero(clipped)) / int(np.count_nonzero(seen))
 
 
 def _all_inside(extent: Extent, reading: MeshReading, frame_size: tuple[int, int]) -> bool:

@@ -94,28 +94,28 @@ def skin_change(before: SkinBefore, sample: SkinSample) -> SkinChange:
         before: :func:`remembered` of the earlier frame.
         sample: the later frame.
     """
+    return change_between(before, remembered(sample), sample.quality.motion)
+
+
+def change_between(before: SkinBefore, later: SkinBefore, speed: float) -> SkinChange:
+    """What happened between two frames or means of frames, at a speed in face widths a second."""
     places = cell_places()
     count = len(places)
-    both = places * (before.valid & sample.valid).ravel()
+    both = places * (before.valid & later.valid).ravel()
     shared = both.sum(axis=1)
-    now, then = (both @ grid.reshape(-1, 3) for grid in (sample.grid, before.grid))
+    now, then = (both @ grid.reshape(-1, 3) for grid in (later.grid, before.grid))
     change = np.zeros((count + 1, 3), np.float32)
     seen = np.zeros(count + 1, np.float32)
     enough = shared >= _fewest_seen()
     enough &= np.minimum(now, then).min(axis=1) > _DARKEST * shared
     seen[:count] = enough
     change[:count][enough] = np.log(now[enough] / then[enough])
-    beside = np.concatenate([sample.background, before.background])
+    beside = np.concatenate([later.background, before.background])
     if np.isfinite(beside).all() and beside.min() > _DARKEST:
         seen[count] = 1.0
-        change[count] = np.log(sample.background / before.background)
-    return SkinChange(change, seen, _motion(before, sample))
-
-
-def _motion(before: SkinBefore, sample: SkinSample) -> np.ndarray:
-    quality = sample.quality
-    pose = np.array((quality.yaw, quality.pitch, quality.roll))
+        change[count] = np.log(later.background / before.background)
     moved = np.empty(MOTIONS, np.float32)
-    moved[:3] = (pose - before.pose) / POSE_UNIT
-    moved[3] = quality.motion
-    return np.nan_to_num(moved, nan=0.0, posinf=0.0, neginf=0.0)
+    moved[:3] = (later.pose - before.pose) / POSE_UNIT
+    moved[3] = speed
+    motion = np.nan_to_num(moved, nan=0.0, posinf=0.0, neginf=0.0)
+    return SkinChange(change, seen, motion)

@@ -5,17 +5,18 @@ less, sees less noise at a time, and has to know fewer rates. A step is the mean
 choice of some of them would fold what lies above half the steps' rate into the pulse band.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from .skin_cells import MOTIONS, SkinChange, cell_count
+from .payloads import SkinSample
+from .skin_cells import SkinBefore, SkinChange, change_between, remembered
 
 SHORTEST = 0.055
-"""Seconds that a step takes at least, unless frames are lost: 18 steps a second at most."""
+"""Seconds that a step takes at least: 18 steps a second at most."""
 FIRST = 0.06
 """Seconds that the first step is said to take."""
+_ROUNDING = 0.002
+"""Seconds by which a frame may come early: timestamps are rounded to milliseconds."""
 
 
 class SkinStep(NamedTuple):
@@ -26,71 +27,65 @@ class SkinStep(NamedTuple):
     seconds: float
     """Since the step before."""
     moved: SkinChange
-    """Between the means of the two; a cell is seen if it was in all of the step's frames."""
+    """Between the means of the two; of places that are seen in all frames of both."""
 
 
-def ends(began: float, before: float, now: float) -> bool:
+def ends(began: float, before: float, now: float, shortest: float = SHORTEST) -> bool:
     """Whether a step ends with this frame: one more would make it longer than need be.
 
     Args:
         began: capture time of the step's first frame, seconds.
         before: of the frame before, which may belong to the step before.
         now: of this frame.
+        shortest: seconds that a step takes at least.
     """
-    return (now - began) + (now - before) >= SHORTEST - 1e-9
-
-
-def _nothing(*shape: int) -> np.ndarray:
-    return np.zeros(shape)
+    return (now - began) + (now - before) >= shortest - _ROUNDING
 
 
 @dataclass(slots=True)
 class SkinSteps:
-    """The frames of a track since its last step. Picklable."""
+    """The frames of a track since its last step, and the means of that. Picklable."""
 
-    last: float | None = None
-    """Capture time of the frame before; None before the first."""
-    ended: float | None = None
+    shortest: float = SHORTEST
+    """Seconds that a step takes at least; 0 makes one of each frame."""
+    mean: SkinBefore | None = None
+    """Of the last step's frames; None before the first."""
+    ended: float = 0.0
     """Time of the last step."""
+    seen: float | None = None
+    """Capture time of the frame before; None before the first."""
     began: float = 0.0
     count: int = 0
     times: float = 0.0
     """Sum of the frames' times since ``began``."""
-    level: np.ndarray = field(default_factory=lambda: _nothing(cell_count() + 1, 3))
-    """Where the colours are now, against the mean of the step before."""
-    levels: np.ndarray = field(default_factory=lambda: _nothing(cell_count() + 1, 3))
-    """Sum over the step's frames, like those that follow."""
-    seen: np.ndarray = field(default_factory=lambda: 1.0 + _nothing(cell_count() + 1))
-    """1 where seen in all frames."""
-    pose: np.ndarray = field(default_factory=lambda: _nothing(MOTIONS - 1))
-    poses: np.ndarray = field(default_factory=lambda: _nothing(MOTIONS - 1))
+    sums: SkinBefore | None = None
+    """Sums over the frames; valid where all are."""
     speeds: float = 0.0
 
-    def take(self, time: float, moved: SkinChange) -> SkinStep | None:
-        """Take a frame's change; gives the step that ends with it, if one does."""
-        before = time if self.last is None else self.last
-        if not self.count:
-            self.began = time
-        self.last = time
+    def take(self, time: float, sample: SkinSample) -> SkinStep | None:
+        """Take a frame; gives the step that ends with it, if one does."""
+        now, before = remembered(sample), time if self.seen is None else self.seen
+        self.seen = time
+        if not self.count or self.sums is None:
+            self.began, self.times, self.speeds, self.sums = time, 0.0, 0.0, now
+        else:
+            self.sums = SkinBefore(
+                self.sums.grid + now.grid,
+                self.sums.valid & now.valid,
+                self.sums.background + now.background,
+                self.sums.pose + now.pose,
+            )
         self.count += 1
         self.times += time - self.began
-        self.level += moved.change
-        self.levels += self.level
-        self.seen *= moved.seen
-        self.pose += moved.motion[:-1]
-        self.poses += self.pose
-        self.speeds += float(moved.motion[-1])
-        return self._step() if ends(self.began, before, time) else None
+        self.speeds += sample.quality.motion
+        return self._step(self.sums) if ends(self.began, before, time, self.shortest) else None
 
-    def _step(self) -> SkinStep:
-        mean, pose = self.levels / self.count, self.poses / self.count
-        time = self.began + self.times / self.count
-        seen = self.seen.astype(np.float32)
-        motion = np.append(pose, self.speeds / self.count).astype(np.float32)
-        change = (mean * seen[:, None]).astype(np.float32)
-        seconds = FIRST if self.ended is None else time - self.ended
-        self.level -= mean
-        self.pose -= pose
-        self.levels[:], self.poses[:], self.seen[:] = 0.0, 0.0, 1.0
-        self.count, self.times, self.speeds, self.ended = 0, 0.0, 0.0, time
-        return SkinStep(time, seconds, SkinChange(change, seen, motion))
+    def _step(self, sums: SkinBefore) -> SkinStep:
+        count = self.count
+        mean = SkinBefore(sums.grid / count, sums.valid, sums.background / count, sums.pose / count)
+        time = self.began + self.times / count
+        first = self.mean is None
+        moved = change_between(self.mean or mean, mean, self.speeds / count)
+        seconds = FIRST if first else time - self.ended
+        self.mean, self.ended, self.count = mean, time, 0
+        return SkinStep(time, seconds, moved)

@@ -215,7 +215,7 @@ class CropStore:
         return face_views(self.one("face", index), self.one("context", index))
 
     def features(self, index: int) -> npt.NDArray[np.float32]:
-        """What a third-party network sees in the views of one row, float32 (8512,).
+        """What a third-party network sees in the views of one row, float32 (19456,).
 
         Raises:
             ModelMissing: that network has not been pulled.

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MODEL = "natural_features"
 VIEWS, VIEWS_FEATURES = "views", "views_features"
 """Names of a store's derived arrays: both views of a face, uint8 (2, 160, 160, 3), and what the
-network sees in them, float32 (2 * 4256,)."""
+network sees in them, float32 (2 * 9728,)."""
 VIEWS_LENGTH = 2 * FEATURES
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ def part_features(part: Path, rows: int, views: Callable[[int], Pixels]) -> Floa
         views: Gives the views of a row, uint8 (2, 160, 160, 3).
 
     Returns:
-        float32 (rows, 2 * 4256).
+        float32 (rows, 2 * 9728).
 
     Raises:
         ModelMissing: the third-party network has not been pulled.

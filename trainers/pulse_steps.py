@@ -51,7 +51,7 @@ def _clip(traces: Traces, index: int, first: list[int]) -> tuple[Array, ...]:
     levels = mean(np.cumsum(traces.change[index], axis=0, dtype=np.float64))
     poses = mean(np.cumsum(traces.motion[index, :, :-1], axis=0, dtype=np.float64))
     seen = np.minimum.reduceat(traces.seen[index, used], starts, axis=0)
-    change = np.diff(levels, axis=0, prepend=np.zeros_like(levels[:1])) * seen[..., None]
-    turned = np.diff(poses, axis=0, prepend=np.zeros_like(poses[:1]))
+    change = np.diff(levels, axis=0, prepend=levels[:1]) * seen[..., None]
+    turned = np.diff(poses, axis=0, prepend=poses[:1])
     motion = np.concatenate([turned, mean(traces.motion[index, :, -1:])], axis=1)
     return mean(traces.times[index]), change, seen, motion, mean(traces.wave[index])

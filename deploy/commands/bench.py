@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clip", type=Path, help="measure on this clip (default: rendered ones)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of rendered clips")
+    parser.add_argument(
+        "--visit-every",
+        type=float,
+        metavar="S",
+        help="rendered clips: another face comes in every so many seconds (at least 3; default: "
+        "one is there all the time)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many is told")
     parser.add_argument(
         "--graph",

@@ -17,7 +17,7 @@ def test_looks_and_evidence_are_counted(live_clip: Path) -> None:
 
     assert cost.faces == pytest.approx(5.0, abs=0.5)
     depth, motion, life = (cost.nodes[name] for name in ("depth_net", "motion_depth", "life"))
-    assert depth.taken == depth.told == pytest.approx(5.0, abs=0.8)
+    assert depth.taken == depth.told == pytest.approx(3.6, abs=0.6)  # 5 for 2 s, then 2.5
     assert motion.taken == depth.taken
     assert 0 < motion.valued <= motion.told
     assert life.taken == pytest.approx(25.0, abs=2.0)

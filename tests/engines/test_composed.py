@@ -13,10 +13,10 @@ from padflow.engines import BundleError, ModelMissing, load_engine
 from padflow.engines.composed import FEATURES, feature_rule, on_features
 from padflow.engines.engine import open_network
 from padflow.engines.natural_features import FEATURES as LENGTH
+from padflow.engines.natural_features import SIDE
 from padflow.engines.network import Network, TensorSpec
 from padflow.engines.store import file_sha256, model_folder
 
-SIDE = 64
 SCALES = (1.5, 4.0)
 WEIGHTS = np.random.default_rng(0).normal(0, 0.01, (2 * LENGTH, 3)).astype(np.float32)
 

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +14,13 @@ from torch.nn import functional
 
 from padflow.engines import load_engine
 from padflow.engines.engine import open_network
-from padflow.engines.natural_features import FEATURES, natural_features_onnx
+from padflow.engines.natural_features import (
+    FACE_AXES,
+    FEATURES,
+    SIDE,
+    face_region,
+    natural_features_onnx,
+)
 from padflow.engines.network import Network
 from padflow.engines.store import file_sha256
 from padflow.trainers.canonical import portrait
@@ -64,6 +71,7 @@ def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> T
     x = (torch.from_numpy(image).permute(0, 3, 1, 2).float() - 127) / 128
     x = functional.relu6(layer(x, "_conv_stem", "_bn0", 2))
     found: list[Tensor] = []
+    of_face: list[Tensor] = []
     number = 0
     for blocks, _, stage_stride, _, _ in STAGES:
         for repeat in range(blocks):
@@ -80,12 +88,41 @@ def expected_features(state: "OrderedDict[str, Tensor]", image: np.ndarray) -> T
                 row, column = x.shape[2] // 2, x.shape[3] // 2
                 halves = (x[:, :, :row], x[:, :, row:], x[..., :column], x[..., column:])
                 found += [half.mean(dim=(2, 3)) for half in halves]
+                of_face += of_the_face(x)
             number += 1
-    return torch.cat(found, dim=1)
+    return torch.cat([*found, *of_face], dim=1)
 
 
-@pytest.mark.parametrize("side", [96, 160])
-def test_features_are_those_of_pytorch(tmp_path: Path, side: int) -> None:
+def of_the_face(x: Tensor) -> list[Tensor]:
+    """Mean, deviation, differences of halves and of the mirror image, and steps in the ellipse."""
+    face = torch.from_numpy(face_region(x.shape[2]))
+
+    def mean(values: Tensor, weights: Tensor) -> Tensor:
+        return (values * weights).sum(dim=(2, 3)) / weights.sum()
+
+    middle = mean(x, face)
+    deviation = mean((x - middle[..., None, None]) ** 2, face).sqrt()
+    halves = []
+    for turned, weights in ((x, face), (x.transpose(2, 3), face.T)):
+        size = x.shape[3] // 2
+        first, last = weights.clone(), weights.clone()
+        first[:, size + x.shape[3] % 2 :] = 0
+        last[:, :size] = 0
+        if x.shape[3] % 2:  # what lies in the middle is of neither
+            first[:, size] = last[:, size] = 0
+        both = (turned * first).sum(dim=(2, 3)) - (turned * last).sum(dim=(2, 3))
+        halves.append((2 * both / weights.sum()).abs())
+    mirrored = mean((x - x.flip(3)).abs(), face)
+    steps = []
+    for axis in (3, 2):
+        step = x.diff(dim=axis).abs()
+        lengths = [face.shape[0] - (axis == 2), face.shape[1] - (axis == 3)]
+        both = face[: lengths[0], : lengths[1]] * face[-lengths[0] :, -lengths[1] :]
+        steps += [mean(step, both), (step * (both > 0.5)).amax(dim=(2, 3))]
+    return [middle, deviation, *halves, mirrored, *steps]
+
+
+def test_features_are_those_of_pytorch(tmp_path: Path) -> None:
     state = random_weights()
     stream = BytesIO()
     torch.save(state, stream, _use_new_zipfile_serialization=False)
@@ -94,7 +131,7 @@ def test_features_are_those_of_pytorch(tmp_path: Path, side: int) -> None:
     path = tmp_path / "features.onnx"
     path.write_bytes(content)
     onnx.checker.check_model(str(path))
-    image = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     wanted = expected_features(state, image).numpy()
     for backend in ("openvino", "onnxruntime"):
         with open_network(Network("features", path, file_sha256(path)), backend) as engine:
@@ -113,8 +150,18 @@ def test_other_weights_are_refused() -> None:
 @pytest.mark.usefixtures("models")
 def test_the_real_weights_tell_pictures_apart() -> None:
     astronaut = portrait("astronaut")
+    astronaut = cv2.resize(astronaut, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     grey = np.full_like(astronaut, 128)
     with load_engine("natural_features", precision="f32") as engine:
         found = engine.infer({"image": np.stack([astronaut, astronaut[:, ::-1], grey])})["features"]
     across = np.linalg.norm(found[0] - found[1])
     assert across < 0.3 * np.linalg.norm(found[0] - found[2])
+
+
+def test_the_face_lies_in_its_ellipse() -> None:
+    for side in (5, 10, 20):
+        region = face_region(side)
+        np.testing.assert_array_equal(region, region[::-1, ::-1])
+        assert region.mean() == pytest.approx(np.pi * np.prod(FACE_AXES), abs=0.002)
+        assert not np.delete(region[0], slice(side // 2 - 1, side // 2 + 1 + side % 2)).any()
+        assert region[side // 2, side // 2] == 1

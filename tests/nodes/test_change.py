@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from padflow.graph.node import Begin
 from padflow.graph.packet import Packet
+from padflow.nodes.align import AlignParams
 from padflow.nodes.decide import Decide, DecideParams, State
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams, FuseState, Look, fallen_since
@@ -19,7 +20,8 @@ BEGIN = Begin("cam", 1, 0.0, 0, "first")
 class Watching:
     """One track through fuse and decide, a look at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: float = STEP) -> None:
+        self.step = step
         self.fuse = Fuse(FuseParams(fusion="none"))
         self.decide = Decide(DecideParams())
         self.state: FuseState = self.fuse.new_state(BEGIN)
@@ -36,12 +38,12 @@ class Watching:
         for packet in self.fuse.process("observations", [seen], [self.state]).get("fused", ()):
             self.last = packet.payload
             self.decide.process("fused", [packet], [self.verdict])
-        self.time += STEP
+        self.time += self.step
         return self.verdict.state
 
     def watch(self, seconds: float, usable: bool = True, **llr: float) -> list[State]:
         states = []
-        for _ in range(round(seconds / STEP)):
+        for _ in range(round(seconds / self.step)):
             for cue, value in llr.items():
                 self.say(cue, value)
             states.append(self.look(usable))
@@ -57,6 +59,15 @@ def test_a_phone_before_an_accepted_face_ends_live_within_a_second() -> None:
     assert door.last is not None
     assert door.last.renewed == "face_changed"
     assert all(e.llr is None or e.llr <= 0 for e in door.last.evidence)
+
+
+def test_it_ends_within_a_second_also_where_nothing_made_align_look_more_often() -> None:
+    step = 1 / AlignParams().settled_hz
+    door = Watching(step)
+    assert door.watch(10.0, context=4.0, patch=2.0)[-1] is State.LIVE
+    states = door.watch(3.0, context=-1.5, patch=-0.5)
+    assert states.index(State.UNDECIDED) * step <= 1.0
+    assert State.LIVE not in states[3:]
 
 
 def test_a_face_that_was_away_is_watched_anew() -> None:

@@ -156,7 +156,7 @@ def test_the_cadence_is_that_of_capture_time(
     calls: list[Frame] = []
     detect = Detect(DetectParams(cadence_hz=cadence))
     detect._find = lambda frame, places, tiles: calls.append(frame) or ()  # type: ignore[method-assign,func-returns-value]
-    detect._tiles_due = lambda frame, state: range(0)  # type: ignore[method-assign]
+    detect._tiles_due = lambda frame, time, state: range(0)  # type: ignore[method-assign]
     times = [sum(gaps[: n + 1]) for n in range(len(gaps))]
     frames = given_out(detect, times, rgb_frame(np.zeros((32, 32, 3))))
     ran = [time for time, out in zip(times, frames, strict=True) if out.faces is not None]
@@ -174,6 +174,50 @@ def test_25_fps_at_5_hz_is_every_fifth_frame(detect: Detect) -> None:
     times = [round(n / 25, 3) for n in range(50)]
     outs = given_out(detect, times, rgb_frame(np.zeros((64, 64, 3))))
     assert [n for n, out in enumerate(outs) if out.faces is not None] == list(range(0, 50, 5))
+
+
+def searched(detect: Detect, faces_at: Callable[[float], list[Box]], seconds: float) -> list[float]:
+    """The times of the detections at 25 frames a second, where faces are found as told."""
+    state, ran = detect.new_state(FIRST), []
+    frame = rgb_frame(np.zeros((64, 64, 3)))
+    for index in range(round(25 * seconds)):
+        time = round(index / 25, 3)
+        found = tuple(
+            DetectedFace(box, 0.9, np.zeros((2, 2), np.float32)) for box in faces_at(time)
+        )
+        detect._find = lambda frame, places, tiles, found=found: found  # type: ignore[method-assign,misc]
+        packet = Packet("door", time, 0, None, frame)
+        (out,) = detect.process("frames", [packet], [state])["faces"]
+        if out.payload.faces is not None:
+            ran.append(time)
+    return ran
+
+
+def per_second(times: list[float], start: float, end: float) -> float:
+    return len([t for t in times if start <= t < end]) / (end - start)
+
+
+def test_faces_that_stay_are_looked_for_less_often_until_something_changes(models: object) -> None:
+    here, beside = Box(10, 10, 20, 20), Box(40, 10, 20, 20)
+
+    def faces_at(time: float) -> list[Box]:
+        if time < 1.0 or time >= 15.0:
+            return []
+        return [here, beside] if 8.0 <= time < 12.0 else [here]
+
+    ran = searched(Detect(DetectParams()), faces_at, 18.0)
+    for start, end, rate in (
+        *((0.0, 3.0, 5.0), (3.6, 8.0, 2.5)),
+        *((8.4, 10.0, 5.0), (10.8, 12.0, 2.5)),  # one came beside the other
+        *((12.4, 14.0, 5.0), (15.4, 18.0, 5.0)),  # it left; then there was nobody
+    ):
+        assert per_second(ran, start, end) == pytest.approx(rate, rel=0.2), (start, end)
+
+
+def test_a_face_that_moves_is_looked_for_often(models: object) -> None:
+    detect = Detect(DetectParams())
+    ran = searched(detect, lambda time: [Box(10 + 40 * time, 10, 20, 20)], 8.0)
+    assert per_second(ran, 0.0, 8.0) == pytest.approx(5.0, rel=0.05)
 
 
 def test_a_corrupt_frame_is_passed_on_unsearched(detect: Detect, astronaut: np.ndarray) -> None:

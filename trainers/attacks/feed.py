@@ -30,6 +30,8 @@ Progress = Callable[[int, int], None]
 
 VISIT_SECONDS = 13.0
 GAP_SECONDS = 1.0
+_SHORTEST_VISIT = 3.0
+"""Seconds: walking in and out takes 2.5."""
 SPECIES: tuple[Species, ...] = ("live", "print", "screen", "mask")
 
 _CORRIDOR, _DAYLIGHT, _VISITS = 101, 102, 200
@@ -103,13 +105,16 @@ def render_clip(
     size: tuple[int, int] = (640, 360),
     fps: int = 25,
     seconds: float = 3.0,
+    visit_every: float | None = None,
     progress: Progress | None = None,
 ) -> FeedTruth:
-    """Render one kind at the door, there from the first frame to the last.
+    """Render one kind at the door, there from the first frame to the last, or coming anew.
 
     Args:
         kind: What is at the door.
         seconds: Length of the clip.
+        visit_every: Seconds after which the next one comes in, when the last one has just gone
+            (nobody comes who has not the time to leave); None: one is there all the time.
         out: As in :func:`render_feed`, like the rest.
         seed: As there.
         size: As there.
@@ -120,6 +125,14 @@ def render_clip(
         raise ValueError(f"kind: expected one of {', '.join(SPECIES)}, found {kind!r}")
     frames = max(1, round(seconds * fps))
     plan = [Booking(kind, 0, frames, None)]
+    if visit_every is not None:
+        each = round(visit_every * fps)
+        if each / fps < _SHORTEST_VISIT:
+            raise ValueError(
+                f"visit_every: expected at least {_SHORTEST_VISIT:g} s, found {visit_every:g}"
+            )
+        starts = range(0, frames - each + 1, each)
+        plan = [Booking(kind, first, each, VisitParams()) for first in starts]
     return _film(out, _feed_params(size, fps, seed), seed, plan, frames, progress)
 
 

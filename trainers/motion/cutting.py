@@ -159,12 +159,13 @@ def longest_stay(crops: Iterable[Packet]) -> list[Packet]:
 
 
 def _graph(cadence: float) -> Graph:
+    pace = {"cadence_hz": cadence, "settled_hz": cadence}  # as often to the end of the track
     return (
         Graph.build("sequences")
         .add("capture", "capture")
         .add("detect", "detect", inputs={"frames": "capture.frames"})
         .add("track", "track", inputs={"faces": "detect.faces"})
-        .add("align", "align", {"cadence_hz": cadence}, {"tracks": "track.tracks"})
+        .add("align", "align", pace, {"tracks": "track.tracks"})
     )
 
 

@@ -78,15 +78,23 @@ class Strangeness(nn.Module):
 class Head(nn.Module):
     """Features to embedding to score."""
 
-    def __init__(self, features: int, embedding: int) -> None:
+    def __init__(self, features: int, embedding: int, *, normalised: bool = False) -> None:
+        """Layers for so many features.
+
+        Args:
+            features: length of what comes in.
+            embedding: length of the embedding.
+            normalised: normalise the embedding over the batch.
+        """
         super().__init__()
         self.embed = nn.Linear(features, embedding)
+        self.normalise = nn.BatchNorm1d(embedding) if normalised else nn.Identity()
         self.score = nn.Linear(embedding, 1)
         self.strangeness = Strangeness(embedding)
 
     def forward(self, features: Tensor) -> Outputs:
         """Features (N, F) to outputs without a depth map."""
-        embedding = self.embed(features).float()
+        embedding = self.normalise(self.embed(features)).float()
         score = self.score(nn.functional.silu(embedding)).float().squeeze(1)
         return Outputs(score, embedding, self.strangeness(embedding))
 

@@ -11,9 +11,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...engines.natural_features import FEATURES, OF_PICTURE
 from ..features import VIEWS_FEATURES, VIEWS_LENGTH
 from .base import CropNetwork, Head, Outputs
 
+SEEN = FEATURES + OF_PICTURE
+"""Features that the head looks at: all of the tight crop, and of the wide one those of the whole
+picture, since its face is too small to be taken apart."""
 _FARTHEST = 8.0
 """Standard deviations at which a feature is cut off."""
 
@@ -34,17 +38,18 @@ class ViewsNetwork(CropNetwork):
             dropout: share of the features that a training step does not see.
         """
         super().__init__()
-        self.normalise = nn.BatchNorm1d(VIEWS_LENGTH, affine=False)
+        self.normalise = nn.BatchNorm1d(SEEN, affine=False)
         self.dropout = nn.Dropout(dropout)
-        self.classify = Head(VIEWS_LENGTH, embedding)
+        self.classify = Head(SEEN, embedding, normalised=True)
 
     def forward(self, features: Tensor) -> Outputs:
         """What the head says of features."""
         return self.judge(features)
 
     def judge(self, planes: Tensor) -> Outputs:
-        """Score, embedding and strangeness of features, float32 (N, 8512)."""
-        normal = self.normalise(planes).clamp(-_FARTHEST, _FARTHEST)
+        """Score, embedding and strangeness of features, float32 (N, 19456)."""
+        seen = planes[:, :SEEN]  # the tight crop's come first, and the face's last of each
+        normal = self.normalise(seen).clamp(-_FARTHEST, _FARTHEST)
         outputs: Outputs = self.classify(self.dropout(normal))
         return outputs
 

@@ -92,6 +92,17 @@ def test_the_truth_comes_back_from_its_file(tmp_path: Path, models: Path) -> Non
     assert again.parameters.keys() == truth.parameters.keys()
 
 
+def test_visits_follow_one_another(tmp_path: Path, models: Path) -> None:
+    out = tmp_path / "visits.mp4"
+    truth = render_clip("live", out, seconds=7.0, fps=5, size=(320, 180), visit_every=3.0)
+    assert [(v.first_frame, len(v.boxes)) for v in truth.intervals] == [(0, 15), (15, 15)]
+    for visit in truth.intervals:
+        assert visit.boxes[0] is None  # comes in from the side
+        assert visit.boxes[7] is not None
+    with pytest.raises(ValueError, match="at least 3 s, found 2"):
+        render_clip("live", out, seconds=7.0, visit_every=2.0)
+
+
 def test_a_feed_shows_each_kind_with_an_empty_door_between(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
