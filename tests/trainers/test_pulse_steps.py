@@ -34,10 +34,12 @@ def test_clips_are_brought_together_as_the_stream_is(rate: float) -> None:
     streamed = [step for step in found if step is not None]
     befores = [samples[0], *samples[:-1]]
     moved = [skin_change(remembered(a), b) for a, b in zip(befores, samples, strict=True)]
-    parts = [np.stack(part)[None] for part in zip(*moved, strict=True)]
+    change, seen, motion = (np.stack(part)[None] for part in zip(*moved, strict=True))
     nothing = np.zeros((1, len(times)))
-    alive = np.array([True])
-    whole = as_steps(Traces(times[None], *parts, nothing, nothing, alive, np.array(["live"])))
+    kind = np.array(["live"])
+    whole = as_steps(
+        Traces(times[None], change, seen, motion, nothing, nothing, kind == "live", kind)
+    )
     assert len(streamed) == whole.times.shape[1]
     assert [step.time for step in streamed] == pytest.approx(whole.times[0])
     assert [step.seconds for step in streamed] == pytest.approx(whole.seconds[0], rel=1e-4)

@@ -10,18 +10,22 @@ from padflow.deploy.exits import Exit, UsageError
 from padflow.engines.bundle import read_bundle
 from padflow.graph.node import NodeContext
 from padflow.nodes.pulse_net import PulseNet, PulseNetParams
+from padflow.nodes.skin_cells import cell_count
+from padflow.trainers import pulse_training
 from padflow.trainers.networks.pulse import PulseNetwork
+from padflow.trainers.pulse_faces import FaceClip
 from padflow.trainers.pulse_recipe import PulseLosses, load_pulse_recipe
 from padflow.trainers.pulse_traces import draw_traces
 from padflow.trainers.pulse_training import (
     Clips,
     as_clips,
     correlation,
+    line_share,
     loss_of,
     target_spectrum,
     train_pulse,
 )
-from padflow.trainers.recipe import TrainingError
+from padflow.trainers.recipe import RecipeError, TrainingError
 
 RECIPE = """
 kind: pulse
@@ -36,7 +40,7 @@ calibration_drawn: 3
 calibration_filmed: 0
 epochs: 1
 """
-QUICK = {"batch": 4, "drawn": 2, "filmed": 0, "validation": 2}
+QUICK = {"batch": 4, "drawn": 2, "filmed": 0, "faced": 0, "validation": 2}
 
 
 def clips() -> Clips:
@@ -51,6 +55,14 @@ def test_targets_are_unit_spectra_of_the_living_and_nothing_of_attacks() -> None
     wanted = target_spectrum(some, start, end).norm(dim=1)
     assert wanted[some.alive] == pytest.approx(1.0, abs=1e-5)
     assert (wanted[~some.alive] == 0).all()
+
+
+def test_the_lines_share_is_that_of_the_bins_near_it() -> None:
+    spectra = torch.full((2, 50), 1.0)
+    wanted = torch.zeros(2, 50)
+    wanted[0, 10], wanted[1, 30] = 1.0, 1.0
+    spectra[0, 10] = 7.0
+    assert line_share(spectra, wanted).numpy() == pytest.approx([51 / 98, 3 / 50], abs=1e-5)
 
 
 def test_correlation_is_pearsons() -> None:
@@ -94,6 +106,28 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path: Path) -> No
     other = load_pulse_recipe("pulse_net", seed=9, **QUICK)
     with pytest.raises(TrainingError, match="was made with another recipe"):
         train_pulse(other, tmp_path / "parts", resume=True, say=told.append)
+
+
+def test_rendered_faces_are_trained_on_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+
+    def some_faces(folder: Path, beating: int, still: int, *_: object) -> list[FaceClip]:
+        assert (folder, beating, still) == (tmp_path / "faces", 16, 20)
+        rng, count = np.random.default_rng(0), cell_count() + 1
+        parts = rng.normal(0, 0.01, (200, count, 3)), np.ones((200, count)), np.zeros((200, 4))
+        shown.append(1)
+        change, seen, motion = (part.astype(np.float32) for part in parts)
+        return [FaceClip(25, np.arange(200) * 0.06, change, seen, motion, None)]
+
+    monkeypatch.setattr(pulse_training, "face_clips", some_faces)
+    recipe = load_pulse_recipe("pulse_net", epochs=1, **QUICK | {"faced": 3})
+    trained = train_pulse(recipe, tmp_path, say=lambda text: None)
+    assert shown == [1]
+    assert trained.last["epoch"] == 1
+    with pytest.raises(RecipeError, match="expected faces_beating or faces_still above 0"):
+        load_pulse_recipe("pulse_net", faces_beating=0, faces_still=0)
 
 
 @pytest.mark.slow
