@@ -7,7 +7,7 @@ from ..graph.machine import processors
 
 
 def bench_networks() -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Print the table when all is measured, which takes some minutes."""
     from ..trainers.speed import network_costs
 
     threads = processors()
