@@ -1,11 +1,11 @@
 """When a face's next pictures for the networks are due: often while it is new, then seldom.
 
-What a network has wrong about a face it has wrong at every look (docs/TRAINING.md, "Fusion": 0.73
-to 0.97 of its error stays), so looking often adds next to nothing. It is worth its time while a
-face is new, and again when something may have come into its place: a track is a place in the
-picture, and a phone that is raised before an accepted face stays on its track. Everything here is
-told by the picture itself, in capture time, and the bounds are wide: a false alarm costs a few more
-looks, a missed one delays what the networks would have seen by one slow look.
+Most of what a network has wrong about a face it has wrong at every look (docs/TRAINING.md,
+"Fusion": 0.57 to 0.99 of its error stays), so looking often adds little. It is worth its time
+while a face is new, and again when something may have come into its place: a track is a place in
+the picture, and a phone that is raised before an accepted face stays on its track. Everything here
+is told by the picture itself, in capture time, and the bounds are wide: a false alarm costs a few
+more looks, a missed one delays what the networks would have seen by one slow look.
 """
 
 from collections.abc import Callable
@@ -165,10 +165,13 @@ class Pacer:
     def _watch(self, pace: Pace, time: float, sight: Sight) -> None:
         before, usual = pace.seen, pace.usual
         pace.seen = time
-        if before is None or usual is None or time - before > _MISSING_FRAMES:
-            pace.since, pace.usual = time, sight
-        elif self._is_alarming(sight, usual):
-            # From here on compared with what is there now.
+        if (
+            before is None
+            or usual is None
+            or time - before > _MISSING_FRAMES
+            or self._is_alarming(sight, usual)
+        ):
+            # New: from here on compared with what is there now.
             pace.since, pace.usual = time, sight
         else:
             step = 1.0 - exp((before - time) / self._alarms.memory)
