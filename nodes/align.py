@@ -14,7 +14,15 @@ from annotated_types import Ge, Gt, Interval, MultipleOf
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
-from .crops import CONTEXT_SCALE, CONTEXT_SIZE, FACE_SCALE, FACE_SIZE, face_views, native_square
+from .crops import (
+    CONTEXT_SCALE,
+    CONTEXT_SIZE,
+    FACE_SCALE,
+    FACE_SIZE,
+    face_views,
+    native_square,
+    view_scales,
+)
 from .frame import Frame
 from .mesh import CROP_SIDE, MeshNet, MeshReading, MeshTrack, follow, square_of_mesh, to_crop
 from .pace import Alarms, Pace, Pacer, Sight
@@ -244,7 +252,7 @@ class Align(Node[AlignParams]):
         if "views" in self._wants:
             face, context = made["crops"], made["contexts"]
             images = face_views(face.image, context.image)
-            views = FaceViews(images, (face.scale, context.scale), quality)
+            views = FaceViews(images, view_scales(face.scale, context.scale), quality)
             outputs["views"].append(packet.carry(views))
 
     def _give_mesh(

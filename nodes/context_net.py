@@ -11,13 +11,13 @@ from .payloads import FaceViews
 
 
 class ContextNet(AppearanceNode[FaceViews]):
-    """Evidence ``context``: the score of the tight and the wide crop together."""
+    """Evidence ``context``: the score of the tight, the middle and the wide view together."""
 
     cue = "context"
     own = "views"
     payload = FaceViews
 
     def pictures(self, face: FaceViews) -> np.ndarray:
-        """Both crops, as one picture of the network."""
+        """All views, as one picture of the network."""
         self.check_views(face)
         return face.images[None]

@@ -10,7 +10,7 @@ cut       square                                 size             outside the pi
 ========  =====================================  ===============  ======================
 face      1.5 x the mesh's box, eyes level       256 (resampled)  its border repeated
 context   4.0 x the mesh's box, eyes level       160 (resampled)  black
-views     the face cut averaged down, context  160           (as those)
+views     face averaged down, middle, context    160              (as those)
 native    1.0 x the mesh's box, upright          96 to 384        moved inside
 patches   of the native cut, at mesh points      96               (as native)
 ========  =====================================  ===============  ======================
@@ -40,18 +40,34 @@ MOST_PATCHES = len(_PATCH_POINTS)
 
 
 VIEW_SIDE = 160
-"""Side of both views of a face."""
-VIEW_SCALES = (FACE_SCALE, CONTEXT_SCALE)
+"""Side of every view of a face."""
+_MIDDLE = 0.55
+"""Side of the middle view as a share of the context crop's, out of which it is cut."""
+
+
+def view_scales(face: float, context: float) -> tuple[float, float, float]:
+    """Sides of :func:`face_views` over the face's box, given those of the crops."""
+    return face, _MIDDLE * context, context
+
+
+VIEW_SCALES = view_scales(FACE_SCALE, CONTEXT_SCALE)
 
 
 def face_views(face: np.ndarray, context: np.ndarray) -> np.ndarray:
-    """A face close by and with its surroundings: uint8 RGB (2, 160, 160, 3).
+    """A face close by, with shoulders and with its surroundings: uint8 RGB (3, 160, 160, 3).
+
+    The middle view costs no further cut of the frame, and has no more detail than the wide one: it
+    shows the network small faces, and what is close around a face, at a size that it can tell.
 
     Args:
         face: face crop, uint8 RGB (side, side, 3).
         context: context crop, likewise.
     """
-    return np.stack([_averaged(face), _averaged(context)])
+    side = len(context)
+    rim = round((1 - _MIDDLE) / 2 * side)
+    middle = context[rim : side - rim, rim : side - rim]
+    enlarged = cv2.resize(middle, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_CUBIC)
+    return np.stack([_averaged(face), enlarged, _averaged(context)])
 
 
 def picture_frame(image: np.ndarray) -> Frame:

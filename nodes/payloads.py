@@ -177,8 +177,8 @@ class FaceViews:
     """A face close by and with its surroundings (port type of ``align.views``)."""
 
     images: np.ndarray
-    """uint8 RGB (2, 160, 160, 3): the tight square, then the wide one."""
-    scales: tuple[float, float]
+    """uint8 RGB (3, 160, 160, 3): the tight square, the middle one and the wide one."""
+    scales: tuple[float, ...]
     """Each square's side over the face box's side."""
     quality: Quality
 

@@ -21,7 +21,7 @@ class Batch:
     """What a step learns from."""
 
     image: Values
-    """uint8 (N, side, side, 3), or features, float32 (N, 19456)."""
+    """uint8 (N, side, side, 3), or features, float32 (N, 29184)."""
     live: Floats
     """float32 (N,), 1 for bona fide."""
     depth: Floats

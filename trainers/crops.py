@@ -32,7 +32,7 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
-from ..nodes.crops import face_views
+from ..nodes.crops import VIEW_SCALES, face_views
 from .features import VIEWS, VIEWS_FEATURES, VIEWS_LENGTH, part_features
 
 Pixels = npt.NDArray[np.uint8]
@@ -211,11 +211,11 @@ class CropStore:
         return view
 
     def views(self, index: int) -> Pixels:
-        """Both views of one row, uint8 (2, 160, 160, 3)."""
+        """The views of one row, uint8 (3, 160, 160, 3)."""
         return face_views(self.one("face", index), self.one("context", index))
 
     def features(self, index: int) -> npt.NDArray[np.float32]:
-        """What a third-party network sees in the views of one row, float32 (19456,).
+        """What a third-party network sees in the views of one row, float32 (29184,).
 
         Raises:
             ModelMissing: that network has not been pulled.
@@ -261,7 +261,7 @@ class CropStore:
 def _nothing(name: str) -> Values:
     if name == VIEWS_FEATURES:
         return np.zeros((0, VIEWS_LENGTH), np.float32)
-    shape = (2, *SHAPES["context"]) if name == VIEWS else SHAPES[name]
+    shape = (len(VIEW_SCALES), *SHAPES["context"]) if name == VIEWS else SHAPES[name]
     return np.zeros((0, *shape), np.uint8)
 
 

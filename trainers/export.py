@@ -40,7 +40,7 @@ def input_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
         "face": "face crop, RGB, eyes level",
         "context": "face and what is around it, RGB, eyes level, black outside the frame",
         "patches": "patch of a face in the frame's own pixels, RGB",
-        VIEWS: "face crop, and face with what is around it, RGB, eyes level",
+        VIEWS: "face, face with shoulders, face with what is around it, RGB, eyes level",
     }[picture_crop(network)]
     shape: tuple[int, ...] = (-1, network.side, network.side, 3)
     layout = "NHWC"
@@ -58,7 +58,7 @@ def file_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
     """What the exported file takes: features, where the network judges those."""
     if network.takes == "image":
         return input_specs(network)
-    meaning = "what the third-party network makes of both views"
+    meaning = "what the third-party network makes of the views"
     return (TensorSpec(network.takes, "float32", (-1, VIEWS_LENGTH), "NC", "", meaning),)
 
 

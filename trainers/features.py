@@ -18,14 +18,15 @@ from ..engines.engine import load_engine
 from ..engines.natural_features import FEATURES
 from ..engines.store import stored_network
 from ..graph.machine import processors
+from ..nodes.crops import VIEW_SCALES
 
 log = logging.getLogger(__name__)
 
 MODEL = "natural_features"
 VIEWS, VIEWS_FEATURES = "views", "views_features"
-"""Names of a store's derived arrays: both views of a face, uint8 (2, 160, 160, 3), and what the
-network sees in them, float32 (2 * 9728,)."""
-VIEWS_LENGTH = 2 * FEATURES
+"""Names of a store's derived arrays: the views of a face, uint8 (3, 160, 160, 3), and what the
+network sees in them, float32 (3 * 9728,)."""
+VIEWS_LENGTH = len(VIEW_SCALES) * FEATURES
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -37,10 +38,10 @@ def part_features(part: Path, rows: int, views: Callable[[int], Pixels]) -> Floa
     Args:
         part: The part's folder; where it cannot be written, the array is only in memory.
         rows: How many rows it has.
-        views: Gives the views of a row, uint8 (2, 160, 160, 3).
+        views: Gives the views of a row, uint8 (3, 160, 160, 3).
 
     Returns:
-        float32 (rows, 2 * 9728).
+        float32 (rows, 3 * 9728).
 
     Raises:
         ModelMissing: the third-party network has not been pulled.

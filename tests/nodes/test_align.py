@@ -12,7 +12,14 @@ from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes import canonical
 from padflow.nodes.align import Align, AlignParams, AlignState
-from padflow.nodes.crops import context_crop, face_crop, face_patches, face_views, picture_frame
+from padflow.nodes.crops import (
+    VIEW_SCALES,
+    context_crop,
+    face_crop,
+    face_patches,
+    face_views,
+    picture_frame,
+)
 from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import to_crop, to_frame
 from padflow.nodes.patches import Patches, PatchesParams
@@ -252,7 +259,7 @@ def test_crops_are_what_a_trainer_cuts(
     assert len(seen.images) == (1 if zoom == 1 else 4)
     assert cuts["contexts"].scale == 4.0
     views = outputs["views"][0].payload
-    assert views.scales == (1.5, 4.0)
+    assert views.scales == VIEW_SCALES
     np.testing.assert_array_equal(views.images, face_views(crop.image, cuts["contexts"].image))
     for cut in cuts.values():
         assert cut.quality is outputs["observations"][0].payload.quality

@@ -19,6 +19,7 @@ from padflow.graph.packet import Packet
 from padflow.graph.testing import NodeConformance, Sample
 from padflow.nodes.appearance import AppearanceNode, AppearanceParams
 from padflow.nodes.context_net import ContextNet
+from padflow.nodes.crops import VIEW_SCALES
 from padflow.nodes.depth_net import DepthNet
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.patch_net import PatchNet
@@ -48,7 +49,7 @@ def face(cue: str, color: tuple[int, int, int], quality: Quality = GOOD, count: 
     if cue == "patch":
         return FacePatches(np.stack([image] * count), quality)
     if cue == "context":
-        return FaceViews(np.stack([image] * VIEWS), (1.5, 4.0), quality)
+        return FaceViews(np.stack([image] * VIEWS), VIEW_SCALES, quality)
     return FaceCrop(image, EYE, MESH, 1.5, quality)
 
 
@@ -228,8 +229,10 @@ def test_the_shipped_views_say_something_and_refuse_others(
     views = face("context", SKIN)
     (evidence,) = judged(node, views)
     assert set(evidence.details) == {"score", "strangeness"}
-    with pytest.raises(BundleError, match=r"1\.5 and 4 times the face, found 1\.5 and 2\.7"):
-        judged(node, replace(views, scales=(1.5, 2.7)))
+    with pytest.raises(
+        BundleError, match=r"1\.5, 2\.2 and 4 times the face, found 1\.5, 2\.2 and 5"
+    ):
+        judged(node, replace(views, scales=(1.5, 2.2, 5.0)))
 
 
 def test_without_the_third_party_network_a_notice_says_what_to_do(

@@ -1,20 +1,24 @@
 """The crop rule: what trainers cut from a picture is what the nodes cut from a frame."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from padflow.nodes.crops import (
     CONTEXT_SIZE,
+    FACE_SCALE,
     NATIVE_MOST,
     PATCH_SIZE,
     context_crop,
     face_crop,
     face_patches,
+    face_views,
     narrower_than_a_patch,
     native_square,
     patches_of,
     picture_frame,
+    view_scales,
 )
 from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import CROP_SIDE, MeshNet, Square, square_of_mesh, to_frame
@@ -130,6 +134,18 @@ def test_context_is_black_outside_the_picture(mesh: np.ndarray) -> None:
     assert (crop[clear > 0.01] >= 254).all()
     assert (crop[clear < -0.01] == 0).all()
     assert 0.1 < (crop == 0).mean() < 0.9
+
+
+def test_views_show_one_point_ever_smaller(astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    """Each view is the same picture about the same centre at the scale that it is said to have."""
+    tight, middle, wide = face_views(face_crop(astronaut, mesh), context_crop(astronaut, mesh))
+    scales = view_scales(FACE_SCALE, 4.0)
+    for finer, coarser, share in ((tight, middle, scales[0] / scales[1]), (middle, wide, 0.55)):
+        side = round(160 * share / 2) * 2
+        rim = (160 - side) // 2
+        seen = cv2.resize(finer, (side, side), interpolation=cv2.INTER_AREA).astype(float)
+        shown = coarser[rim : rim + side, rim : rim + side].astype(float)
+        assert np.corrcoef(seen.ravel(), shown.ravel())[0, 1] > 0.97
 
 
 @pytest.mark.parametrize("scale", [2.0, 2.5, 3.9, 5.0, 9.0])

@@ -23,7 +23,7 @@ CROPS = {
     "patch": None,
 }
 SIDES = {"depth": 256, "context": 160, "patch": 96}
-VIEWS = 2
+VIEWS = 3
 """Pictures that the network of the cue ``context`` takes of a face."""
 
 

@@ -1,4 +1,4 @@
-"""Derived arrays of a crop store: both views of a face, and what the third-party network sees."""
+"""Derived arrays of a crop store: the views of a face, and what the third-party network sees."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from padflow.engines import load_engine
-from padflow.nodes.crops import face_views
+from padflow.nodes.crops import VIEW_SCALES, face_views
 from padflow.trainers import features
 from padflow.trainers.bundling import make_bundle
 from padflow.trainers.crops import CropStore, open_crops
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> CropStore:
     return write_store(tmp_path / "store", rows=24)
 
 
-def test_features_are_what_the_network_sees_in_both_views(store: CropStore) -> None:
+def test_features_are_what_the_network_sees_in_the_views(store: CropStore) -> None:
     crops = store.crops(21)
     views = store.take(VIEWS, [21])
     np.testing.assert_array_equal(views[0], face_views(crops.face, crops.context))
@@ -39,7 +39,7 @@ def test_features_are_what_the_network_sees_in_both_views(store: CropStore) -> N
 
 
 def test_nothing_asked_for_is_an_empty_array(store: CropStore) -> None:
-    assert store.take(VIEWS, []).shape == (0, 2, 160, 160, 3)
+    assert store.take(VIEWS, []).shape == (0, 3, 160, 160, 3)
     assert store.take(VIEWS_FEATURES, []).shape == (0, VIEWS_LENGTH)
 
 
@@ -86,7 +86,7 @@ def test_its_bundle_takes_pictures_and_says_what_the_head_says(
     bundle = make_bundle(trained, tmp_path / "views", say=lambda line: None)
     assert set(bundle.manifest.files) == {"f32", "weights"}
     assert bundle.manifest.features is not None
-    assert bundle.manifest.features.scales == (1.5, 4.0)
+    assert bundle.manifest.features.scales == VIEW_SCALES
     rows = np.arange(6)
     with torch.inference_mode():
         wanted = trained.network(torch.from_numpy(trained.store.take(VIEWS_FEATURES, rows)))

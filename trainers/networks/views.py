@@ -15,15 +15,15 @@ from ...engines.natural_features import FEATURES, OF_PICTURE
 from ..features import VIEWS_FEATURES, VIEWS_LENGTH
 from .base import CropNetwork, Head, Outputs
 
-SEEN = FEATURES + OF_PICTURE
-"""Features that the head looks at: all of the tight crop, and of the wide one those of the whole
-picture, since its face is too small to be taken apart."""
+SEEN = FEATURES + 2 * OF_PICTURE
+"""Features that the head looks at: all of the tight view, and of the others those of the whole
+picture, since their faces are too small to be taken apart."""
 _FARTHEST = 8.0
 """Standard deviations at which a feature is cut off."""
 
 
 class ViewsNetwork(CropNetwork):
-    """Score and embedding of both views of a face: the tight crop and the one around it."""
+    """Score and embedding of the views of a face: close by, with shoulders, with surroundings."""
 
     crop: ClassVar[str] = VIEWS_FEATURES
     takes: ClassVar[str] = "features"
@@ -47,8 +47,10 @@ class ViewsNetwork(CropNetwork):
         return self.judge(features)
 
     def judge(self, planes: Tensor) -> Outputs:
-        """Score, embedding and strangeness of features, float32 (N, 19456)."""
-        seen = planes[:, :SEEN]  # the tight crop's come first, and the face's last of each
+        """Score, embedding and strangeness of features, float32 (N, 29184)."""
+        tight, middle, wide = torch.split(planes, FEATURES, dim=1)
+        # Of each view the picture's features come first, then the face's.
+        seen = torch.cat([tight, middle[:, :OF_PICTURE], wide[:, :OF_PICTURE]], dim=1)
         normal = self.normalise(seen).clamp(-_FARTHEST, _FARTHEST)
         outputs: Outputs = self.classify(self.dropout(normal))
         return outputs

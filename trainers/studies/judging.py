@@ -31,7 +31,7 @@ from ..holdout import Rows
 Floats = npt.NDArray[np.float64]
 
 CROP_OF = {"depth": "face", "patch": "patches", "context": "context"}
-"""What each cue's network looks at, if it does not take both views of a face."""
+"""What each cue's network looks at, if it does not take the views of a face."""
 BATCH = 8
 PAIR = ("depth", "patch")
 ALL = "fusion"
