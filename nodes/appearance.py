@@ -273,7 +273,15 @@ class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
             BundleError: a view's scale is not that of the bundle's rule.
         """
         rule = self.engine.manifest.features if self.engine and self.engine.manifest else None
-        if rule is not None and not np.allclose(rule.scales, face.scales, rtol=1e-3):
+        if rule is None:
+            return
+        if len(rule.scales) != len(face.scales):
+            raise BundleError(
+                f"{self.cue}: the network was trained on {len(rule.scales)} views of a face "
+                f"({_told(rule.scales)} times its box), found {len(face.scales)}; get a bundle for "
+                "this release, or train it anew"
+            )
+        if not np.allclose(rule.scales, face.scales, rtol=1e-3):
             raise BundleError(
                 f"{self.cue}: the network was trained on views of {_told(rule.scales)} times the "
                 f"face, found {_told(face.scales)}; set align's scale and context_scale to those"

@@ -167,31 +167,26 @@ def correlations(seen: Sequence[Watched], cue: str) -> tuple[Floats, Floats, int
         Correlation in each bin of lags (8,), NaN where there is no pair; the mean lag of each bin
         (8,) in seconds; the number of presentations with two looks or more.
     """
-    having = [one for one in seen if one.looks.get(cue)]
+    having = [one for one in seen if len(one.looks.get(cue, ())) > 1]
     bins = len(_LAG_EDGES) - 1
-    products, variance, lags = np.zeros(bins), 0.0, np.zeros(bins)
-    counts, tracks = np.zeros(bins), 0
+    products, squares, lags, counts = (np.zeros(bins) for _ in range(4))
     means = _class_means(having, cue)
     for one in having:
         looks = list(one.looks[cue])[:: max(1, len(one.looks[cue]) // _MOST_LOOKS)]
         middle = np.array([(look.start + look.end) / 2 for look in looks])
         error = np.array([look.llr for look in looks]) - means[one.presentation.live]
-        variance += float((error**2).mean())
-        if len(looks) < 2:
-            continue
-        tracks += 1
         first, second = np.triu_indices(len(looks), 1)
         lag = middle[second] - middle[first]
         place = np.digitize(lag, _LAG_EDGES) - 1
         for bin_ in np.unique(place[(place >= 0) & (place < bins)]):
             inside = place == bin_
             products[bin_] += float((error[first] * error[second])[inside].mean())
+            # Of the same looks: long recordings may be told better or worse than short ones.
+            squares[bin_] += float(((error[first] ** 2 + error[second] ** 2) / 2)[inside].mean())
             lags[bin_] += float(lag[inside].mean())
             counts[bin_] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_variance = variance / max(len(having), 1)
-        found = products / counts / mean_variance if mean_variance > 0 else np.full(bins, np.nan)
-        return found, lags / counts, tracks
+        return products / squares, lags / counts, len(having)
 
 
 def fitted(found: Floats, lags: Floats, tracks: int) -> tuple[float, float]:

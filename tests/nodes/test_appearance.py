@@ -233,6 +233,8 @@ def test_the_shipped_views_say_something_and_refuse_others(
         BundleError, match=r"1\.5, 2\.2 and 4 times the face, found 1\.5, 2\.2 and 5"
     ):
         judged(node, replace(views, scales=(1.5, 2.2, 5.0)))
+    with pytest.raises(BundleError, match=r"trained on 3 views .* found 2; get a bundle"):
+        judged(node, replace(views, scales=(1.5, 4.0)))
 
 
 def test_without_the_third_party_network_a_notice_says_what_to_do(

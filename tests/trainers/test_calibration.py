@@ -95,6 +95,22 @@ def test_clips_of_one_person_count_by_how_much_they_differ() -> None:
     assert 9 < number(alike + rng.normal(size=200)) < 100
 
 
+def test_people_who_are_told_with_more_room_to_spare_count_no_less() -> None:
+    """It is mistakes that bound a ratio, and all persons are mistaken alike seldom here."""
+    rng = np.random.default_rng(3)
+    people = np.repeat(np.arange(10), 40).astype(str).tolist()
+    clips = [str(i) for i in range(400)]
+    live = np.ones(400, bool)
+    live[-40:] = False
+    mistaken = rng.random(400) < 0.1
+    room = np.repeat(np.linspace(1, 9, 10), 40)
+    surely = np.where(mistaken, -0.5, room)
+    score = np.where(live, surely, -surely) + rng.normal(0, 0.01, 400)
+    assert effective_number(ScoredCrops(score, live, people, clips), live) > 150
+    without = np.where(live, room, -room)
+    assert effective_number(ScoredCrops(without, live, people, clips), live) == pytest.approx(9)
+
+
 def test_cost_of_ratios_by_hand() -> None:
     live = np.array([True, True, False])
     assert cllr(np.zeros(3), live) == pytest.approx(1.0)

@@ -27,6 +27,14 @@ def test_errors_that_last_are_shared() -> None:
     assert shared == pytest.approx(1.0 / 1.09, abs=0.12)
 
 
+def test_long_recordings_that_are_told_better_do_not_hide_what_lasts() -> None:
+    """Only they have distant looks; their errors are smaller, not less alike."""
+    short = World({"context": Cue(lasting=1.0, passing=0.3)}, clips=8, seconds=1.6)
+    long = World({"context": Cue(lasting=0.5, passing=0.15)}, clips=2, seconds=8.0, seed=1)
+    found, lags, _ = correlations(watched([*recordings(short), *recordings(long)]), "context")
+    assert found[lags > 1.6] == pytest.approx(1.0 / 1.09, abs=0.15)
+
+
 def test_an_error_that_fades_is_told_from_one_that_lasts() -> None:
     lags = np.array([0.2, 0.4, 0.8, 1.2, 2.0, 3.0, 5.0, 8.0])
     found = 0.5 + 0.5 * 0.1**lags
