@@ -139,9 +139,9 @@ def learn(seen: Sequence[Watched], recipe: FusionRecipe, policy: Policy | None =
     }
     sums, row_of = _sums(seen, recipe, limits)
     people = [_person(one.presentation) for one in seen]
-    clips = [one.presentation.item for one in seen]
+    recordings = [str(i) for i in range(len(seen))]  # two folders may both have an item 01.mp4
     total = np.nansum(_last(sums, row_of), axis=1)
-    crops = ScoredCrops(total, live, people, clips)
+    crops = ScoredCrops(total, live, people, recordings)
     numbers = effective_number(crops, live), effective_number(crops, ~live)
     share = person_weights(crops)[row_of] / np.bincount(row_of)[row_of]
     weights = _weights(sums, live[row_of], share, sum(numbers), recipe)
