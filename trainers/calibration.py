@@ -34,6 +34,8 @@ Bools = NDArray[np.bool_]
 RIDGE = 1e-3
 """Weight of the squared slope (in units of the scores' own spread) in the fit, which has total
 weight 1: too little to move a fit of real data, enough where two scores are all there is."""
+ASKED = 0.05
+"""Share of errors that the default policy's targets ask about: where mistakes are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,32 +140,29 @@ def effective_number(crops: ScoredCrops, group: Bools) -> float:
 
     Between the number of persons (where a person's clips are all mistaken alike) and that of clips
     (where the person does not matter): each person with m clips counts as m / (1 + (m - 1) r),
-    r being the intraclass correlation (one-way analysis of variance) of the share of a clip's crops
-    that lie on the other class's side of the threshold at which both classes err alike. It is that
-    of mistakes and not of scores because a bound on a ratio asks how often somebody looks like the
-    other class; that one person is told with more room to spare than another does not matter.
-    Where no crop of the group is mistaken, r is that of the clips' mean scores; where no person
-    has two clips, or there is but one person, it is 1.
+    r being the intraclass correlation (one-way analysis of variance) of mistakes: of the share of a
+    clip's crops that are among the :data:`ASKED` of the group that look most like the other class.
+    It is that of mistakes and not of scores because a bound on a ratio asks how often somebody
+    looks like the other class; that one person is told with more room to spare than another does
+    not matter. Where no person has two clips, or there is but one person, it is 1.
     """
-    mistaken = _mistaken(crops)[group]
-    values = mistaken.astype(np.float64) if mistaken.any() else crops.score[group]
     people, clips = np.asarray(crops.person, str)[group], np.asarray(crops.clip, str)[group]
     keys, index = np.unique(np.stack([people, clips]), axis=1, return_inverse=True)
-    means = np.bincount(index.ravel(), weights=values) / np.bincount(index.ravel())
+    mistaken = _mistaken(crops, group)
+    shares = np.bincount(index.ravel(), weights=mistaken) / np.bincount(index.ravel())
     _, of, counts = np.unique(keys[0], return_inverse=True, return_counts=True)
-    alike = _intraclass_correlation(means, of, counts)
+    alike = _intraclass_correlation(shares, of, counts)
     return float((counts / (1 + (counts - 1) * alike)).sum())
 
 
-def _mistaken(crops: ScoredCrops) -> Bools:
-    """Which crops (N,) lie on the other class's side of the equal error, persons counting alike."""
-    order = np.argsort(crops.score, kind="stable")
-    live, weight = crops.live[order], person_weights(crops)[order]
-    refused = np.cumsum(weight * live)  # living crops at or below each score
-    accepted = np.sum(weight * ~live) - np.cumsum(weight * ~live)
-    threshold = crops.score[order][np.argmin(np.abs(refused - accepted))]
-    above: Bools = crops.score > threshold
-    return above != crops.live
+def _mistaken(crops: ScoredCrops, group: Bools) -> Floats:
+    """1 for those of the group (M,) that look most like the other class, else 0; persons alike."""
+    likeness = np.where(crops.live, -crops.score, crops.score)[group]
+    weight = person_weights(crops)[group]
+    order = np.argsort(-likeness, kind="stable")
+    taken = np.cumsum(weight[order]) / weight.sum()
+    least = likeness[order][min(np.searchsorted(taken, ASKED), len(order) - 1)]
+    return (likeness >= least).astype(np.float64)
 
 
 def _intraclass_correlation(
