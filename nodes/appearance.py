@@ -353,7 +353,8 @@ def _reading(outputs: Mapping[str, np.ndarray]) -> Reading:
 
 
 def _told(scales: Sequence[float]) -> str:
-    return " and ".join(f"{scale:g}" for scale in scales)
+    *first, last = (f"{scale:g}" for scale in scales)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def check_tensors(engine: Engine, takes: Collection[str], wanted: Collection[str]) -> None:

@@ -161,8 +161,9 @@ def _mistaken(crops: ScoredCrops, group: Bools) -> Floats:
     weight = person_weights(crops)[group]
     order = np.argsort(-likeness, kind="stable")
     taken = np.cumsum(weight[order]) / weight.sum()
-    least = likeness[order][min(np.searchsorted(taken, ASKED), len(order) - 1)]
-    return (likeness >= least).astype(np.float64)
+    last = min(int(np.searchsorted(taken, ASKED)), len(order) - 1)
+    found: Floats = (likeness >= likeness[order][last]).astype(np.float64)
+    return found
 
 
 def _intraclass_correlation(
