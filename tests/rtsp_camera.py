@@ -205,7 +205,7 @@ class RtspCamera:
             self._spawn(self._serve, client)
 
     def _drop(self, client: _Client) -> None:
-        if client in self._clients:
+        with contextlib.suppress(ValueError):  # Another thread may have dropped it already.
             self._clients.remove(client)
         with contextlib.suppress(OSError):
             client.connection.shutdown(socket.SHUT_RDWR)
@@ -326,7 +326,7 @@ class RtspCamera:
                     self._send_unit(client, unit, stamp, last=index == len(units) - 1)
             client.joined = True
             self.frames_sent += 1
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed by another thread since we looked
             self._drop(client)
 
     def _send_unit(self, client: _Client, unit: bytes, stamp: int, last: bool) -> None:
