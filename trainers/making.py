@@ -5,6 +5,7 @@ and the draws of its shots, so that what a store holds depends neither on the nu
 nor on interruptions: the table's seeds tell how far each chunk has come.
 """
 
+import math
 import os
 import signal
 import time
@@ -21,7 +22,7 @@ import cv2
 
 from ..engines.errors import EngineError
 from .attacks.people import FaceFinder, PersonPicture, trimmed
-from .attacks.shots import ShotMaker
+from .attacks.shots import ShotMaker, Species
 from .crops import CropRow, CropStore, CropWriter, open_crops
 from .synthesis import (
     SHOTS_PER_SEED,
@@ -67,7 +68,9 @@ class StoreOrder:
     strength: float = 1.0
     """Of their variation."""
     enlarge: float = 0.0
-    """As in :class:`SynthesisParams`."""
+    """As in :class:`SynthesisParams`,"""
+    shares: Mapping[Species, float] | None = None
+    """and these."""
     until: float | None = None
     """Stop at this time (of :func:`time.time`) with what there is,"""
     least: int = 0
@@ -177,6 +180,7 @@ def make_chunk(
         identities=order.identities or max(60, min(240, chunk.rows // 6)),
         strength=order.strength,
         enlarge=order.enlarge,
+        shares=order.shares,
     )
     pool = identity_pool(
         order.people,
@@ -204,6 +208,8 @@ def _check(order: StoreOrder) -> None:
     for name in ("rows", "rows_per_seed"):
         if getattr(order, name) < 1:
             raise MakingError(f"{name}: expected 1 or more, found {getattr(order, name)}")
+    if order.shares is not None and not 0 < sum(order.shares.values()) < math.inf:
+        raise MakingError(f"shares: expected a sum above 0, found {dict(order.shares)}")
     if order.seed < 0:
         raise MakingError(f"seed: expected 0 or more, found {order.seed}")
 

@@ -24,7 +24,7 @@ from .labels.depth import depth_label, plane_label
 SHARES: Mapping[Species, float] = MappingProxyType(
     {"live": 0.42, "print": 0.21, "screen": 0.19, "mask": 0.1, "partial": 0.08}
 )
-"""Share of each species in a store."""
+"""Share of each species in a store where nothing else is asked for."""
 SHOTS_PER_SEED = 10_000_000
 """Numbers of shots that belong to one seed of a store."""
 _FACE_SCALE, _FACE_SIZE = 1.5, 256
@@ -43,6 +43,8 @@ class SynthesisParams:
     enlarge: Annotated[float, Interval(ge=0, le=300)] = 0.0
     """Pictures with smaller faces are enlarged to between this and 300 px: large faces of people
     of whom only small pictures are at hand. 0: none is enlarged."""
+    shares: Mapping[Species, float] | None = None
+    """Other shares of the species than :data:`SHARES`, in any unit."""
 
 
 def identity_pool(
@@ -114,7 +116,7 @@ def shots(
         first: and this is the number of the next one to try: the rest is what an uninterrupted
             run would have given.
     """
-    drawn = drawn_species(params.seed)
+    drawn = drawn_species(params.seed, params.shares or SHARES)
     for number in range(20 * params.rows):
         if made >= params.rows:
             return
@@ -127,10 +129,10 @@ def shots(
             made += 1
 
 
-def drawn_species(seed: int) -> Iterator[Species]:
+def drawn_species(seed: int, wanted: Mapping[Species, float] = SHARES) -> Iterator[Species]:
     """Species of the shots of a seed, one after the other, by their shares; without end."""
     names = list(SHARES)
-    shares = np.array([SHARES[name] for name in names])
+    shares = np.array([wanted.get(name, 0.0) for name in names])
     rng = generator(seed, 12)
     while True:
         yield names[int(rng.choice(len(names), p=shares / shares.sum()))]

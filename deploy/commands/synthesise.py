@@ -1,6 +1,7 @@
 """``padflow synthesise``: from footage of the living to a crop store of live and attack shots."""
 
 import argparse
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,8 +12,11 @@ from ..exits import Exit, UsageError
 
 if TYPE_CHECKING:
     from ...trainers.attacks.people import PersonPicture
+    from ...trainers.attacks.shots import Species
     from ...trainers.crops import CropStore
     from ...trainers.making import StoreOrder
+
+_AMOUNT = re.compile(r"\d{1,6}(\.\d{1,6})?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="procedural people of a seed (default: a sixth of its rows, 60 to 240)",
     )
+    parser.add_argument(
+        "--share",
+        action="append",
+        default=[],
+        metavar="SPECIES=N",
+        help="how much of a species the store gets, beside the others; may be given for several "
+        "(default: live=42 print=21 screen=19 mask=10 partial=8)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from ...trainers.making import ROWS_PER_SEED, StoreOrder
 
     _check(args)
+    shares = _shares(args.share)
     shown, others = _people(args)
     order = StoreOrder(
         people=shown,
@@ -81,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         rows_per_seed=args.rows_per_seed or ROWS_PER_SEED,
         identities=args.identities,
         enlarge=args.enlarge,
+        shares=shares,
     )
     store = _made(order, args)
     print_store(store)
@@ -98,6 +112,25 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(
             "--lend-portraits: expected without --portraits, found both; shown people lend anyway"
         )
+
+
+def _shares(given: list[str]) -> "dict[Species, float] | None":
+    """The usual shares with the given ones in their places; None where none is given."""
+    from ...trainers.synthesis import SHARES
+
+    shares = {name: 100 * share for name, share in SHARES.items()}
+    for text in given:
+        name, _, amount = text.partition("=")
+        species = next((one for one in SHARES if one == name), None)
+        if species is None or not _AMOUNT.fullmatch(amount):
+            raise UsageError(
+                f"--share: expected one of {', '.join(SHARES)} and a number of 0 or more, such as "
+                f"partial=20, found {text!r}"
+            )
+        shares[species] = float(amount)
+    if not sum(shares.values()):
+        raise UsageError("--share: expected at least one species above 0, found none")
+    return shares if given else None
 
 
 def _people(args: argparse.Namespace) -> "tuple[list[PersonPicture], list[PersonPicture]]":

@@ -41,6 +41,12 @@ def test_portraits_give_a_store(
         (["gone.mp4"], "source gone.mp4: expected a video, a picture or a folder"),
         (["--people", "gone.csv"], "list gone.csv: expected a CSV file"),
         (["--portraits", "--lend-portraits"], "found both"),
+        (["--share", "papier=3"], "--share: expected one of live, print, screen, mask, partial"),
+        (["--share", "mask=-1"], "found 'mask=-1'"),
+        (
+            [f"--share={name}=0" for name in ("live", "print", "screen", "mask", "partial")],
+            "--share: expected at least one species above 0",
+        ),
     ],
 )
 def test_wrong_use_of_synthesise_is_one_sentence(

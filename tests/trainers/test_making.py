@@ -38,6 +38,8 @@ def test_processes_fill_a_store_and_go_on_with_it(
     assert {row.id for row in store.rows} < {row.id for row in more.rows}
     assert len(more) == 5
     assert chunks_of(replace(order, rows=5), tmp_path) == []
+    masks = replace(order, rows=2, shares={"mask": 1.0})
+    assert {row.species for row in make_store(masks, tmp_path / "masks").rows} == {"mask"}
 
 
 def test_an_interrupted_chunk_ends_as_if_it_had_not_been(
@@ -80,6 +82,8 @@ def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
         make_store(StoreOrder([], rows=2), tmp_path)
     with pytest.raises(MakingError, match="rows: expected 1 or more, found 0"):
         make_store(StoreOrder(people, rows=0), tmp_path)
+    with pytest.raises(MakingError, match="shares: expected a sum above 0"):
+        make_store(StoreOrder(people, rows=2, shares={"live": 0.0}), tmp_path)
     write_store(tmp_path / "others", rows=8)
     with pytest.raises(MakingError, match="found p0 in it; give another folder"):
         make_store(StoreOrder(people, rows=2), tmp_path / "others")

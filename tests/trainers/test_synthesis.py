@@ -72,6 +72,9 @@ def test_species_come_by_their_shares(maker: ShotMaker) -> None:
     assert {name: number / 4000 for name, number in count.items()} == pytest.approx(
         SHARES, abs=0.03
     )
+    others = Counter(islice(drawn_species(3, {"partial": 3, "live": 1}), 400))
+    assert others["partial"] / 400 == pytest.approx(0.75, abs=0.08)
+    assert set(others) == {"partial", "live"}
     made = list(shots(maker, SynthesisParams(rows=10, seed=3)))
     assert len(made) == 10
     tried = {
