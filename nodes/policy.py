@@ -108,8 +108,10 @@ class Correlated:
     ``1 - rho``."""
 
 
-NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.0)
-"""A network errs in the same way on every frame of one attack: its rho stays high."""
+NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.7)
+"""A network errs in the same way on every frame of one attack: its rho stays high. Its ratio falls
+by more than 5 nats where something else comes into a living face's place, and by 3.1 where a hand
+signs before the mouth."""
 
 PULSE_CUE = CuePolicy(min_llr=-1.5, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
 """Weak by nature, so it reaches neither default threshold alone."""
