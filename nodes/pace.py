@@ -1,7 +1,7 @@
 """When a face's next pictures for the networks are due: often while it is new, then seldom.
 
 Nearly all that a network has wrong about a face it has wrong at every look (docs/TRAINING.md,
-"Fusion": 0.87 to 1.00 of its error stays), so looking often adds little. It is worth its time
+"Fusion": 0.85 to 1.00 of its error stays), so looking often adds little. It is worth its time
 while a face is new, and again when something may have come into its place: a track is a place in
 the picture, and a phone that is raised before an accepted face stays on its track. Everything here
 is told by the picture itself, in capture time, and the bounds are wide: a false alarm costs a few

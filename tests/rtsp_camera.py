@@ -326,7 +326,7 @@ class RtspCamera:
                     self._send_unit(client, unit, stamp, last=index == len(units) - 1)
             client.joined = True
             self.frames_sent += 1
-        except (OSError, ValueError):  # ValueError: closed by another thread since we looked
+        except OSError:
             self._drop(client)
 
     def _send_unit(self, client: _Client, unit: bytes, stamp: int, last: bool) -> None:
@@ -371,7 +371,11 @@ class RtspCamera:
             sender, (host, port) = client.udp
             sender.sendto(data, (host, port + offset))
             return
-        if not select.select([], [client.connection], [], 2.0)[1]:
+        try:
+            ready = select.select([], [client.connection], [], 2.0)[1]
+        except ValueError as error:  # its number is -1
+            raise OSError("another thread has closed the connection") from error
+        if not ready:
             raise OSError("the client reads no more")
         client.connection.sendall(
             struct.pack(">BBH", 0x24, client.channel + offset, len(data)) + data

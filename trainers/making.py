@@ -25,6 +25,7 @@ from .attacks.people import FaceFinder, PersonPicture, trimmed
 from .attacks.shots import ShotMaker, Species
 from .crops import CropRow, CropStore, CropWriter, open_crops
 from .synthesis import (
+    SHARES,
     SHOTS_PER_SEED,
     SynthesisParams,
     crops_of,
@@ -69,7 +70,7 @@ class StoreOrder:
     """Of their variation."""
     enlarge: float = 0.0
     """As in :class:`SynthesisParams`,"""
-    shares: Mapping[Species, float] | None = None
+    shares: Mapping[Species, float] = field(default_factory=lambda: dict(SHARES))
     """and these."""
     until: float | None = None
     """Stop at this time (of :func:`time.time`) with what there is,"""
@@ -208,7 +209,7 @@ def _check(order: StoreOrder) -> None:
     for name in ("rows", "rows_per_seed"):
         if getattr(order, name) < 1:
             raise MakingError(f"{name}: expected 1 or more, found {getattr(order, name)}")
-    if order.shares is not None and not 0 < sum(order.shares.values()) < math.inf:
+    if not 0 < sum(order.shares.values()) < math.inf:
         raise MakingError(f"shares: expected a sum above 0, found {dict(order.shares)}")
     if order.seed < 0:
         raise MakingError(f"seed: expected 0 or more, found {order.seed}")

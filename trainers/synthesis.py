@@ -5,7 +5,7 @@ all groups), so that leaving a group out leaves out every trace of its people.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated
 
@@ -43,8 +43,8 @@ class SynthesisParams:
     enlarge: Annotated[float, Interval(ge=0, le=300)] = 0.0
     """Pictures with smaller faces are enlarged to between this and 300 px: large faces of people
     of whom only small pictures are at hand. 0: none is enlarged."""
-    shares: Mapping[Species, float] | None = None
-    """Other shares of the species than :data:`SHARES`, in any unit."""
+    shares: Mapping[Species, float] = field(default_factory=lambda: dict(SHARES))
+    """How much there is of each species, in any unit; nothing of those left out."""
 
 
 def identity_pool(
@@ -116,7 +116,7 @@ def shots(
         first: and this is the number of the next one to try: the rest is what an uninterrupted
             run would have given.
     """
-    drawn = drawn_species(params.seed, params.shares or SHARES)
+    drawn = drawn_species(params.seed, params.shares)
     for number in range(20 * params.rows):
         if made >= params.rows:
             return

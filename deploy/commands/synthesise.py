@@ -114,11 +114,11 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _shares(given: list[str]) -> "dict[Species, float] | None":
-    """The usual shares with the given ones in their places; None where none is given."""
+def _shares(given: list[str]) -> "dict[Species, float]":
+    """The usual shares with the given ones, in hundredths, in their places."""
     from ...trainers.synthesis import SHARES
 
-    shares = {name: 100 * share for name, share in SHARES.items()}
+    shares = dict(SHARES)
     for text in given:
         name, _, amount = text.partition("=")
         species = next((one for one in SHARES if one == name), None)
@@ -127,10 +127,10 @@ def _shares(given: list[str]) -> "dict[Species, float] | None":
                 f"--share: expected one of {', '.join(SHARES)} and a number of 0 or more, such as "
                 f"partial=20, found {text!r}"
             )
-        shares[species] = float(amount)
+        shares[species] = float(amount) / 100
     if not sum(shares.values()):
         raise UsageError("--share: expected at least one species above 0, found none")
-    return shares if given else None
+    return shares
 
 
 def _people(args: argparse.Namespace) -> "tuple[list[PersonPicture], list[PersonPicture]]":
