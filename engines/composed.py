@@ -39,7 +39,8 @@ class FeatureRule:
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """Of its file: another edition gives other features."""
     scales: Annotated[tuple[FiniteFloat, ...], MinLen(1)]
-    """Side of each square picture over the face's box, in order of the pictures."""
+    """Side of each square picture over the face's box, in order of the pictures; 0: the picture is
+    of the frame's own pixels."""
 
 
 def feature_rule(model: str, scales: Sequence[float]) -> FeatureRule:

@@ -266,24 +266,30 @@ class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
                 f"found {face.scale:g}; set align's scale to the bundle's"
             )
 
+    @property
+    def scales_wanted(self) -> tuple[float, ...] | None:
+        """Of the pictures that a third-party network sees for this one; None: none does."""
+        rule = self.engine.manifest.features if self.engine and self.engine.manifest else None
+        return None if rule is None else rule.scales
+
     def check_views(self, face: FaceViews) -> None:
         """Refuse views that are cut otherwise than the network was trained for.
 
         Raises:
             BundleError: a view's scale is not that of the bundle's rule.
         """
-        rule = self.engine.manifest.features if self.engine and self.engine.manifest else None
-        if rule is None:
+        wanted = self.scales_wanted
+        if wanted is None:
             return
-        if len(rule.scales) != len(face.scales):
+        if len(wanted) != len(face.scales):
             raise BundleError(
-                f"{self.cue}: the network was trained on {len(rule.scales)} views of a face "
-                f"({_told(rule.scales)} times its box), found {len(face.scales)}; get a bundle for "
+                f"{self.cue}: the network was trained on {len(wanted)} views of a face "
+                f"({_told(wanted)} times its box), found {len(face.scales)}; get a bundle for "
                 "this release, or train it anew"
             )
-        if not np.allclose(rule.scales, face.scales, rtol=1e-3):
+        if not np.allclose(wanted, face.scales, rtol=1e-3):
             raise BundleError(
-                f"{self.cue}: the network was trained on views of {_told(rule.scales)} times the "
+                f"{self.cue}: the network was trained on views of {_told(wanted)} times the "
                 f"face, found {_told(face.scales)}; set align's scale and context_scale to those"
             )
 

@@ -13,6 +13,7 @@ context   4.0 x the mesh's box, eyes level       160 (resampled)  black
 views     face averaged down, middle, context    160              (as those)
 native    1.0 x the mesh's box, upright          96 to 384        moved inside
 patches   of the native cut, at mesh points      96               (as native)
+mosaic    the middles of four patches            160              (as native)
 ========  =====================================  ===============  ======================
 """
 
@@ -40,7 +41,10 @@ MOST_PATCHES = len(_PATCH_POINTS)
 
 
 VIEW_SIDE = 160
-"""Side of every view of a face."""
+"""Side of every view of a face, and of the mosaic."""
+MOSAIC_SCALES = (0.0,)
+"""What a rule says of the mosaic: it has no side over the face's box, since it is of the frame's
+own pixels."""
 _MIDDLE = 0.55
 """Side of the middle view as a share of the context crop's, out of which it is cut."""
 
@@ -160,6 +164,22 @@ def patches_of(native: np.ndarray, points: np.ndarray, count: int = PATCH_COUNT)
     centres = points[list(_PATCH_POINTS[:count]), :2]
     starts = np.clip(np.rint(centres - PATCH_SIZE / 2).astype(int), 0, room)
     return np.stack([native[y : y + PATCH_SIZE, x : x + PATCH_SIZE] for x, y in starts])
+
+
+def patch_mosaic(patches: np.ndarray) -> np.ndarray:
+    """The middles of four patches side by side: uint8 RGB (1, 160, 160, 3).
+
+    A network of natural pictures wants more room than one patch gives, and pixels that nobody has
+    resampled.
+
+    Args:
+        patches: uint8 RGB (n, 96, 96, 3); fewer than four are repeated.
+    """
+    rim = (PATCH_SIZE - VIEW_SIDE // 2) // 2
+    middles = patches[:, rim : PATCH_SIZE - rim, rim : PATCH_SIZE - rim]
+    one, two, three, four = middles[np.arange(4) % len(middles)]
+    rows = np.concatenate([one, two], axis=1), np.concatenate([three, four], axis=1)
+    return np.concatenate(rows)[None]
 
 
 def narrower_than_a_patch(points: np.ndarray) -> bool:

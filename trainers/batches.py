@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .augmentation import augment
 from .crops import SHAPES, CropStore, Pixels, Values
-from .features import VIEWS_FEATURES
+from .features import SIGHTS
 from .holdout import Rows
 from .recipe import Recipe
 
@@ -21,7 +21,7 @@ class Batch:
     """What a step learns from."""
 
     image: Values
-    """uint8 (N, side, side, 3), or features, float32 (N, 29184)."""
+    """uint8 (N, side, side, 3), or features, float32 (N, F)."""
     live: Floats
     """float32 (N,), 1 for bona fide."""
     depth: Floats
@@ -118,8 +118,8 @@ class Batches:
         rng = np.random.default_rng(seed)
         index = int(self.rows[place])
         row = self.store.rows[index]
-        if self.crop == VIEWS_FEATURES:  # Made from the crop as it is: nothing to augment.
-            features = self.store.features(index)
+        if self.crop in SIGHTS:  # Made from the crops as they are: nothing to augment.
+            features = self.store.features(SIGHTS[self.crop], index)
             return features, np.zeros(SHAPES["depth"], np.uint8), row.label == "live", 0.0
         image = self.store.one(self.crop, index)
         if self.present is not None:

@@ -21,10 +21,8 @@ from ..engines.bundle import (
     Training,
     write_bundle,
 )
-from ..engines.composed import feature_rule
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, Precision
-from ..nodes.crops import VIEW_SCALES
 from .calibration import Fit, ScoredCrops, fit_calibration
 from .crops import CropStore, Values
 from .evaluation.metrics import Rates, Scores, curve, equal_error, rates_at
@@ -33,12 +31,12 @@ from .export import (
     input_specs,
     output_specs,
     picture_crop,
+    rule_of,
     served,
     to_f16,
     to_int8,
     to_onnx,
 )
-from .features import MODEL
 from .holdout import Rows
 from .recipe import TrainingError, recipe_text
 from .scoring import Scored, pictures, spread
@@ -59,7 +57,7 @@ CROP_RULES = {
     "face": CropRule(scale=1.5, size=256, alignment="eyes"),
     "context": CropRule(scale=4.0, size=160, alignment="eyes"),
 }
-"""Patches have none: they are cut in the frame's own pixels. Views have one of their own."""
+"""Patches have none: they are cut in the frame's own pixels. A sight has a rule of its own."""
 
 _PICTURE = re.compile(r"([#@][\d.]+s?)?(~\d+)?$")
 """What a source says of the single picture and of the procedural person made from it."""
@@ -280,7 +278,7 @@ def _manifest(
         ),
         metrics=(*_metrics(judged, held_out), *_parity(differences), *_history(trained)),
         crop=CROP_RULES.get(network.crop),
-        features=None if network.takes == "image" else feature_rule(MODEL, VIEW_SCALES),
+        features=rule_of(network),
         calibration=Calibration(
             method="logistic",
             parameters=fit.parameters,

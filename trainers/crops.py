@@ -32,8 +32,8 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
-from ..nodes.crops import VIEW_SCALES, face_views
-from .features import VIEWS, VIEWS_FEATURES, VIEWS_LENGTH, part_features
+from ..nodes.crops import face_views, patch_mosaic
+from .features import MOSAIC, SIGHTS, VIEWS, Sight, part_features
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
@@ -187,8 +187,8 @@ class CropStore:
     """Which rows of the files these are; None: all."""
     _parts: tuple[Path, ...] = ()
     """Folder of each part, where derived arrays are kept."""
-    _features: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
-    """Features of each part, once they have been asked for."""
+    _features: dict[tuple[int, str], npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Features of each part by their name, once they have been asked for."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -210,34 +210,36 @@ class CropStore:
         view: Pixels = self._maps[name][part][place]
         return view
 
-    def views(self, index: int) -> Pixels:
-        """The views of one row, uint8 (3, 160, 160, 3)."""
-        return face_views(self.one("face", index), self.one("context", index))
+    def sight(self, sight: Sight, index: int) -> Pixels:
+        """The pictures of one row that a third-party network sees, uint8 (V, 160, 160, 3)."""
+        return self._seen(sight, *self._place(index))
 
-    def features(self, index: int) -> npt.NDArray[np.float32]:
-        """What a third-party network sees in the views of one row, float32 (29184,).
+    def features(self, sight: Sight, index: int) -> npt.NDArray[np.float32]:
+        """What a third-party network sees in those pictures, float32 (V * 9728,).
 
         Raises:
             ModelMissing: that network has not been pulled.
         """
         part, place = self._place(index)
-        if part not in self._features:
-            face, context = self._maps["face"][part], self._maps["context"][part]
-            self._features[part] = part_features(
-                self._parts[part], len(face), lambda row: face_views(face[row], context[row])
+        key = part, sight.features
+        if key not in self._features:
+            rows = len(self._maps["face"][part])
+            self._features[key] = part_features(
+                self._parts[part], rows, sight, partial(self._seen, sight, part)
             )
-        view: npt.NDArray[np.float32] = self._features[part][place]
+        view: npt.NDArray[np.float32] = self._features[key][place]
         return view
 
     def take(self, name: str, indices: Indices) -> Values:
         """A copy of one array of several rows, (len(indices), ...), stored or derived."""
         if not len(indices):
             return _nothing(name)
-        one: Mapping[str, Callable[[int], Values]] = {
-            VIEWS: self.views,
-            VIEWS_FEATURES: self.features,
-        }
-        get = one.get(name, partial(self.one, name))
+        get: Callable[[int], Values] = partial(self.one, name)
+        for sight in SIGHTS.values():
+            if name == sight.pictures:
+                get = partial(self.sight, sight)
+            if name == sight.features:
+                get = partial(self.features, sight)
         return np.stack([get(int(i)) for i in indices])
 
     def column(self, name: str) -> npt.NDArray[np.str_]:
@@ -249,6 +251,13 @@ class CropStore:
         """Which rows are bona fide, (N,)."""
         return np.array([row.label == "live" for row in self.rows], dtype=np.bool_)
 
+    def _seen(self, sight: Sight, part: int, place: int) -> Pixels:
+        crops = {name: self._maps[name][part][place] for name in SHAPES}
+        if sight == MOSAIC:
+            return patch_mosaic(crops["patches"])
+        assert sight == VIEWS
+        return face_views(crops["face"], crops["context"])
+
     def _place(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of a crop store with {len(self)} rows")
@@ -259,10 +268,10 @@ class CropStore:
 
 
 def _nothing(name: str) -> Values:
-    if name == VIEWS_FEATURES:
-        return np.zeros((0, VIEWS_LENGTH), np.float32)
-    shape = (len(VIEW_SCALES), *SHAPES["context"]) if name == VIEWS else SHAPES[name]
-    return np.zeros((0, *shape), np.uint8)
+    if name in SIGHTS:
+        return np.zeros((0, SIGHTS[name].length), np.float32)
+    shapes = {**SHAPES, **{sight.pictures: sight.shape for sight in SIGHTS.values()}}
+    return np.zeros((0, *shapes[name]), np.uint8)
 
 
 def open_crops(*folders: Path | str) -> CropStore:

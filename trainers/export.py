@@ -15,13 +15,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..engines.composed import feature_rule, on_features
+from ..engines.composed import FeatureRule, feature_rule, on_features
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, TensorSpec
 from ..engines.store import file_sha256
-from ..nodes.crops import VIEW_SCALES
 from .crops import Pixels, Values
-from .features import MODEL, VIEWS, VIEWS_FEATURES, VIEWS_LENGTH
+from .features import MODEL, SIGHTS
 from .networks import CropNetwork
 from .networks.layers import CentralDifferenceConv
 from .recipe import TrainingError
@@ -36,30 +35,42 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 def input_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
     """What the network takes, for a manifest."""
+    sight = SIGHTS.get(network.crop)
+    if sight is not None:
+        shape = (-1, *sight.shape)
+        return (TensorSpec("image", "uint8", shape, "NVHWC", "", f"{sight.meaning}, 0..255"),)
     meaning = {
         "face": "face crop, RGB, eyes level",
         "context": "face and what is around it, RGB, eyes level, black outside the frame",
         "patches": "patch of a face in the frame's own pixels, RGB",
-        VIEWS: "face, face with shoulders, face with what is around it, RGB, eyes level",
-    }[picture_crop(network)]
-    shape: tuple[int, ...] = (-1, network.side, network.side, 3)
-    layout = "NHWC"
-    if picture_crop(network) == VIEWS:
-        shape, layout = (-1, len(VIEW_SCALES), *shape[1:]), "NVHWC"
-    return (TensorSpec("image", "uint8", shape, layout, "", f"{meaning}, 0..255"),)
+    }[network.crop]
+    shape = (-1, network.side, network.side, 3)
+    return (TensorSpec("image", "uint8", shape, "NHWC", "", f"{meaning}, 0..255"),)
 
 
 def picture_crop(network: CropNetwork) -> str:
     """Name of the crop store's pictures that the network sees, itself or through features."""
-    return VIEWS if network.crop == VIEWS_FEATURES else network.crop
+    sight = SIGHTS.get(network.crop)
+    return network.crop if sight is None else sight.pictures
+
+
+def rule_of(network: CropNetwork) -> FeatureRule | None:
+    """Which third-party network sees the pictures before this one; None: none does.
+
+    Raises:
+        ModelMissing: it has not been pulled.
+    """
+    sight = SIGHTS.get(network.crop)
+    return None if sight is None else feature_rule(MODEL, sight.scales)
 
 
 def file_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
     """What the exported file takes: features, where the network judges those."""
-    if network.takes == "image":
+    sight = SIGHTS.get(network.crop)
+    if sight is None:
         return input_specs(network)
-    meaning = "what the third-party network makes of the views"
-    return (TensorSpec(network.takes, "float32", (-1, VIEWS_LENGTH), "NC", "", meaning),)
+    meaning = f"what the third-party network makes of the {sight.pictures}"
+    return (TensorSpec(network.takes, "float32", (-1, sight.length), "NC", "", meaning),)
 
 
 def output_specs(network: CropNetwork) -> tuple[TensorSpec, ...]:
@@ -198,10 +209,10 @@ def served(network: CropNetwork, exported: Network) -> Network:
     Raises:
         ModelMissing: the third-party network has not been pulled.
     """
-    if network.takes == "image":
+    rule = rule_of(network)
+    if rule is None:
         return exported
-    declared = replace(exported, inputs=input_specs(network))
-    return on_features(declared, feature_rule(MODEL, VIEW_SCALES))
+    return on_features(replace(exported, inputs=input_specs(network)), rule)
 
 
 def described(network: CropNetwork, path: Path) -> Network:

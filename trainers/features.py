@@ -1,56 +1,91 @@
 """Features of crops: what a third-party network sees in them, computed once and kept.
 
-Arrays of a crop store that are not written but derived from its face and context crops. They lie
-beside the part's own files, named after the edition of the network that made them, and are made
-anew where they are missing.
+Arrays of a crop store that are not written but derived from its crops. They lie beside the part's
+own files, named after the edition of the network that made them, and are made anew where they are
+missing.
 """
 
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ..engines.engine import load_engine
-from ..engines.natural_features import FEATURES
+from ..engines.natural_features import FEATURES, SIDE
 from ..engines.store import stored_network
 from ..graph.machine import processors
-from ..nodes.crops import VIEW_SCALES
+from ..nodes.crops import MOSAIC_SCALES, VIEW_SCALES
 
 log = logging.getLogger(__name__)
 
 MODEL = "natural_features"
-VIEWS, VIEWS_FEATURES = "views", "views_features"
-"""Names of a store's derived arrays: the views of a face, uint8 (3, 160, 160, 3), and what the
-network sees in them, float32 (3 * 9728,)."""
-VIEWS_LENGTH = len(VIEW_SCALES) * FEATURES
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
-def part_features(part: Path, rows: int, views: Callable[[int], Pixels]) -> Floats:
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Pictures of a face that the third-party network sees, derived from a store's crops."""
+
+    pictures: str
+    """Name of the store's derived array, uint8 (V, 160, 160, 3) a row."""
+    scales: tuple[float, ...]
+    """Side of each of the V pictures over the face's box; 0: in the frame's own pixels."""
+    meaning: str
+    """What they show, for a manifest."""
+
+    @property
+    def features(self) -> str:
+        """Name of the array of what the network sees, float32 (V * 9728,) a row."""
+        return f"{self.pictures}_features"
+
+    @property
+    def length(self) -> int:
+        """How many features a row has."""
+        return len(self.scales) * FEATURES
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row's pictures."""
+        return (len(self.scales), SIDE, SIDE, 3)
+
+
+VIEWS = Sight(
+    "views", VIEW_SCALES, "face, face with shoulders, face with what is around it, RGB, eyes level"
+)
+MOSAIC = Sight(
+    "mosaic", MOSAIC_SCALES, "middles of four patches of a face in the frame's own pixels, RGB"
+)
+SIGHTS: Mapping[str, Sight] = {sight.features: sight for sight in (VIEWS, MOSAIC)}
+"""By the name of their features."""
+
+
+def part_features(part: Path, rows: int, sight: Sight, pictures: Callable[[int], Pixels]) -> Floats:
     """The features of a store's part, read where they lie or made and laid there.
 
     Args:
         part: The part's folder; where it cannot be written, the array is only in memory.
         rows: How many rows it has.
-        views: Gives the views of a row, uint8 (3, 160, 160, 3).
+        sight: Which pictures.
+        pictures: Gives those of a row, uint8 (V, 160, 160, 3).
 
     Returns:
-        float32 (rows, 3 * 9728).
+        float32 (rows, V * 9728).
 
     Raises:
         ModelMissing: the third-party network has not been pulled.
     """
-    path = part / f"{VIEWS_FEATURES}-{stored_network(MODEL).sha256[:12]}.npy"
-    kept = _read(path, rows)
+    path = part / f"{sight.features}-{stored_network(MODEL).sha256[:12]}.npy"
+    kept = _read(path, (rows, sight.length))
     if kept is not None:
         return kept
-    made = _computed(rows, views)
+    made = _computed((rows, sight.length), pictures)
     try:
         with tempfile.NamedTemporaryFile(dir=part, prefix=".", delete=False) as aside:
             np.save(aside, made)
@@ -60,18 +95,17 @@ def part_features(part: Path, rows: int, views: Callable[[int], Pixels]) -> Floa
     return made
 
 
-def _read(path: Path, rows: int) -> Floats | None:
+def _read(path: Path, shape: tuple[int, int]) -> Floats | None:
     try:
         found: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    fits = found.dtype == np.float32 and found.shape == (rows, VIEWS_LENGTH)
-    return found if fits else None
+    return found if found.dtype == np.float32 and found.shape == shape else None
 
 
-def _computed(rows: int, views: Callable[[int], Pixels]) -> Floats:
-    made = np.empty((rows, VIEWS_LENGTH), np.float32)
+def _computed(shape: tuple[int, int], pictures: Callable[[int], Pixels]) -> Floats:
+    made = np.empty(shape, np.float32)
     with load_engine(MODEL, threads=processors(), precision="f32") as engine:
-        for row in range(rows):
-            made[row] = engine.infer({"image": views(row)})["features"].reshape(-1)
+        for row in range(len(made)):
+            made[row] = engine.infer({"image": pictures(row)})["features"].reshape(-1)
     return made

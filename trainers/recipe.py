@@ -43,7 +43,9 @@ class NetworkChoice:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    name: Literal["depth", "depth_light", "patch", "patch_light", "context", "views"]
+    name: Literal[
+        "depth", "depth_light", "patch", "patch_light", "patch_natural", "context", "views"
+    ]
     embedding: Annotated[int, Ge(2), Le(64)] = 48
     """Length of the embedding."""
     theta: Share = 0.0

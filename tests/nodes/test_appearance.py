@@ -112,6 +112,34 @@ def test_the_ratio_stays_within_the_calibrated_limits(
     assert low.llr == CALIBRATION["min_llr"]
 
 
+@pytest.mark.usefixtures("models")
+def test_the_shipped_patch_network_sees_all_patches_as_one_picture() -> None:
+    node = PatchNet(AppearanceParams())
+    node.open(NodeContext("patch_net", "lossless"))
+    try:
+        four, one = judged(node, face("patch", SKIN), face("patch", SKIN, count=1))
+        assert node.engine is not None
+        images = np.concatenate([node.pictures(face("patch", SKIN, count=n)) for n in (4, 1)])
+        scores = node.engine.infer({"image": images})["score"]
+    finally:
+        node.close()
+    assert images.shape == (2, 1, 160, 160, 3)
+    assert four.engine == "patch_natural"
+    found = [said.details["score"] for said in (four, one)]
+    np.testing.assert_allclose(found, scores, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_network_of_views_is_refused_for_patches(
+    opened: Callable[..., AppearanceNode[Any]],
+) -> None:
+    node = opened("patch", "views")
+    with pytest.raises(
+        BundleError, match=r"takes a mosaic of patches, found .*1\.5, 2\.2, 4 times"
+    ):
+        judged(node, face("patch", SKIN))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

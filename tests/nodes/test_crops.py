@@ -10,12 +10,14 @@ from padflow.nodes.crops import (
     FACE_SCALE,
     NATIVE_MOST,
     PATCH_SIZE,
+    VIEW_SIDE,
     context_crop,
     face_crop,
     face_patches,
     face_views,
     narrower_than_a_patch,
     native_square,
+    patch_mosaic,
     patches_of,
     picture_frame,
     view_scales,
@@ -102,6 +104,19 @@ def test_a_narrow_face_gives_one_patch_with_its_surroundings(
     patches = face_patches(small, mesh / 2)
     assert patches.shape == (4, PATCH_SIZE, PATCH_SIZE, 3)
     assert all((patch == patches[0]).all() for patch in patches)
+
+
+def test_a_mosaic_shows_the_middles_of_four_patches(astronaut: np.ndarray) -> None:
+    patches = np.stack([astronaut[i : i + PATCH_SIZE, :PATCH_SIZE] for i in range(5)])
+    (mosaic,) = patch_mosaic(patches)
+    assert mosaic.shape == (VIEW_SIDE, VIEW_SIDE, 3)
+    half = VIEW_SIDE // 2
+    quarters = [mosaic[y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
+    for quarter, patch in zip(quarters, patches, strict=False):
+        np.testing.assert_array_equal(quarter, patch[8:88, 8:88])
+    (one,) = patch_mosaic(patches[:1])
+    np.testing.assert_array_equal(one[:half, :half], one[half:, half:])
+    np.testing.assert_array_equal(patch_mosaic(patches[:2])[0, half:], mosaic[:half])
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(0.3, -60.0), (1.0, 330.0), (6.0, -200.0)])

@@ -8,14 +8,14 @@ import torch
 from padflow.trainers.speed import NetworkCost, network_costs
 
 NAMES = ("patch_light",)
-ON_FEATURES = "views"
+ON_FEATURES = ("views", "patch_natural")
 
 
 @pytest.fixture(scope="module")
 def costs(models: Path) -> list[NetworkCost]:
     """Measured once, outside of any test: torch's exporter keeps a thread of its own for ever."""
     before = torch.get_num_threads()
-    found = list(network_costs((*NAMES, ON_FEATURES), threads=1, seconds=0.0))
+    found = list(network_costs((*NAMES, *ON_FEATURES), threads=1, seconds=0.0))
     assert torch.get_num_threads() == before
     return found
 
@@ -23,14 +23,14 @@ def costs(models: Path) -> list[NetworkCost]:
 def test_every_precision_is_measured_beside_torch(costs: list[NetworkCost]) -> None:
     assert [(cost.network, cost.how) for cost in costs] == [
         *((name, how) for name in NAMES for how in ("torch eager", "f32", "bf16", "int8")),
-        (ON_FEATURES, "f32"),
-        (ON_FEATURES, "bf16"),
+        *((name, how) for name in ON_FEATURES for how in ("f32", "bf16")),
     ]
     assert all(cost.faces_per_s > 0 and cost.cpu_ms > 0 for cost in costs)
 
 
 def test_a_face_is_four_patches_or_one_picture(costs: list[NetworkCost]) -> None:
-    assert {cost.network: cost.pictures for cost in costs} == {"patch_light": 4, "views": 1}
+    pictures = {cost.network: cost.pictures for cost in costs}
+    assert pictures == {"patch_light": 4, "views": 1, "patch_natural": 1}
 
 
 def test_int8_files_are_smaller(costs: list[NetworkCost]) -> None:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le
 from .base import CropNetwork
 from .context import ContextNetwork
 from .depth import DepthNetwork
-from .patch import PatchNetwork
+from .patch import PatchNaturalNetwork, PatchNetwork
 from .views import ViewsNetwork
 
 
@@ -50,6 +50,10 @@ def _patch_light(options: NetworkOptions) -> CropNetwork:
     )
 
 
+def _patch_natural(options: NetworkOptions) -> CropNetwork:
+    return PatchNaturalNetwork(embedding=options.embedding)
+
+
 def _context(options: NetworkOptions) -> CropNetwork:
     return ContextNetwork(embedding=options.embedding, width=options.width)
 
@@ -63,6 +67,7 @@ NETWORKS: Mapping[str, Callable[[NetworkOptions], CropNetwork]] = {
     "depth_light": _depth_light,
     "patch": _patch,
     "patch_light": _patch_light,
+    "patch_natural": _patch_natural,
     "context": _context,
     "views": _views,
 }

@@ -1,15 +1,21 @@
-"""The patch network of Atoum, Liu, Jourabloo, Liu (IJCB 2017), and its light variant.
+"""The patch network of Atoum, Liu, Jourabloo, Liu (IJCB 2017), its light variant, and ours.
 
 A 96x96 patch at the frame's own resolution, so that the medium's texture is not resampled away.
 Five convolutions of 50-100-150-200-250, each halved by max pooling (96, 48, 24, 12, 6, 3), then
 fully connected 1000 and 400. The frame's score is the mean over its patches.
+
+:class:`PatchNaturalNetwork` sees the same pixels through a network of natural pictures, the middles
+of four patches side by side, and judges them together.
 """
 
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ...engines.natural_features import OF_PICTURE
+from ..features import MOSAIC, Sight
 from .base import CropNetwork, Head, Outputs
+from .natural import NaturalNetwork
 
 
 def _stage(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -64,3 +70,15 @@ class PatchNetwork(CropNetwork):
         """Score, embedding and strangeness."""
         outputs: Outputs = self.classify(self.connect(self.stages(planes)))
         return outputs
+
+
+class PatchNaturalNetwork(NaturalNetwork):
+    """Score and embedding of four patches of a face together."""
+
+    sight: ClassVar[Sight] = MOSAIC
+    crop: ClassVar[str] = MOSAIC.features
+    seen: ClassVar[int] = OF_PICTURE
+
+    def taken(self, features: Tensor) -> Tensor:
+        """Those of the whole picture: a mosaic has no face that could be taken apart."""
+        return features[:, :OF_PICTURE]

@@ -25,13 +25,15 @@ from ...nodes.fuse import Look, accumulate, add_up
 from ...nodes.policy import Policy
 from ..batches import patches_present
 from ..crops import CropStore, Values
-from ..features import VIEWS
+from ..features import MOSAIC, VIEWS
 from ..holdout import Rows
 
 Floats = npt.NDArray[np.float64]
 
 CROP_OF = {"depth": "face", "patch": "patches", "context": "context"}
-"""What each cue's network looks at, if it does not take the views of a face."""
+"""What each cue's network looks at by itself,"""
+SEEN_OF = {"patch": MOSAIC.pictures, "context": VIEWS.pictures}
+"""and what a third-party network sees for it."""
 BATCH = 8
 PAIR = ("depth", "patch")
 ALL = "fusion"
@@ -137,8 +139,9 @@ def judge(member: Member, store: CropStore, running: Running) -> Judged:
         kept = _kept(running, member, store)
         values = None if kept is None else _read(kept, len(store))
         if values is None:
-            views = member.bundle.manifest.features is not None
-            values = _run(engine.infer, store, VIEWS if views else CROP_OF[member.cue])
+            by_itself = member.bundle.manifest.features is None
+            crops = CROP_OF if by_itself else SEEN_OF
+            values = _run(engine.infer, store, crops[member.cue])
             if kept is not None:
                 _keep(kept, values)
     score, strangeness = values
