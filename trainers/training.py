@@ -329,7 +329,7 @@ class _Run:
         if self.is_first:
             self._keep(line)
             board.write(line)
-            self.say(_told(line, recipe.epochs))
+            self.say(told(line, recipe.epochs))
         self.fabric.barrier()
 
     def _step(self, batch: Batch) -> float:
@@ -514,7 +514,8 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def _told(line: Mapping[str, Any], epochs: int) -> str:
+def told(line: Mapping[str, Any], epochs: int) -> str:
+    """A line of the history for people; ``epochs`` is how many there will be."""
     parts = [f"epoch {line['epoch']}/{epochs}", f"loss {line['loss']:.4f}"]
     for name, found in line.items():
         if isinstance(found, dict):

@@ -4,9 +4,13 @@ Any launcher that sets ``RANK``, ``LOCAL_RANK``, ``WORLD_SIZE`` and ``MASTER_ADD
 does will do: :func:`fabric_among_workers` asks nothing else.
 """
 
+import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from lightning.fabric import Fabric
@@ -14,9 +18,11 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from ..engines.errors import BackendMissing
+from ..graph.ray_join import import_ray, join
+from .checkpoint import HISTORY
 from .crops import open_crops
-from .recipe import Recipe, parse_recipe, recipe_text
-from .training import PRECISIONS, Say, Trained, computed_in, train, train_beside_others
+from .recipe import Recipe, TrainingError, parse_recipe, recipe_text
+from .training import PRECISIONS, Say, Trained, computed_in, told, train, train_beside_others
 
 
 def fabric_among_workers(recipe: Recipe) -> Fabric:
@@ -45,24 +51,34 @@ def train_on_workers(
     resume: bool = False,
     say: Say = print,
 ) -> Trained:
-    """Train on ``workers`` workers of a Ray cluster, or of this machine where none is joined.
+    """Train on ``workers`` workers of the Ray cluster of ``RAY_ADDRESS``, or of this machine.
 
     Crop stores and the run's folder must be at the same place on every host.
 
+    Args:
+        recipe: As of :func:`padflow.trainers.training.train`, like the rest.
+        data: Crop stores.
+        out: The run's folder.
+        workers: How many; each wants a processor, or a GPU where there are some.
+        extra_validation: Crop stores that every epoch is also measured on.
+        resume: Go on from the folder's checkpoint.
+        say: Takes a line an epoch.
+
     Raises:
-        BackendMissing: Ray is not installed.
-        TrainingError: as of :func:`padflow.trainers.training.train`.
+        BackendMissing: Ray Train is not installed.
+        TrainingError: the cluster has too few processors or a worker failed; or as of
+            :func:`padflow.trainers.training.train`.
+        GraphError: there is no cluster at ``RAY_ADDRESS``.
     """
+    ray = import_ray()
     try:
-        from ray.train import RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError
     except ImportError as error:
         raise BackendMissing(
             f"{workers} workers: expected Ray Train, found none; install it with "
-            "pip install 'ray[train]', or train with one worker"
+            "pip install 'padflow[cluster-train]', or train with one worker"
         ) from error
-    import torch
-
+    out.mkdir(parents=True, exist_ok=True)
     settings = {
         "recipe": recipe_text(recipe),
         "data": [str(folder.resolve()) for folder in data],
@@ -70,16 +86,83 @@ def train_on_workers(
         "extra": [str(folder.resolve()) for folder in extra_validation],
         "resume": resume,
     }
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config=settings,
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=torch.cuda.is_available()),
-        run_config=RunConfig(storage_path=str(out.resolve() / "ray")),
-    )
-    trainer.fit()
+    joined = join(os.environ.get("RAY_ADDRESS", ""))
+    try:
+        with _telling(out / HISTORY, recipe.epochs, say), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's notes on its own deprecated settings.
+            _trainer(settings, out, workers).fit()
+    except TrainingFailedError as error:
+        raise TrainingError(
+            f"{workers} workers: one could not go on: {_cause(error)}; what was learned before "
+            "is kept, go on with --resume"
+        ) from error
+    finally:
+        if joined:
+            ray.shutdown()
     return train(
         recipe, open_crops(*data), out, extra_validation=extra_validation, resume=True, say=say
     )
+
+
+def _trainer(settings: dict[str, Any], out: Path, workers: int) -> Any:
+    import ray
+    import torch
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    gpu = torch.cuda.is_available()
+    kind, noun = ("GPU", "GPUs") if gpu else ("CPU", "processors")
+    there = int(ray.cluster_resources().get(kind, 0))
+    if there < workers:  # Ray would wait for them for ever.
+        raise TrainingError(
+            f"{workers} workers: expected as many {noun} in the Ray cluster, found {there}; ask "
+            "for fewer, or join a larger cluster with RAY_ADDRESS"
+        )
+    return TorchTrainer(
+        _work,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        run_config=RunConfig(storage_path=str(out.resolve() / "ray")),
+    )
+
+
+@contextmanager
+def _telling(history: Path, epochs: int, say: Say) -> Iterator[None]:
+    """Tell every epoch that the first worker writes down meanwhile: Ray's own logs are not read."""
+    over = Event()
+    known = len(_epochs(history))
+
+    def follow() -> None:
+        nonlocal known
+        last = False
+        while not last:
+            last = over.wait(1.0)
+            lines = _epochs(history)
+            for line in lines[known:]:
+                say(told(line, epochs))
+            known = max(known, len(lines))
+
+    thread = Thread(target=follow, name="padflow-epochs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _epochs(history: Path) -> list[dict[str, Any]]:
+    if not history.is_file():
+        return []
+    return [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+
+
+def _cause(error: BaseException) -> str:
+    """The first worker's error, or Ray's own, in one line."""
+    failures = getattr(error, "worker_failures", None) or {}
+    first = next(iter(failures.values()), error)
+    text = str(getattr(first, "cause", None) or first).strip()
+    return text.splitlines()[-1] if text else type(first).__name__
 
 
 def _work(settings: dict[str, Any]) -> None:

@@ -1,0 +1,59 @@
+"""Training on several workers of a Ray cluster: one recipe, one run, one network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from padflow.trainers.checkpoint import HISTORY
+from padflow.trainers.recipe import TrainingError
+from tests.trainers.stores import write_store
+from tests.trainers.test_training import recipe
+
+pytest.importorskip("ray.train.torch", reason="Ray Train is not installed (padflow[cluster-train])")
+
+from padflow.trainers.workers import train_on_workers
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("data") / "store", rows=64, persons=4).folders[0]
+
+
+def test_two_workers_learn_together(data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    first = recipe(epochs=2, steps_per_epoch=8, batch=8)
+    trained = train_on_workers(first, [data], tmp_path, 2, say=lines.append)
+    assert [line.split(" | ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    history = [json.loads(line) for line in (tmp_path / HISTORY).read_text().splitlines()]
+    # A step of two workers has two batches.
+    shares = [line["crops_per_s"] / line["steps_per_s"] for line in history]
+    assert shares == pytest.approx([16, 16])
+    assert trained.best["validation"]["auc"] > 0.8
+    learned = trained.network.state_dict()
+    fresh: dict[str, Any] = torch.load(tmp_path / "network.pt", weights_only=True)["network"]
+    assert all(torch.equal(learned[name], fresh[name]) for name in learned)
+
+
+@pytest.mark.long
+def test_their_run_goes_on(data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    train_on_workers(recipe(epochs=1), [data], tmp_path, 2, say=lines.append)
+    train_on_workers(recipe(epochs=2), [data], tmp_path, 2, resume=True, say=lines.append)
+    assert [line.split(" | ")[0] for line in lines] == ["epoch 1/1", "epoch 2/2"]
+
+
+def test_more_workers_than_processors_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"99 workers: expected as many .* found 4"):
+        train_on_workers(recipe(), [data], tmp_path, 99)
+
+
+@pytest.mark.long
+def test_a_workers_error_is_told(data: Path, tmp_path: Path) -> None:
+    nobody = recipe(hold_out={"persons": ["nobody"]})
+    with pytest.raises(TrainingError, match=r"one could not go on: .*nobody"):
+        train_on_workers(nobody, [data], tmp_path, 2)
