@@ -26,6 +26,8 @@ class State(StrEnum):
     UNDECIDED = "UNDECIDED"
 
 
+_EARLY = frozenset({Reason.WATCHED_TOO_SHORT.value, Reason.DECISION_PENDING.value})
+"""Reasons of a verdict that is not there yet: after a reset they come with it."""
 _LOST: Mapping[str, Any] = {
     "state": State.UNDECIDED.value,
     "p_live": None,
@@ -148,7 +150,7 @@ class Decide(Node[DecideParams]):
         if state.timed_out:
             state.reasons = _unique(state.reasons, [Reason.DECISION_TIMEOUT])
         began = fused.renewed or state.began
-        if began and Reason.WATCHED_TOO_SHORT.value in state.reasons:
+        if began and _EARLY.intersection(state.reasons):
             state.reasons = _unique(state.reasons, [began])
         changed = state.state is not before or (state.timed_out and not was_timed_out)
         if changed or packet.time - state.told > self.policy.emission.heartbeat - TICK:
@@ -246,7 +248,7 @@ def settle(policy: Policy, state: DecideState, call: Call, now: float) -> None:
         if call.state is State.UNDECIDED:
             state.candidate, state.candidate_since = None, inf
     elif state.state is State.UNDECIDED:
-        state.reasons = (Reason.WATCHED_TOO_SHORT.value,)
+        state.reasons = (Reason.DECISION_PENDING.value,)
 
 
 def expires(policy: Policy, state: State, fused: Fused, now: float) -> float:

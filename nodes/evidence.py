@@ -45,6 +45,8 @@ class Reason(StrEnum):
     EVIDENCE_STALE = "evidence_stale"
     EVIDENCE_FOR_LIVE = "evidence_for_live"
     EVIDENCE_FOR_ATTACK = "evidence_for_attack"
+    DECISION_PENDING = "decision_pending"
+    """The evidence is over a threshold, but not yet for as long as the policy wants."""
     DECISION_TIMEOUT = "decision_timeout"
     STATE_LOST = "state_lost"
     """The process that watched the face was lost, and all that it knew with it."""

@@ -180,6 +180,16 @@ def test_strong_attack_evidence_is_not_called_weak_while_it_must_wait() -> None:
     assert weak.last["reasons"] == ["watched_too_short", "evidence_weak"]
 
 
+@pytest.mark.parametrize("llr", [6.0, -6.0])
+def test_a_verdict_that_waits_for_its_dwell_says_so(llr: float) -> None:
+    track = Track()
+    watching = track.policy.watching.min_time + 0.5 * track.policy.hysteresis.dwell
+    track.watch(watching, depth=llr, patch=llr)
+    track.stop()
+    assert track.last["state"] == "UNDECIDED"
+    assert track.last["reasons"] == ["decision_pending"]
+
+
 def test_live_ends_as_soon_as_the_mandatory_evidence_is_stale() -> None:
     track = Track()
     track.watch(3.0, depth=6.0, patch=6.0)
