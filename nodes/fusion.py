@@ -19,6 +19,9 @@ METHOD = "fusion"
 OWN = "fusion"
 """Name of the bundle that padflow ships."""
 NONE = "none"
+MOST_WEIGHT = 1.5
+"""A cue's own calibration, on single pictures, may understate what it adds up to over a recording,
+but is not believed to do so by more."""
 _PER_CUE = ("weight", "rho", "shared")
 
 
@@ -27,7 +30,8 @@ class CueWorth:
     """What was measured of one cue."""
 
     weight: float
-    """Factor on what the cue adds up to, 0 to 1: below 1 where it repeats others or overstates."""
+    """Factor on what the cue adds up to, 0 to :data:`MOST_WEIGHT`: below 1 where it repeats others
+    or overstates, above 1 where it understates."""
     rho: float
     """Correlation of two looks one second apart, beyond ``shared``; 0 to 1."""
     shared: float
@@ -128,11 +132,15 @@ def fusion_of(bundle: Bundle) -> Fusion:
         }
     except KeyError as error:
         raise BundleError(f"{where}: the parameter {error} is missing; train it anew") from error
-    numbers = [getattr(worth, field) for worth in cues.values() for field in _PER_CUE]
-    if values or not low <= 0 <= high or not all(0 <= number <= 1 for number in numbers):
+    if values or not low <= 0 <= high or not all(map(_makes_sense, cues.values())):
         raise BundleError(
-            f"{where}: expected weight, rho and shared of every cue between 0 and 1 and "
-            f"min_llr <= 0 <= max_llr, found {dict(calibration.parameters)}; train it anew"
+            f"{where}: expected rho and shared of every cue between 0 and 1, weight up to "
+            f"{MOST_WEIGHT:g} and min_llr <= 0 <= max_llr, found {dict(calibration.parameters)}; "
+            "train it anew"
         )
     (digest,) = (file.sha256 for role, file in bundle.manifest.files.items() if role == "f32")
     return Fusion(cues, low, high, bundle.manifest.about.name, digest)
+
+
+def _makes_sense(worth: CueWorth) -> bool:
+    return 0 <= worth.weight <= MOST_WEIGHT and 0 <= worth.rho <= 1 and 0 <= worth.shared <= 1

@@ -1,8 +1,8 @@
 """Texture of the face's own pixels: the node ``patch_net``.
 
 After Atoum et al., *Face Anti-Spoofing Using Patch and Depth-Based CNNs* (IJCB 2017), whose
-network judges each patch alone, and the scores of a face's patches are averaged (``patch_light``).
-The node's own network sees four patches side by side, through a network of natural pictures.
+network judges each patch alone, and the scores of a face's patches are averaged. The other shipped
+network, ``patch_natural``, sees four patches side by side through a network of natural pictures.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ class PatchNet(AppearanceNode[FacePatches]):
     """Evidence ``patch``: the score of a face's patches, together or in the mean."""
 
     cue = "patch"
-    own = "patch_natural"
+    own = "patch_light"
     payload = FacePatches
 
     def pictures(self, face: FacePatches) -> np.ndarray:

@@ -5,7 +5,7 @@ Three things are measured, none of which a single picture tells:
 1. how a cue's looks at one presentation repeat each other: correlation r(d) = shared + (1 -
    shared) rho^d of what the ratio has wrong, d seconds apart, within each class;
 2. what each cue is worth beside the others: weights of a logistic regression without offset
-   (Brümmer and du Preez 2006), between 0 and 1, at equal priors, on the sums that the cues reach
+   (Brümmer and du Preez 2006), between 0 and 1.5, at equal priors, on the sums that the cues reach
    after several seconds and with cues left out at random, so that every subset serves;
 3. how certain all together may be: no more than the logarithm of the number of independent
    presentations + 1 (as in :mod:`.calibration`), or than the most certain single cue, whose own
@@ -25,7 +25,7 @@ from scipy.special import expit
 from ..graph.packet import Packet
 from ..nodes.evidence import Evidence
 from ..nodes.fuse import Look, accumulate
-from ..nodes.fusion import CueWorth, Fusion
+from ..nodes.fusion import MOST_WEIGHT, CueWorth, Fusion
 from ..nodes.policy import CuePolicy, Policy
 from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
 from .evidence import Presentation, Recorded, each_track
@@ -275,8 +275,8 @@ def _weights(
         slope = -(importance * sign * expit(-margin)) @ inputs + strength * away
         return float(value), np.asarray(slope)
 
-    start = np.full(count, min(recipe.prior_weight, 1.0))
-    best = minimize(loss, start, jac=True, bounds=[(0.0, 1.0)] * count)
+    start = np.full(count, min(recipe.prior_weight, MOST_WEIGHT))
+    best = minimize(loss, start, jac=True, bounds=[(0.0, MOST_WEIGHT)] * count)
     return np.asarray(best.x)
 
 

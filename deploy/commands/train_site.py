@@ -39,7 +39,7 @@ def add_site_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="BUNDLE",
         help="bundle to start from; several give several (default: the shipped views network; from "
-        "40 and 60 minutes on patch_natural and depth_light too)",
+        "40 and 60 minutes on depth_light and patch_light too)",
     )
     group.add_argument(
         "--people",

@@ -19,7 +19,7 @@ def compiled(models: Path) -> Iterator[None]:
     A run in this process shares them; one that compiled them itself would take seconds more.
     """
     with ExitStack() as engines:
-        for name in ("depth_light", "patch_natural", "views"):
+        for name in ("depth_light", "patch_light", "views"):
             engines.enter_context(load_engine(name, precision="f32"))
         yield
 

@@ -113,8 +113,8 @@ def test_the_ratio_stays_within_the_calibrated_limits(
 
 
 @pytest.mark.usefixtures("models")
-def test_the_shipped_patch_network_sees_all_patches_as_one_picture() -> None:
-    node = PatchNet(AppearanceParams())
+def test_a_network_of_natural_pictures_sees_all_patches_as_one() -> None:
+    node = PatchNet(AppearanceParams(engine="patch_natural"))
     node.open(NodeContext("patch_net", "lossless"))
     try:
         four, one = judged(node, face("patch", SKIN), face("patch", SKIN, count=1))

@@ -129,7 +129,7 @@ def test_a_bundle_of_another_kind_is_refused() -> None:
 def test_values_that_make_no_sense_are_refused(bundle: Path) -> None:
     read = read_bundle(bundle)
     assert read.manifest.calibration is not None
-    for key, value in (("weight.depth", 1.5), ("min_llr", 1.0), ("surplus", 0.0)):
+    for key, value in (("weight.depth", 1.6), ("min_llr", 1.0), ("surplus", 0.0)):
         parameters = {**FUSION.parameters, key: value}
         calibration = replace(read.manifest.calibration, parameters=parameters)
         broken = replace(read, manifest=replace(read.manifest, calibration=calibration))
