@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..graph.packet import Packet
 from .decide import VERDICT, State
+from .evidence import Reason
 from .payloads import Event
 
 COLOURS = {State.LIVE.value: "green", State.SPOOF.value: "red", State.UNDECIDED.value: "yellow"}
@@ -141,7 +142,8 @@ def _take_verdict(stream: StreamSummary, event: Event, track: int | None) -> Non
     if event.data["frame_age_ms"] is not None:
         stream.ages.add(event.data["frame_age_ms"])
     if state == State.UNDECIDED.value:
-        stream.reasons.update(event.data["reasons"])
+        # Told on the way to LIVE or SPOOF, it says only that a verdict is coming.
+        stream.reasons.update(r for r in event.data["reasons"] if r != Reason.DECISION_PENDING)
     if event.data["final"]:
         stream.watched.pop(track, None)
         stream.verdicts[state] += 1

@@ -37,6 +37,7 @@ def test_the_table_tells_what_happened() -> None:
         told("source", state="connected"),
         verdict(1, "UNDECIDED", "no_appearance_evidence", "watched_too_short", age=40.0),
         verdict(1, "UNDECIDED", "no_appearance_evidence", age=45.0),
+        verdict(1, "UNDECIDED", "decision_pending", age=45.0),
         verdict(1, "LIVE", "evidence_for_live", age=50.0),
         verdict(1, "LIVE", "evidence_for_live", final=True, age=400.0),
         verdict(2, "SPOOF", "evidence_for_attack", final=True),
@@ -52,6 +53,7 @@ def test_the_table_tells_what_happened() -> None:
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert lines["door"].split()[1:7] == ["250", "25.0", "3", "1", "1", "1"]
     assert "no appearance evidence, watched too short" in lines["door"]
+    assert "pending" not in lines["door"]
     assert "stalled (1)" in lines["door"]
     assert lines["door"].split()[-2:] == ["7", "1"]
     assert "too dark (1)" in lines["yard"]
