@@ -4,7 +4,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp, isfinite
+from math import exp, inf, isfinite, sqrt
 from typing import Annotated
 
 import numpy as np
@@ -19,6 +19,8 @@ from .policy import Correlated, CuePolicy, Policy, resolve_policy
 
 MOST_WINDOWS = 32
 """Windows remembered per cue: bounds memory and the quadratic sum over pairs."""
+_MOST_SPANS = 3
+"""Spans of ``watching.change_span`` over which a fall is looked for."""
 
 TICK = 1e-6
 """Seconds by which float sums of a regular clock may fall short."""
@@ -272,13 +274,25 @@ def forget_life(memory: CueMemory, before: float, limits: CuePolicy, reason: Rea
 
 
 def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | None:
-    """Since when a cue has stood lower, by ``drop`` nats, than it did on average; None: it has not.
+    """Since when a cue has stood lower than it did on average before; None: it has not.
+
+    Looks err apart, so a fall that lasts k spans counts from ``drop`` / sqrt(k) on; but then none
+    of its looks may speak for LIVE, since light and distance make smaller falls that stay.
 
     Args:
         looks: Newest last.
-        drop: Nats.
-        span: Seconds, all of whose looks must have fallen; there must be two at least.
+        drop: Nats by which all looks of a span must be lower.
+        span: Seconds; at least two looks must lie within.
     """
+    for spans in range(1, _MOST_SPANS + 1):
+        since = _fallen(looks, drop / sqrt(spans), spans * span, inf if spans == 1 else 0.0)
+        if since is not None:
+            return since
+    return None
+
+
+def _fallen(looks: Sequence[Look], drop: float, span: float, most: float) -> float | None:
+    """Since when all looks of so many seconds are lower by ``drop``, and none is over ``most``."""
     first = next(
         (i for i, look in enumerate(looks) if look.end > looks[-1].end - span + TICK), len(looks)
     )
@@ -286,7 +300,8 @@ def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | Non
     if len(before) < 2 or len(after) < 2 or after[-1].end - after[0].end < span / 2:
         return None
     mean = sum(look.llr for look in before) / len(before)
-    return after[0].start if max(look.llr for look in after) <= mean - drop else None
+    highest = max(look.llr for look in after)
+    return after[0].start if highest <= min(mean - drop, most) else None
 
 
 def _rank(evidence: Evidence) -> tuple[float, float]:

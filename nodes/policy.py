@@ -94,7 +94,8 @@ class CuePolicy:
     drop: PositiveNats | None = None
     """Fall of the ratio in nats, from what it was on average to all of its looks of the last
     ``watching.change_span`` seconds, that means that something else stands there now. Everything
-    that spoke for LIVE before is void then, whatever cue said it. null: never."""
+    that spoke for LIVE before is void then, whatever cue said it. A fall that lasts two or three
+    such spans, with no look for LIVE in it, need be only ``drop`` / sqrt(2 or 3). null: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,14 +120,15 @@ def test_a_window_that_reaches_back_before_the_change_cannot_speak_for_live() ->
 def test_noise_within_the_drop_is_no_change(values: list[float], drop: float, span: float) -> None:
     looks = [Look(i * STEP, i * STEP, value) for i, value in enumerate(values)]
     since = fallen_since(looks, drop, span)
-    if max(values) - min(values) < drop:
+    if max(values) - min(values) < drop / 3**0.5:
         assert since is None
     if since is not None:
         after = [look.llr for look in looks if look.start >= since]
         before = [look.llr for look in looks if look.start < since]
         assert len(after) >= 2
         assert len(before) >= 2
-        assert max(after) <= sum(before) / len(before) - drop + 1e-9
+        fall = sum(before) / len(before) - max(after)
+        assert fall >= (drop if max(after) > 0 else drop / 3**0.5) - 1e-9
 
 
 def test_a_fall_that_has_not_lasted_is_no_change() -> None:
@@ -135,3 +136,20 @@ def test_a_fall_that_has_not_lasted_is_no_change() -> None:
     assert fallen_since([*looks, Look(2.0, 2.0, -3.0)], 3.0, 0.5) is None
     fallen = [*looks, Look(2.0, 2.0, -3.0), Look(2.2, 2.2, -2.0), Look(2.4, 2.4, -3.0)]
     assert fallen_since(fallen, 3.0, 0.5) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fall", "noticed"),
+    [(1.0, 3.1, True), (0.5, 3.1, False), (1.5, 2.6, True), (1.5, 2.0, False)],
+)
+def test_a_smaller_fall_counts_where_it_lasts(seconds: float, fall: float, noticed: bool) -> None:
+    """A print that fills the picture: nothing speaks for life any more, little against it."""
+    looks = [Look(i * STEP, i * STEP, fall - 0.1) for i in range(10)]
+    after = [Look(2 + i * STEP, 2 + i * STEP, -0.1) for i in range(round(seconds / STEP) + 1)]
+    assert (fallen_since([*looks, *after], 3.7, 0.5) is not None) is noticed
+
+
+def test_a_smaller_fall_that_still_speaks_for_life_is_a_change_of_light() -> None:
+    looks = [Look(i * STEP, i * STEP, 4.0) for i in range(10)]
+    after = [Look(2 + i * STEP, 2 + i * STEP, 0.5) for i in range(20)]
+    assert fallen_since([*looks, *after], 3.7, 0.5) is None
