@@ -188,9 +188,9 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
         path: where the int8 file goes.
         crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
     """
-    with quiet("nncf"):
-        import nncf
+    import nncf  # before it is silenced: it sets its level when it is imported
 
+    with quiet("nncf"):
         model = onnx.load(source)
         quantised = nncf.quantize(
             model,
