@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -72,6 +73,7 @@ def train_on_workers(
     """
     ray = import_ray()
     try:
+        import_module("ray.train")
         from ray.train.v2.api.exceptions import TrainingFailedError
     except ImportError as error:
         raise BackendMissing(

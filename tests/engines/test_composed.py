@@ -14,7 +14,7 @@ from padflow.engines.composed import FEATURES, feature_rule, on_features
 from padflow.engines.engine import open_network
 from padflow.engines.natural_features import FEATURES as LENGTH
 from padflow.engines.natural_features import SIDE
-from padflow.engines.network import Network, TensorSpec
+from padflow.engines.network import Network, Options, TensorSpec
 from padflow.engines.store import file_sha256, model_folder
 
 SCALES = (1.5, 4.0)
@@ -49,7 +49,7 @@ def test_the_joined_network_is_the_head_on_the_features_of_every_view(tmp_path: 
         seen = engine.infer({"image": images.reshape(-1, SIDE, SIDE, 3)})["features"]
     wanted = seen.reshape(3, 2 * LENGTH) @ WEIGHTS
     for backend in ("openvino", "onnxruntime"):
-        with open_network(joined, backend) as engine:
+        with open_network(joined, backend, Options(precision="f32")) as engine:
             found = engine.infer({"image": images})["embedding"]
         np.testing.assert_allclose(found, wanted, atol=1e-3, rtol=1e-3)
 

@@ -21,7 +21,7 @@ from padflow.engines.natural_features import (
     face_region,
     natural_features_onnx,
 )
-from padflow.engines.network import Network
+from padflow.engines.network import Network, Options
 from padflow.engines.store import file_sha256
 from padflow.trainers.canonical import portrait
 
@@ -134,7 +134,8 @@ def test_features_are_those_of_pytorch(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     wanted = expected_features(state, image).numpy()
     for backend in ("openvino", "onnxruntime"):
-        with open_network(Network("features", path, file_sha256(path)), backend) as engine:
+        network = Network("features", path, file_sha256(path))
+        with open_network(network, backend, Options(precision="f32")) as engine:
             found = engine.infer({"image": image})["features"]
         assert found.shape == (2, FEATURES)
         assert np.abs(found - wanted).max() < 1e-4 * max(1.0, np.abs(wanted).max())
