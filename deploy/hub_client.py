@@ -2,14 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..graph.errors import GraphDefinitionError, GraphError
 from ..graph.node import StreamSpec
-from ..graph.ray_join import NAMESPACE, import_ray, join
+from ..graph.ray_join import NAMESPACE
 from ..graph.spec import load_yaml
 from ..nodes.sources import SourceError
 from .exits import UsageError
@@ -19,22 +18,6 @@ ANSWER_SECONDS = 60.0
 HEAD = "node:__internal_head__"
 """What Ray calls the resource that only the head of a cluster has."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-
-
-@contextmanager
-def cluster(address: str) -> Iterator[Any]:
-    """Ray, joined to a cluster for as long as the block lasts.
-
-    Raises:
-        GraphError: Ray is not installed, or there is no cluster.
-    """
-    joined = join(address)
-    ray = import_ray()
-    try:
-        yield ray
-    finally:
-        if joined:
-            ray.shutdown()
 
 
 def launch(ray: Any, job: HubJob, timeout: float) -> Any:

@@ -1,8 +1,10 @@
-"""Ray, imported and joined: the one place that knows how, for runs and for whoever asks a hub."""
+"""Ray, imported and joined: the one place that knows how, for runs, trainers and hubs."""
 
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import GraphError
@@ -68,3 +70,19 @@ def join(address: str) -> bool:
             "RAY_AUTH_MODE=token where it asks for a token"
         ) from error
     return True
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Any]:
+    """Ray, joined to a cluster for as long as the block lasts.
+
+    Raises:
+        GraphError: Ray is not installed, or there is no cluster.
+    """
+    joined = join(address)
+    ray = import_ray()
+    try:
+        yield ray
+    finally:
+        if joined:
+            ray.shutdown()

@@ -19,7 +19,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from ..engines.errors import BackendMissing
-from ..graph.ray_join import import_ray, join
+from ..graph.ray_join import cluster
 from .checkpoint import HISTORY
 from .crops import open_crops
 from .recipe import Recipe, TrainingError, parse_recipe, recipe_text
@@ -71,7 +71,6 @@ def train_on_workers(
             :func:`padflow.trainers.training.train`.
         GraphError: there is no cluster at ``RAY_ADDRESS``.
     """
-    ray = import_ray()
     try:
         import_module("ray.train")
         from ray.train.v2.api.exceptions import TrainingFailedError
@@ -88,26 +87,26 @@ def train_on_workers(
         "extra": [str(folder.resolve()) for folder in extra_validation],
         "resume": resume,
     }
-    joined = join(os.environ.get("RAY_ADDRESS", ""))
+    address = os.environ.get("RAY_ADDRESS", "")
     try:
-        with _telling(out / HISTORY, recipe.epochs, say), warnings.catch_warnings():
+        with (
+            cluster(address) as ray,
+            _telling(out / HISTORY, recipe.epochs, say),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # Ray's notes on its own deprecated settings.
-            _trainer(settings, out, workers).fit()
+            _trainer(ray, settings, out, workers).fit()
     except TrainingFailedError as error:
         raise TrainingError(
             f"{workers} workers: one could not go on: {_cause(error)}; what was learned before "
             "is kept, go on with --resume"
         ) from error
-    finally:
-        if joined:
-            ray.shutdown()
     return train(
         recipe, open_crops(*data), out, extra_validation=extra_validation, resume=True, say=say
     )
 
 
-def _trainer(settings: dict[str, Any], out: Path, workers: int) -> Any:
-    import ray
+def _trainer(ray: Any, settings: dict[str, Any], out: Path, workers: int) -> Any:
     import torch
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -132,10 +131,8 @@ def _trainer(settings: dict[str, Any], out: Path, workers: int) -> Any:
 def _telling(history: Path, epochs: int, say: Say) -> Iterator[None]:
     """Tell every epoch that the first worker writes down meanwhile: Ray's own logs are not read."""
     over = Event()
-    known = len(_epochs(history))
 
-    def follow() -> None:
-        nonlocal known
+    def follow(known: int) -> None:
         last = False
         while not last:
             last = over.wait(1.0)
@@ -144,7 +141,8 @@ def _telling(history: Path, epochs: int, say: Say) -> Iterator[None]:
                 say(told(line, epochs))
             known = max(known, len(lines))
 
-    thread = Thread(target=follow, name="padflow-epochs", daemon=True)
+    before = (len(_epochs(history)),)
+    thread = Thread(target=follow, args=before, name="padflow-epochs", daemon=True)
     thread.start()
     try:
         yield

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Drain, stop, kill."""
-    from ..hub_client import ask, cluster, find
+    from ...graph.ray_join import cluster
+    from ..hub_client import ask, find
 
     with cluster(args.address) as ray:
         hub = find(ray, args.name)

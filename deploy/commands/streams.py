@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it and show where the streams stand."""
-    from ..hub_client import ask, cluster, find, with_secrets
+    from ...graph.ray_join import cluster
+    from ..hub_client import ask, find, with_secrets
 
     with cluster(args.address) as ray:
         hub = find(ray, args.name)

@@ -41,8 +41,9 @@ def add_hub_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start the hub; returns when every actor is ready and every camera has begun."""
     from ...graph.local import RunOptions
+    from ...graph.ray_join import cluster
     from ..hub import HubJob
-    from ..hub_client import ask, cluster, launch, read_cameras
+    from ..hub_client import ask, launch, read_cameras
     from ..session import RunRequest, build_graph, parse_override
 
     cameras = read_cameras(args.cameras)

@@ -12,9 +12,10 @@ pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
 from padflow.deploy.cli import main
 from padflow.deploy.exits import Exit, UsageError
 from padflow.deploy.hub import Hub, HubJob
-from padflow.deploy.hub_client import ask, cluster, find, launch
+from padflow.deploy.hub_client import ask, find, launch
 from padflow.graph.errors import GraphError
 from padflow.graph.node import StreamSpec
+from padflow.graph.ray_join import cluster
 from padflow.graph.ray_options import RayOptions
 from padflow.graph.spec import Graph
 from padflow.graph.testing import wait_until
