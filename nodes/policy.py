@@ -111,8 +111,9 @@ class Correlated:
 
 NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.7)
 """A network errs in the same way on every frame of one attack: its rho stays high. Where a
-print or a display came before a living face, on the same track, its ratio fell by more than 5 nats
-(three videos); where a hand signed before the mouth, by 3.1."""
+print or a display came before a living face, on the same track, its ratio mostly fell by more than
+5 nats, and by 3 for good where a print filled the picture; where a hand signed before the mouth, by
+3.1 for less than a second."""
 
 PULSE_CUE = CuePolicy(min_llr=-1.5, max_llr=2.0, memory=15.0, max_windows=2.0, max_age=4.0)
 """Weak by nature, so it reaches neither default threshold alone."""

@@ -32,8 +32,7 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
-from ..nodes.crops import face_views, patch_mosaic
-from .features import MOSAIC, SIGHTS, VIEWS, Sight, part_features
+from .features import SIGHTS, Sight, part_features
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
@@ -252,11 +251,7 @@ class CropStore:
         return np.array([row.label == "live" for row in self.rows], dtype=np.bool_)
 
     def _seen(self, sight: Sight, part: int, place: int) -> Pixels:
-        crops = {name: self._maps[name][part][place] for name in SHAPES}
-        if sight == MOSAIC:
-            return patch_mosaic(crops["patches"])
-        assert sight == VIEWS
-        return face_views(crops["face"], crops["context"])
+        return sight.cut(*(self._maps[name][part][place] for name in sight.crops))
 
     def _place(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):

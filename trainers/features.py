@@ -19,7 +19,7 @@ from ..engines.engine import load_engine
 from ..engines.natural_features import FEATURES, SIDE
 from ..engines.store import stored_network
 from ..graph.machine import processors
-from ..nodes.crops import MOSAIC_SCALES, VIEW_SCALES
+from ..nodes.crops import MOSAIC_SCALES, VIEW_SCALES, face_views, patch_mosaic
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ class Sight:
 
     pictures: str
     """Name of the store's derived array, uint8 (V, 160, 160, 3) a row."""
+    crops: tuple[str, ...]
+    """Names of the store's arrays that they are made from,"""
+    cut: Callable[..., Pixels]
+    """and how: takes those of a row, in order, and gives its pictures."""
     scales: tuple[float, ...]
     """Side of each of the V pictures over the face's box; 0: in the frame's own pixels."""
     meaning: str
@@ -57,10 +61,18 @@ class Sight:
 
 
 VIEWS = Sight(
-    "views", VIEW_SCALES, "face, face with shoulders, face with what is around it, RGB, eyes level"
+    pictures="views",
+    crops=("face", "context"),
+    cut=face_views,
+    scales=VIEW_SCALES,
+    meaning="face, face with shoulders, face with what is around it, RGB, eyes level",
 )
 MOSAIC = Sight(
-    "mosaic", MOSAIC_SCALES, "middles of four patches of a face in the frame's own pixels, RGB"
+    pictures="mosaic",
+    crops=("patches",),
+    cut=patch_mosaic,
+    scales=MOSAIC_SCALES,
+    meaning="middles of four patches of a face in the frame's own pixels, RGB",
 )
 SIGHTS: Mapping[str, Sight] = {sight.features: sight for sight in (VIEWS, MOSAIC)}
 """By the name of their features."""

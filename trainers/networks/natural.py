@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..features import Sight
+from ...engines.natural_features import SIDE
+from ..features import SIGHTS
 from .base import CropNetwork, Head, Outputs
 
 _FARTHEST = 8.0
@@ -22,12 +23,10 @@ _FARTHEST = 8.0
 class NaturalNetwork(CropNetwork):
     """Score and embedding of what the third-party network sees in a sight of a face."""
 
-    sight: ClassVar[Sight]
-    """Its pictures."""
     seen: ClassVar[int]
     """How many of their features the head looks at."""
     takes: ClassVar[str] = "features"
-    side: ClassVar[int] = 160
+    side: ClassVar[int] = SIDE
     precisions: ClassVar[tuple[str, ...]] = ("f32",)
 
     def __init__(self, *, embedding: int = 48, dropout: float = 0.8) -> None:
@@ -58,4 +57,4 @@ class NaturalNetwork(CropNetwork):
 
     def example(self, count: int) -> Tensor:
         """Features of nothing."""
-        return torch.zeros(count, self.sight.length)
+        return torch.zeros(count, SIGHTS[self.crop].length)

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ...engines.natural_features import OF_PICTURE
-from ..features import MOSAIC, Sight
+from ..features import MOSAIC
 from .base import CropNetwork, Head, Outputs
 from .natural import NaturalNetwork
 
@@ -75,7 +75,6 @@ class PatchNetwork(CropNetwork):
 class PatchNaturalNetwork(NaturalNetwork):
     """Score and embedding of four patches of a face together."""
 
-    sight: ClassVar[Sight] = MOSAIC
     crop: ClassVar[str] = MOSAIC.features
     seen: ClassVar[int] = OF_PICTURE
 

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from ...engines.natural_features import FEATURES, OF_PICTURE
-from ..features import VIEWS, Sight
+from ..features import VIEWS
 from .natural import NaturalNetwork
 
 
 class ViewsNetwork(NaturalNetwork):
     """Score and embedding of the three views of a face."""
 
-    sight: ClassVar[Sight] = VIEWS
     crop: ClassVar[str] = VIEWS.features
     seen: ClassVar[int] = FEATURES + 2 * OF_PICTURE
 

@@ -25,15 +25,13 @@ from ...nodes.fuse import Look, accumulate, add_up
 from ...nodes.policy import Policy
 from ..batches import patches_present
 from ..crops import CropStore, Values
-from ..features import MOSAIC, VIEWS
+from ..features import SIGHTS
 from ..holdout import Rows
 
 Floats = npt.NDArray[np.float64]
 
 CROP_OF = {"depth": "face", "patch": "patches", "context": "context"}
-"""What each cue's network looks at by itself,"""
-SEEN_OF = {"patch": MOSAIC.pictures, "context": VIEWS.pictures}
-"""and what a third-party network sees for it."""
+"""What each cue's network looks at, if no third-party network sees the face for it."""
 BATCH = 8
 PAIR = ("depth", "patch")
 ALL = "fusion"
@@ -139,13 +137,26 @@ def judge(member: Member, store: CropStore, running: Running) -> Judged:
         kept = _kept(running, member, store)
         values = None if kept is None else _read(kept, len(store))
         if values is None:
-            by_itself = member.bundle.manifest.features is None
-            crops = CROP_OF if by_itself else SEEN_OF
-            values = _run(engine.infer, store, crops[member.cue])
+            values = _run(engine.infer, store, _looked_at(member))
             if kept is not None:
                 _keep(kept, values)
     score, strangeness = values
     return Judged(line.slope * score + line.offset, strangeness, (line.min_llr, line.max_llr))
+
+
+def _looked_at(member: Member) -> str:
+    """Name of the store's pictures that the network takes, as its bundle says."""
+    rule = member.bundle.manifest.features
+    if rule is None:
+        return CROP_OF[member.cue]
+    for sight in SIGHTS.values():
+        if sight.scales == rule.scales:
+            return sight.pictures
+    found = ", ".join(f"{scale:g}" for scale in rule.scales)
+    raise StudyError(
+        f"network {member.name}: expected pictures that this release cuts, found some with sides "
+        f"of {found} times the face; get a bundle for this release, or train it anew"
+    )
 
 
 def _run(infer: Any, store: CropStore, crop: str) -> tuple[Floats, Floats]:

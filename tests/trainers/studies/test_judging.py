@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from padflow.engines.composed import FeatureRule
 from padflow.engines.engine import load_engine
 from padflow.nodes.policy import Policy
 from padflow.trainers.crops import CropStore
@@ -42,6 +44,15 @@ def test_a_row_is_judged_as_by_the_node(store: CropStore, bundle: Path) -> None:
     assert found.llr[5] == pytest.approx(expected, abs=1e-4)
     assert found.strangeness[5] == pytest.approx(float(np.median(outputs["strangeness"])))
     assert found.llr.shape == (12,)
+
+
+def test_pictures_that_are_cut_no_more_are_named(store: CropStore, bundle: Path) -> None:
+    (member,) = members({"patch": bundle})
+    rule = FeatureRule(model="natural_features", sha256="0" * 64, scales=(1.5, 4.0))
+    manifest = replace(member.bundle.manifest, features=rule)
+    old = replace(member, bundle=replace(member.bundle, manifest=manifest))
+    with pytest.raises(StudyError, match=r"network patch: expected pictures .* of 1\.5, 4 times"):
+        judge(old, store, Running())
 
 
 def test_scores_are_kept_by_network_and_rows(
