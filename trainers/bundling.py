@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from ..engines.bundle import (
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, Precision
 from .calibration import Fit, ScoredCrops, fit_calibration
-from .crops import CropStore, Values
+from .crops import CropRow, CropStore, Values
 from .evaluation.metrics import Rates, Scores, curve, equal_error, rates_at
 from .export import (
     check_parity,
@@ -67,6 +67,20 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Exported:
+    """A network's files of every precision, and whom they judge: those it was kept from."""
+
+    trained: Trained
+    made: Mapping[str, Network]
+    """By precision."""
+
+    @property
+    def table(self) -> list[CropRow]:
+        """The held-out crops."""
+        return [self.trained.store.rows[i] for i in self.trained.split.validation]
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What one precision of the network makes of the held-out crops."""
 
@@ -91,6 +105,7 @@ def make_bundle(
     *,
     files: Sequence[Role] = ("f32", "f16", "int8"),
     quantise_with: Sequence[CropStore] = (),
+    folds: Sequence[Trained] = (),
     say: Any = print,
 ) -> Bundle:
     """Export a trained network and write its bundle.
@@ -99,6 +114,11 @@ def make_bundle(
     validation ACER and EER rise by less than 0.2 points. What every precision reached is in the
     metrics. The weights go in as well, for a later training to start from.
 
+    With ``folds`` the held-out crops are theirs, each judged by the network that was kept from its
+    person; that measures and calibrates a network of everybody. Each fold's own bundle, with the
+    same calibration, is written into its run's folder as ``bundle``: it judges its persons where
+    they are to be strangers, as in ``padflow evidence``.
+
     Args:
         trained: from :func:`padflow.trainers.training.train`.
         out: the bundle's folder.
@@ -106,35 +126,59 @@ def make_bundle(
             exporting are left out.
         quantise_with: further stores, such as one of real footage, whose crops show NNCF the range
             of activations beside training crops.
+        folds: of :func:`padflow.trainers.cross_fitting.cross_fit`.
         say: takes a line for each precision.
 
     Raises:
-        TrainingError: an exported file differs from the network, or the scores of live crops are
-            no higher than those of attacks.
+        TrainingError: nobody was held out, an exported file differs from the network, or the
+            scores of live crops are no higher than those of attacks.
     """
     network = trained.network
+    if not folds and not len(trained.split.validation):
+        raise TrainingError(
+            f"{trained.recipe.name}: expected held-out persons to calibrate on, found none; hold "
+            "some out, or give the folds that were kept from them"
+        )
     files = [role for role in files if role in network.precisions] or ["f32"]
-    rows = trained.split.validation
     with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
         folder = Path(place)
-        exported = to_onnx(network, folder / f"{trained.recipe.name}.onnx")
-        differences = check_parity(network, exported, _crops(trained.store, rows, network.crop, 8))
-        made: dict[str, Network] = {"f32": exported}
-        if "f16" in files:
-            path = folder / f"{trained.recipe.name}-f16.onnx"
-            made["f16"] = to_f16(network, exported.path, path)
-        if "int8" in files:
-            path = folder / f"{trained.recipe.name}-int8.onnx"
-            made["int8"] = to_int8(
-                network, exported.path, path, _showing_range(trained, quantise_with)
-            )
-        judged = _judged_all(trained, rows, made, say)
+        made = _exported(trained, folder, files, quantise_with)
+        differences = check_parity(network, made["f32"], _shown(trained, 8))
+        judges = [
+            _Exported(one, _exported(one, folder / f"fold-{number}", files, quantise_with))
+            for number, one in enumerate(folds, 1)
+        ] or [_Exported(trained, made)]
+        judged = _judged_all(trained, made, judges, say)
         kept = _worth_keeping(judged, files, say)
-        fit = _fitted(trained, rows, judged["f32"])
-        manifest = _manifest(trained, fit, judged, differences)
+        fit = _fitted(trained.recipe.name, judges, judged["f32"])
+        calibration = Calibration(
+            method="logistic", parameters=fit.parameters, fitted_on=_fitted_on(judges, folds)
+        )
+        metrics = (*_metrics(judged, _told_all(judges)), *_parity(differences), *_history(trained))
+        for one in judges if folds else ():
+            own = _manifest(one.trained, calibration)
+            write_bundle(one.trained.folder / "bundle", own, {"f32": one.made["f32"].path})
         contents = {role: made[role].path for role in kept}
         contents[WEIGHTS] = save_weights(network, folder / f"{trained.recipe.name}-weights.npz")
+        manifest = replace(_manifest(trained, calibration, folds), metrics=metrics)
         return write_bundle(out, manifest, contents)
+
+
+def _exported(
+    trained: Trained, folder: Path, files: Sequence[Role], quantise_with: Sequence[CropStore]
+) -> dict[str, Network]:
+    """The network's files by precision, f32 first, written into a folder."""
+    name = trained.recipe.name
+    folder.mkdir(exist_ok=True)
+    exported = to_onnx(trained.network, folder / f"{name}.onnx")
+    made: dict[str, Network] = {"f32": exported}
+    if "f16" in files:
+        made["f16"] = to_f16(trained.network, exported.path, folder / f"{name}-f16.onnx")
+    if "int8" in files:
+        range_of = _showing_range(trained, quantise_with)
+        path = folder / f"{name}-int8.onnx"
+        made["int8"] = to_int8(trained.network, exported.path, path, range_of)
+    return made
 
 
 def score_with(
@@ -168,16 +212,26 @@ def _showing_range(trained: Trained, others: Sequence[CropStore]) -> Values:
     return np.concatenate(parts)
 
 
+def _shown(trained: Trained, most: int, crop: str | None = None) -> Values:
+    """Some held-out pictures, or, where nobody is held out, some that were learned from."""
+    rows = trained.split.validation
+    rows = rows if len(rows) else trained.split.train
+    return _crops(trained.store, rows, crop or trained.network.crop, most)
+
+
 def _judged_all(
-    trained: Trained, rows: Rows, made: Mapping[str, Network], say: Any
+    trained: Trained, made: Mapping[str, Network], judges: Sequence[_Exported], say: Any
 ) -> dict[str, Judged]:
     """Every precision, f32 first; bf16 is how the f32 file runs on a processor that can."""
-    wanted: list[tuple[Precision, Network]] = [("f32", made["f32"]), ("bf16", made["f32"])]
-    wanted += [(role, made[role]) for role in ("f16", "int8") if role in made]
+    wanted: list[tuple[Precision, str]] = [("f32", "f32"), ("bf16", "f32")]
+    wanted += [(role, role) for role in ("f16", "int8") if role in made]
+    images = _shown(trained, TIMED_PICTURES, picture_crop(trained.network))
     judged: dict[str, Judged] = {}
     threshold: float | None = None
-    for precision, network in wanted:
-        found = _judged(trained, rows, network, precision, threshold)
+    for precision, role in wanted:
+        hint: Precision = "auto" if precision == "int8" else precision
+        cpu_ms = _cpu_ms(served(trained.network, made[role]), images, hint)
+        found = _judged(judges, role, precision, hint, threshold, cpu_ms)
         threshold = found.rates.threshold
         judged[precision] = found
         say(
@@ -188,12 +242,15 @@ def _judged_all(
 
 
 def _judged(
-    trained: Trained, rows: Rows, network: Network, precision: Precision, threshold: float | None
+    judges: Sequence[_Exported],
+    role: str,
+    precision: Precision,
+    hint: Precision,
+    threshold: float | None,
+    cpu_ms: float,
 ) -> Judged:
-    crop = trained.network.crop
-    hint: Precision = "auto" if precision == "int8" else precision
-    score = score_with(network, trained.store, rows, crop, hint).by_row(len(rows))
-    table = [trained.store.rows[i] for i in rows]
+    score = np.concatenate([_scores(one, role, hint) for one in judges])
+    table = [row for one in judges for row in one.table]
     scores = Scores(
         score.astype(np.float64),
         np.array([row.label == "live" for row in table], bool),
@@ -202,10 +259,15 @@ def _judged(
     )
     eer, at = equal_error(curve(scores))
     rates = rates_at(scores, at if threshold is None else threshold)
-    images = _crops(trained.store, rows, picture_crop(trained.network), TIMED_PICTURES)
-    return Judged(
-        precision, rates, eer, score, _cpu_ms(served(trained.network, network), images, hint)
-    )
+    return Judged(precision, rates, eer, score, cpu_ms)
+
+
+def _scores(judge: _Exported, role: str, hint: Precision) -> Floats:
+    """Scores (N,) of a network's held-out crops, NaN where a crop has no picture."""
+    trained = judge.trained
+    rows = trained.split.validation
+    scored = score_with(judge.made[role], trained.store, rows, trained.network.crop, hint)
+    return scored.by_row(len(rows))
 
 
 def _cpu_ms(network: Network, images: Values, precision: Precision) -> float:
@@ -231,9 +293,10 @@ def _worth_keeping(judged: Mapping[str, Judged], files: Sequence[Role], say: Any
     return kept or ["f32"]
 
 
-def _fitted(trained: Trained, rows: Rows, judged: Judged) -> Fit:
+def _fitted(name: str, judges: Sequence[_Exported], judged: Judged) -> Fit:
     known = np.isfinite(judged.score)
-    table = [trained.store.rows[i] for i in rows[known]]
+    every = [row for one in judges for row in one.table]
+    table = [row for row, there in zip(every, known, strict=True) if there]
     fit = fit_calibration(
         ScoredCrops(
             judged.score[known].astype(np.float64),
@@ -245,17 +308,35 @@ def _fitted(trained: Trained, rows: Rows, judged: Judged) -> Fit:
     )
     if not fit.slope > 0:
         raise TrainingError(
-            f"{trained.recipe.name}: live crops of held-out persons score no higher than attacks: "
+            f"{name}: live crops of held-out persons score no higher than attacks: "
             "there is no evidence in this network; train longer or on other data"
         )
     return fit
 
 
+def _fitted_on(judges: Sequence[_Exported], folds: Sequence[Trained]) -> str:
+    how = f", each by one of {len(folds)} networks that had not seen them" if folds else ""
+    return f"held-out persons and media{how}: {_told_all(judges)}"
+
+
+def _told_all(judges: Sequence[_Exported]) -> str:
+    return "; ".join(_told(one.trained.store, one.trained.split.validation) for one in judges)
+
+
 def _manifest(
-    trained: Trained, fit: Fit, judged: Mapping[str, Judged], differences: Mapping[str, float]
+    trained: Trained, calibration: Calibration, folds: Sequence[Trained] = ()
 ) -> Manifest:
+    """All but the metrics."""
     recipe, network = trained.recipe, trained.network
-    held_out = _told(trained.store, trained.split.validation)
+    settings: dict[str, str | int | float] = {
+        "minutes": round(trained.minutes, 2),
+        "best_epoch": int(trained.best["epoch"]),
+        "held_out_persons": ", ".join(trained.split.persons),
+        "held_out_media": ", ".join(trained.split.media),
+    }
+    if folds:
+        settings["minutes"] = round(trained.minutes + sum(one.minutes for one in folds), 2)
+        settings["folds"] = "; ".join(", ".join(one.split.persons) for one in folds)
     return Manifest(
         about=About(
             name=recipe.name.replace(" ", "_").lower(),
@@ -269,21 +350,12 @@ def _manifest(
             data=(_told(trained.store, trained.split.train),),
             recipe=recipe_text(recipe),
             seed=recipe.seed,
-            settings={
-                "minutes": round(trained.minutes, 2),
-                "best_epoch": int(trained.best["epoch"]),
-                "held_out_persons": ", ".join(trained.split.persons),
-                "held_out_media": ", ".join(trained.split.media),
-            },
+            settings=settings,
         ),
-        metrics=(*_metrics(judged, held_out), *_parity(differences), *_history(trained)),
+        metrics=(),
         crop=CROP_RULES.get(network.crop),
         features=rule_of(network),
-        calibration=Calibration(
-            method="logistic",
-            parameters=fit.parameters,
-            fitted_on=f"held-out persons and media: {held_out}",
-        ),
+        calibration=calibration,
         files={},
     )
 

@@ -27,7 +27,7 @@ class Split:
 
 
 def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split:
-    """Divide a store by person and medium.
+    """Divide a store by person and medium; where the rule holds nobody out, all is for training.
 
     Args:
         store: the crops.
@@ -62,7 +62,7 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
         tuple(sorted(persons)),
         tuple(sorted(media)),
     )
-    _check(store, found)
+    _check(store, found, ("training",) if rule.nobody else ("training", "validation"))
     return found
 
 
@@ -101,10 +101,11 @@ def _check_names(store: CropStore, what: str, named: Iterable[str], there: set[s
         )
 
 
-def _check(store: CropStore, found: Split) -> None:
-    for side, rows in (("training", found.train), ("validation", found.validation)):
+def _check(store: CropStore, found: Split, sides: Iterable[str]) -> None:
+    rows_of = {"training": found.train, "validation": found.validation}
+    for side in sides:
         for label in ("live", "attack"):
-            if not any(store.rows[i].label == label for i in rows):
+            if not any(store.rows[i].label == label for i in rows_of[side]):
                 raise TrainingError(
                     f"{', '.join(map(str, store.folders))}: expected {label} crops for {side}, "
                     f"found none with the persons {', '.join(found.persons)} and the media "

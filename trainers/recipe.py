@@ -124,7 +124,14 @@ class HoldOut:
     """By name; empty: ``share`` of each species' media, at least one of two."""
     cameras: tuple[str, ...] = ()
     """By name: crops of these are not trained on. Validation takes them as they come."""
-    share: Annotated[FiniteFloat, Gt(0), Le(0.5)] = 0.2
+    share: Annotated[FiniteFloat, Ge(0), Le(0.5)] = 0.2
+    """0, with no persons or media named, holds nobody out: for the network of everybody that
+    cross-fitting makes beside its folds."""
+
+    @property
+    def nobody(self) -> bool:
+        """Whether no person and no medium is held out."""
+        return not (self.share or self.persons or self.media)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,10 +214,14 @@ def rate_at(progress: float, warm_up: float) -> float:
 def fit_strangeness(
     network: CropNetwork, store: CropStore, found: Split, most: int = FITTING_CROPS
 ) -> None:
-    """Fit the network's measure of strangeness on its training and held-out crops."""
+    """Fit the network's measure of strangeness on its training and held-out crops.
+
+    Where none are held out, training crops stand in for them, and it reaches less far.
+    """
     train_rows = spread(store, found.train, most)
     trained = score_rows(network, store, train_rows)
-    held_out = score_rows(network, store, spread(store, found.validation, most))
+    others = found.validation if len(found.validation) else found.train
+    held_out = score_rows(network, store, spread(store, others, most))
     network.head.strangeness.fit(
         torch.from_numpy(trained.embedding),
         torch.from_numpy(store.live[train_rows][trained.place]),
@@ -369,7 +373,9 @@ class _Run:
         return bare
 
     def _validated(self) -> dict[str, dict[str, float]]:
-        found = {"validation": self._measured(self.store, self.split.validation)}
+        found = {}
+        if len(self.split.validation):
+            found["validation"] = self._measured(self.store, self.split.validation)
         for name, store in self.extra.items():
             found[name] = self._measured(store, np.arange(len(store)))
         return found

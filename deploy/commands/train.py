@@ -67,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="people to validate and calibrate on (default: a fifth, drawn by name)",
     )
     parser.add_argument(
+        "--folds",
+        nargs="+",
+        metavar="PERSON,PERSON",
+        help="cross-fit: the network learns from everybody, and one more for each of these groups, "
+        "kept from its people, calibrates it on them (their bundles: RUN/fold-1/bundle, ...)",
+    )
+    parser.add_argument(
         "--hold-out-cameras",
         nargs="+",
         metavar="CAMERA",
@@ -119,13 +126,15 @@ def run(args: argparse.Namespace) -> int:
             return run_motion(args, folder)
         from ...trainers.bundling import make_bundle
 
-        trained = _trained(args, folder)
+        trained, folds = _cross_fitted(args, folder) if args.folds else (_trained(args, folder), ())
     except ModuleNotFoundError as error:
         raise UsageError(MISSING.format(name=error.name)) from error
     from ...trainers.crops import open_crops
 
     extra = [open_crops(path) for path in args.validate]
-    bundle = make_bundle(trained, args.out, files=args.files or FILES, quantise_with=extra)
+    bundle = make_bundle(
+        trained, args.out, files=args.files or FILES, quantise_with=extra, folds=folds
+    )
     _summary(trained, bundle)
     return Exit.DONE
 
@@ -169,6 +178,8 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         )
     if args.recipe == SITE and (args.hold_out or args.hold_out_cameras):
         raise UsageError("--hold-out: expected none with train site, which parts the people itself")
+    if args.folds:
+        _check_folds(args)
     if args.calibrate_only and not (args.start and args.hold_out):
         raise UsageError("--calibrate-only: expected --start BUNDLE and --hold-out PERSON...")
     if args.start and (args.recipe == SITE or args.workers != 1):
@@ -179,14 +190,35 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError(
             "--live, --base, --people: expected with train site only; say padflow train site"
         )
-    if not args.resume and (folder / "checkpoint.pt").exists():
+    if not args.resume and any(folder.glob("**/checkpoint.pt")):
         raise UsageError(
             f"{folder}: holds a training run already; go on with --resume, or give another --run"
         )
 
 
-_OF_CROPS = ("data", "validate", "hold-out", "hold-out-cameras", "start", "calibrate-only", "files")
+_OF_CROPS = (
+    "data",
+    "validate",
+    "hold-out",
+    "folds",
+    "hold-out-cameras",
+    "start",
+    "calibrate-only",
+    "files",
+)
 """Options that are about crops."""
+
+
+def _check_folds(args: argparse.Namespace) -> None:
+    from ...trainers.recipe import NETWORK, recipe_kind
+
+    if args.recipe == SITE or recipe_kind(args.recipe) != NETWORK:
+        raise UsageError(f"--folds: expected the recipe of a network on crops, found {args.recipe}")
+    if args.hold_out or args.start or args.calibrate_only or args.workers != 1:
+        raise UsageError(
+            "--folds: expected no --hold-out, --start or --calibrate-only and one worker: each "
+            "network is kept from its fold and starts anew; leave them out"
+        )
 
 
 def _given(args: argparse.Namespace, option: str) -> bool:
@@ -220,12 +252,9 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _trained(args: argparse.Namespace, folder: Path) -> Any:
-    from ...engines.bundle import read_bundle
-    from ...trainers.crops import open_crops
+def _recipe(args: argparse.Namespace) -> "Recipe":
+    """The recipe with what the command line changes of it."""
     from ...trainers.recipe import load_recipe
-    from ...trainers.training import taken_as_it_is, train, use_threads
-    from ...trainers.weights import bundle_weights
 
     recipe = load_recipe(args.recipe, **_changes(args))
     rule = recipe.hold_out
@@ -233,7 +262,36 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
         rule = replace(rule, persons=tuple(args.hold_out))
     if args.hold_out_cameras:
         rule = replace(rule, cameras=tuple(args.hold_out_cameras))
-    recipe = replace(recipe, hold_out=rule)
+    return replace(recipe, hold_out=rule)
+
+
+def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
+    """The network of everybody, and the folds'."""
+    from ...trainers.crops import open_crops
+    from ...trainers.cross_fitting import cross_fit
+    from ...trainers.training import use_threads
+
+    if args.threads:
+        use_threads(args.threads)
+    found = cross_fit(
+        _recipe(args),
+        open_crops(*args.data),
+        folder,
+        [[name for name in fold.split(",") if name] for fold in args.folds],
+        extra_validation=args.validate,
+        resume=args.resume,
+        say=_say,
+    )
+    return found.everybody, found.folds
+
+
+def _trained(args: argparse.Namespace, folder: Path) -> Any:
+    from ...engines.bundle import read_bundle
+    from ...trainers.crops import open_crops
+    from ...trainers.training import taken_as_it_is, train, use_threads
+    from ...trainers.weights import bundle_weights
+
+    recipe = _recipe(args)
     if args.threads:
         use_threads(args.threads)
     if args.calibrate_only:

@@ -60,6 +60,38 @@ def test_trains_and_writes_a_bundle(
     assert loss_of_first_epoch(capsys.readouterr().out) < loss_of_first_epoch(printed)
 
 
+def test_cross_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    write_store(tmp_path / "store", rows=64, persons=4)
+    recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
+    recipe.write_text(RECIPE)
+    words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
+    words += ["--files", "f32", "--threads", "1", "--folds", "p0,p1", "p2"]
+    with pytest.raises(TrainingError, match="expected 'last' for cross-fitting"):
+        train.run(asked(*words))
+    recipe.write_text(RECIPE + "select_by: last\n")
+    assert train.run(asked(*words)) == Exit.DONE
+    printed = capsys.readouterr().out
+    assert printed.index("fold 2 of 2, without p2") < printed.index("everybody")
+    assert read_bundle(out).manifest.training.settings["folds"] == "p0, p1; p2"
+    calibrations = [
+        read_bundle(folder).manifest.calibration
+        for folder in (out, *(out.with_name("toy.run") / f"fold-{n}" / "bundle" for n in (1, 2)))
+    ]
+    assert calibrations[0] == calibrations[1] == calibrations[2]
+    (out.with_name("toy.run") / "checkpoint.pt").unlink()
+    with pytest.raises(UsageError, match="holds a training run already"):
+        train.run(asked(*words))
+    for others in (["--hold-out", "p3"], ["--workers", "2"], ["--start", str(out)]):
+        with pytest.raises(UsageError, match="--folds: expected no --hold-out"):
+            train.run(asked(*words, *others))
+    with pytest.raises(UsageError, match="--folds: expected the recipe of a network on crops"):
+        train.run(asked("fusion", *words[1:]))
+
+
 def loss_of_first_epoch(printed: str) -> float:
     return float(printed.split("loss ")[1].split()[0])
 
