@@ -87,6 +87,18 @@ def crops_of_face(image: Array, mesh: Array, species: str) -> Crops:
     )
 
 
+def _person(sample: Sample) -> str:
+    """Who is shown, so that a name stands for one person in all stores.
+
+    Data sets number their people each from 1. In plain folders the names are the user's own: the
+    same as of ``padflow synthesise --people``, or who is held out by name would still be learned
+    from in the videos of a second store.
+    """
+    if not sample.person:
+        return sample.recording
+    return sample.person if sample.dataset == "plain" else f"{sample.dataset}:{sample.person}"
+
+
 def _row(sample: Sample, index: int, mesh: Array) -> CropRow:
     size = float((mesh[:, :2].max(axis=0) - mesh[:, :2].min(axis=0)).max())
     return CropRow(
@@ -94,7 +106,7 @@ def _row(sample: Sample, index: int, mesh: Array) -> CropRow:
         label=sample.label,
         species=cast(Species, sample.species),
         instrument=sample.instrument,
-        person=f"{sample.dataset}:{sample.person}" if sample.person else sample.recording,
+        person=_person(sample),
         medium=sample.medium,
         camera=sample.camera,
         source=sample.dataset,

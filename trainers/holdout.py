@@ -60,7 +60,7 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
         np.array(train, np.int64),
         np.array(validation, np.int64),
         tuple(sorted(persons)),
-        tuple(sorted(media)),
+        tuple(sorted(set(media))),
     )
     _check(store, found, ("training",) if rule.nobody else ("training", "validation"))
     return found

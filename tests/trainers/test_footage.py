@@ -46,6 +46,20 @@ def test_faces_of_labelled_footage_become_rows(
     assert [name.rpartition("#")[2] for name in frames] == ["0", "3"]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "person", "expected"),
+    [("plain", "P1", "P1"), ("nuaa", "0001", "nuaa:0001"), ("plain", "", "plain/live/a.png")],
+)
+def test_a_name_stands_for_one_person_in_all_stores(
+    folder: Path, finder: FaceFinder, tmp_path: Path, dataset: str, person: str, expected: str
+) -> None:
+    """Held out by name, somebody is held out of every store that shows them."""
+    (sample,) = (s for s in read_dataset("plain", folder).samples if s.path.name == "a.png")
+    with CropWriter(tmp_path / "store") as writer:
+        store_footage([replace(sample, dataset=dataset, person=person)], writer, finder)
+    assert [row.person for row in open_crops(tmp_path / "store").rows] == [expected]
+
+
 def test_crops_of_a_face_are_those_of_the_nodes(portraits: list[PersonPicture]) -> None:
     image, mesh = portraits[1].image, portraits[1].mesh
     crops = crops_of_face(image, mesh, "mask")
