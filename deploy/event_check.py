@@ -333,7 +333,8 @@ class EventChecker:
             return
         if first and max(policy.watching.min_time, policy.hysteresis.dwell) > 0:
             yield "expected no LIVE at the first look of a track, found one"
-        least = policy.thresholds[1] - policy.hysteresis.margin
+        live_at = data.get("thresholds", policy.thresholds)[1]
+        least = live_at - policy.hysteresis.margin
         if data["llr"] is None or data["llr"] < least - RATIO_STEP:
             yield f"expected a LIVE to have at least {least:.3f} nats, found {data['llr']}"
         holds = _holds_for(event)

@@ -174,6 +174,7 @@ class Decide(Node[DecideParams]):
             "state": state.state.value,
             "p_live": p_live(fused.llr, self.policy.prior_live),
             "llr": _rounded(fused.llr),
+            "thresholds": [_rounded(at) for at in fused.thresholds or self.policy.thresholds],
             "reasons": list(state.reasons),
             "evidence": [_evidence_data(e) for e in fused.evidence],
             "box": _box_data(seen.box),
@@ -214,7 +215,7 @@ def called_for(
     blocked = _blocked(policy, fused, poor)
     if fused.llr is None:
         return Call(State.UNDECIDED, _unique(blocked, unmet, [Reason.NO_EVIDENCE]), True)
-    spoof_at, live_at = policy.thresholds
+    spoof_at, live_at = fused.thresholds or policy.thresholds
     margin = policy.hysteresis.margin
     live_at -= margin if current is State.LIVE else 0.0
     spoof_at += margin if current is State.SPOOF else 0.0

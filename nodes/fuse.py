@@ -110,6 +110,7 @@ class Fuse(Node[FuseParams]):
         super().__init__(params)
         self.policy = resolve_policy(params.policy)
         self._fusion: Fusion | None = None
+        self._thresholds: tuple[float, float] | None = None
         self._expected = tuple(sorted({*params.cues, *self.policy.asked_cues}))
 
     @classmethod
@@ -138,6 +139,7 @@ class Fuse(Node[FuseParams]):
         self._fusion = fusion
         policy = resolve_policy(self.params.policy)
         self.policy = policy if fusion is None else fusion.applied(policy)
+        self._thresholds = None if fusion is None else fusion.thresholds(policy)
 
     def new_state(self, begin: Begin) -> FuseState:
         """No evidence; remembers why, so that missing cues can say it."""
@@ -217,6 +219,7 @@ class Fuse(Node[FuseParams]):
             renewed=state.renewed,
             engine=fusion.name if fusion else "",
             engine_sha256=fusion.sha256 if fusion else "",
+            thresholds=self._thresholds,
         )
 
     def _evidence(self, state: FuseState, now: float) -> Iterable[Evidence]:

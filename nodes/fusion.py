@@ -1,5 +1,7 @@
 """How much each cue is worth beside the others: learned, and kept in a bundle.
 
+It holds as well at which sums the error rates that a policy asks for were kept.
+
 A logistic fusion with one weight a cue and no offset: what all cues say together is the sum of
 weight times what each adds up to, within limits. A cue that is missing adds nothing, so every
 subset works. How its windows repeat each other is measured and kept here too. ``trainers.fusion``
@@ -7,7 +9,7 @@ learns it (docs/TRAINING.md, "Fusion").
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..engines.bundle import Bundle, bundle_folders, read_bundle
@@ -23,6 +25,7 @@ MOST_WEIGHT = 1.5
 """A cue's own calibration, on single pictures, may understate what it adds up to over a recording,
 but is not believed to do so by more."""
 _PER_CUE = ("weight", "rho", "shared")
+_PER_RATE = ("live_at", "spoof_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,25 @@ class Fusion:
     """Highest sum in nats."""
     name: str = ""
     sha256: str = ""
+    live_at: Mapping[float, float] = field(default_factory=dict)
+    """Lowest sum in nats, by APCER: at most so many attacks reached it."""
+    spoof_at: Mapping[float, float] = field(default_factory=dict)
+    """Highest sum in nats, by BPCER: at most so many of the living fell to it."""
 
     @property
     def parameters(self) -> dict[str, float]:
-        """For a manifest: ``weight.depth``, ``rho.depth`` …, ``min_llr``, ``max_llr``."""
+        """For a manifest: ``weight.depth``, …, ``min_llr``, ``max_llr``, ``live_at.0.05``, …."""
         named = {
             f"{field}.{cue}": getattr(worth, field)
             for cue, worth in self.cues.items()
             for field in _PER_CUE
         }
-        return {**named, "min_llr": self.min_llr, "max_llr": self.max_llr}
+        rates = {
+            f"{field}.{rate:g}": at
+            for field in _PER_RATE
+            for rate, at in getattr(self, field).items()
+        }
+        return {**named, "min_llr": self.min_llr, "max_llr": self.max_llr, **rates}
 
     def applied(self, policy: Policy) -> Policy:
         """The policy with what was measured in place of its own assumptions.
@@ -81,9 +93,26 @@ class Fusion:
         )
         return replace(policy, cues={**policy.cues, **limits}, correlated=groups)
 
+    def thresholds(self, policy: Policy) -> tuple[float, float]:
+        """Sums in nats: SPOOF at or below the first, LIVE at or above the second.
+
+        Those measured for the policy's target rates, or for the next lower ones that were; where
+        there are none, or the policy wants none, the policy's own. Costs bind either.
+        """
+        spoof, live = policy.thresholds
+        if policy.targets.measured:
+            spoof = _measured(self.spoof_at, policy.targets.bpcer, spoof)
+            live = _measured(self.live_at, policy.targets.apcer, live)
+        return policy.no_laxer_than_costs(spoof, live)
+
     def within(self, llr: float) -> float:
         """A sum in nats, no more certain than the data."""
         return min(max(llr, self.min_llr), self.max_llr)
+
+
+def _measured(table: Mapping[float, float], target: float, otherwise: float) -> float:
+    kept = [rate for rate in table if rate <= target]
+    return table[max(kept)] if kept else otherwise
 
 
 def load_fusion(name_or_folder: str) -> Fusion | None:
@@ -125,6 +154,7 @@ def fusion_of(bundle: Bundle) -> Fusion:
         )
     values = dict(calibration.parameters)
     try:
+        live_at, spoof_at = (_by_rate(values, field) for field in _PER_RATE)
         low, high = values.pop("min_llr"), values.pop("max_llr")
         names = sorted({key.partition(".")[2] for key in values})
         cues = {
@@ -132,6 +162,13 @@ def fusion_of(bundle: Bundle) -> Fusion:
         }
     except KeyError as error:
         raise BundleError(f"{where}: the parameter {error} is missing; train it anew") from error
+    except ValueError as error:
+        raise BundleError(f"{where}: expected a rate, found: {error}; train it anew") from error
+    if min(live_at.values(), default=1.0) <= 0 or max(spoof_at.values(), default=-1.0) >= 0:
+        raise BundleError(
+            f"{where}: expected every live_at above 0 and spoof_at below 0, found {live_at} and "
+            f"{spoof_at}; train it anew"
+        )
     if values or not low <= 0 <= high or not all(map(_makes_sense, cues.values())):
         raise BundleError(
             f"{where}: expected rho and shared of every cue between 0 and 1, weight up to "
@@ -139,7 +176,13 @@ def fusion_of(bundle: Bundle) -> Fusion:
             "train it anew"
         )
     (digest,) = (file.sha256 for role, file in bundle.manifest.files.items() if role == "f32")
-    return Fusion(cues, low, high, bundle.manifest.about.name, digest)
+    return Fusion(cues, low, high, bundle.manifest.about.name, digest, live_at, spoof_at)
+
+
+def _by_rate(values: dict[str, float], field: str) -> dict[float, float]:
+    """Takes the parameters of one kind out of the manifest's, by rate."""
+    names = [key for key in values if key.startswith(f"{field}.")]
+    return {float(name.partition(".")[2]): values.pop(name) for name in names}
 
 
 def _makes_sense(worth: CueWorth) -> bool:

@@ -254,6 +254,9 @@ class Fused:
     engine: str = ""
     """Name of the bundle that says what the cues are worth together, or empty."""
     engine_sha256: str = ""
+    thresholds: tuple[float, float] | None = None
+    """Sums in nats at which that bundle measured the policy's target rates: SPOOF at or below the
+    first, LIVE at or above the second. None: the policy's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,10 @@ class TargetRates:
     """Share of attack presentations that may be called LIVE."""
     bpcer: Rate = 0.05
     """Share of living people that may be called SPOOF."""
+    measured: bool = True
+    """Decide where the learned fusion has measured that these rates are kept, on recordings of
+    people that it was learned without; where it has not, at Wald's bounds, which are further out.
+    False: always at the bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class Watching:
 class Hysteresis:
     """What keeps a verdict from flickering. Missing or stale mandatory cues end LIVE at once."""
 
-    margin: Nats = 1.0
+    margin: Nats = 0.5
     """A LIVE or SPOOF verdict is given up only when the ratio is this far (nats) inside its
     threshold."""
     dwell: Seconds = 0.4
@@ -305,8 +309,14 @@ class Policy:
 
     @property
     def thresholds(self) -> tuple[float, float]:
-        """Ratios in nats: SPOOF at or below the first, LIVE at or above the second."""
-        spoof, live = error_rate_thresholds(self.targets)
+        """Ratios in nats: SPOOF at or below the first, LIVE at or above the second.
+
+        They hold where no fusion has measured others.
+        """
+        return self.no_laxer_than_costs(*error_rate_thresholds(self.targets))
+
+    def no_laxer_than_costs(self, spoof: float, live: float) -> tuple[float, float]:
+        """Thresholds in nats, moved outwards where the other verdict would be the cheaper one."""
         if self.costs is None:
             return spoof, live
         bayes = bayes_threshold(self.costs, self.prior_live)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..engines.network import TensorSpec
 from ..nodes.fusion import METHOD, Fusion
 from .evaluation.metrics import Bools, Scores, curve, equal_error
 from .fusion import FusionRecipe, Learned, Watched, learn
+from .operating_points import Extremes, Unseen, extremes_of, unseen, with_thresholds
 from .recipe import parsed, recipe_content
 from .replaying import Rules, replayed
 
@@ -70,6 +72,8 @@ def make_fusion_bundle(
 ) -> tuple[Bundle, Learned]:
     """Learn a fusion, judge it on people that it was learned without, and write it.
 
+    How far sums of these people went gives the thresholds too (:mod:`.operating_points`).
+
     Args:
         seen: what the cues saw of every recording.
         recipe: how it is learned.
@@ -80,7 +84,10 @@ def make_fusion_bundle(
         TrainingError: there are no live or no attack recordings.
     """
     learned = learn(seen, recipe)
-    fusion = learned.fusion
+    others = unseen(seen, recipe)
+    extremes = extremes_of(others, recipe)
+    fusion = with_thresholds(learned.fusion, extremes)
+    learned = replace(learned, fusion=fusion)
     names = ", ".join(fusion.cues)
     inputs = TensorSpec(
         "ratios", "float32", (-1, len(fusion.cues)), "NC", "nats",
@@ -101,7 +108,7 @@ def make_fusion_bundle(
             seed=recipe.seed,
             settings={"live": round(learned.live, 2), "attacks": round(learned.attacks, 2)},
         ),
-        metrics=tuple(_metrics(seen, recipe)),
+        metrics=tuple(_metrics(others, extremes, recipe)),
         calibration=Calibration(method=METHOD, parameters=fusion.parameters, fitted_on=rests_on),
         files={},
     )
@@ -115,38 +122,37 @@ def _plain(recipe: FusionRecipe) -> dict[str, Any]:
     return dict(TypeAdapter(FusionRecipe).dump_python(recipe, mode="json"))
 
 
-def _metrics(seen: Sequence[Watched], recipe: FusionRecipe) -> list[Metric]:
-    """Of every person by a fusion that was learned without that person."""
-    people = sorted({one.presentation.person for one in seen})
+def _metrics(judged: Sequence[Unseen], extremes: Extremes, recipe: FusionRecipe) -> list[Metric]:
+    """Of every person by fusion and thresholds that were learned without that person."""
     score, live, species, person, states = [], [], [], [], []
-    for out in people:
-        others = [one for one in seen if one.presentation.person != out]
-        if len({one.presentation.live for one in others}) < 2:
+    without = {name: extremes.without(name) for name in {one.person for one in judged}}
+    for one in judged:
+        fusion = with_thresholds(one.fusion, without[one.person])
+        moments = replayed(one.watched.packets, Rules(recipe.cues, fusion))
+        if not moments or moments[-1].llr is None:
             continue
-        fusion = learn(others, recipe).fusion
-        for one in seen:
-            if one.presentation.person != out:
-                continue
-            moments = replayed(one.packets, Rules(recipe.cues, fusion))
-            if not moments or moments[-1].llr is None:
-                continue
-            score.append(moments[-1].llr)
-            live.append(one.presentation.live)
-            species.append(one.presentation.species)
-            person.append(out)
-            states.append(moments[-1].state.value)
+        score.append(moments[-1].llr)
+        live.append(one.watched.presentation.live)
+        species.append(one.watched.presentation.species)
+        person.append(one.person)
+        states.append(moments[-1].state.value)
     if len(set(live)) < 2:
         return []
     told = Scores(np.array(score, np.float64), np.array(live, bool), tuple(species), tuple(person))
     method = "fuse and decide over recorded evidence, of each person by a fusion learned without"
     data = f"{len(score)} recordings of {len(set(person))} people"
     right = np.array(states)
+    kinds = np.array(species)
     values = {
         "eer": float(equal_error(curve(told))[0]),
         "live_as_live": _share(right == "LIVE", told.live),
         "live_as_spoof": _share(right == "SPOOF", told.live),
         "attack_as_live": _share(right == "LIVE", ~told.live),
         "attack_as_spoof": _share(right == "SPOOF", ~told.live),
+        **{
+            f"{kind}_as_live": _share(right == "LIVE", ~told.live & (kinds == kind))
+            for kind in sorted(set(kinds[~told.live].tolist()))
+        },
     }
     return [
         Metric(name=name, value=round(value, 4), unit="share", data=data, method=method)

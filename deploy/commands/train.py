@@ -159,6 +159,11 @@ def _run_fusion(args: argparse.Namespace) -> int:
     print(
         f"{bundle.folder}: from {learned.fusion.min_llr:.2f} to {learned.fusion.max_llr:.2f} nats"
     )
+    for name, table in (("LIVE", learned.fusion.live_at), ("SPOOF", learned.fusion.spoof_at)):
+        points = ", ".join(f"{100 * rate:g} %: {at:+.2f}" for rate, at in table.items())
+        print(
+            f"{name} at, by {'APCER' if name == 'LIVE' else 'BPCER'}: {points or 'by the bounds'}"
+        )
     return Exit.DONE
 
 

@@ -24,7 +24,7 @@ POLICY = Policy()
 SPOOF_AT, LIVE_AT = POLICY.thresholds
 KEYS = {
     *("stream", "track", "epoch", "state", "p_live", "llr", "reasons", "evidence", "box"),
-    *("media_time", "frame_age_ms", "expires_at", "engines", "policy", "final"),
+    *("media_time", "frame_age_ms", "expires_at", "engines", "policy", "final", "thresholds"),
 }
 
 
@@ -496,3 +496,22 @@ def test_no_live_outlives_an_engine_that_was_lost() -> None:
     assert track.last["state"] == "UNDECIDED"
     assert track.last["reasons"] == ["state_lost", "engine_lost"]
     assert track.last["p_live"] is None
+
+
+@pytest.mark.parametrize(
+    ("llr", "thresholds", "expected"),
+    [
+        (1.0, (-1.0, 1.0), State.LIVE),
+        (0.9, (-1.0, 1.0), State.UNDECIDED),
+        (-1.0, (-1.0, 1.0), State.SPOOF),
+        (1.0, None, State.UNDECIDED),
+        (LIVE_AT, None, State.LIVE),
+        (LIVE_AT, (-5.0, 5.0), State.UNDECIDED),
+    ],
+)
+def test_measured_thresholds_stand_in_the_place_of_the_bounds(
+    llr: float, thresholds: tuple[float, float] | None, expected: State
+) -> None:
+    evidence = (Evidence("depth", (4.9, 5.0), 5.0),)
+    fused = Fused(llr, evidence, face_observation(), 5.0, 1.0, thresholds=thresholds)
+    assert called_for(POLICY, State.UNDECIDED, fused, 5.0, ()).state is expected

@@ -18,12 +18,13 @@ from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.fusion import CueWorth, Fusion, fusion_of, load_fusion
 from padflow.nodes.payloads import Fused
-from padflow.nodes.policy import Correlated, Policy
+from padflow.nodes.policy import Correlated, Costs, Policy, TargetRates
 from padflow.nodes.testing import face_observation
 
 FUSION = Fusion(
     {"context": CueWorth(0.9, 0.4, 0.7), "depth": CueWorth(0.5, 0.9, 0.8)}, -4.0, 5.0, "fusion", "0"
 )
+MEASURED = replace(FUSION, live_at={0.02: 2.0, 0.05: 0.9}, spoof_at={0.03: -1.9, 0.1: -0.7})
 BEGIN = Begin("cam", 1, 0.0, 0, "first")
 
 
@@ -99,6 +100,15 @@ def test_a_bundle_gives_back_what_was_written(bundle: Path) -> None:
     assert read is not None
     assert dict(read.cues) == dict(FUSION.cues)
     assert (read.min_llr, read.max_llr) == (-4.0, 5.0)
+    assert (read.live_at, read.spoof_at) == ({}, {})
+
+
+def test_thresholds_are_kept_by_rate(bundle: Path) -> None:
+    read = read_bundle(bundle)
+    assert read.manifest.calibration is not None
+    calibration = replace(read.manifest.calibration, parameters=MEASURED.parameters)
+    found = fusion_of(replace(read, manifest=replace(read.manifest, calibration=calibration)))
+    assert (found.live_at, found.spoof_at) == (MEASURED.live_at, MEASURED.spoof_at)
 
 
 def test_the_network_in_the_bundle_says_the_same(bundle: Path) -> None:
@@ -109,10 +119,42 @@ def test_the_network_in_the_bundle_says_the_same(bundle: Path) -> None:
     assert llr == pytest.approx([2.3, -1.5, 5.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("apcer", "bpcer", "expected"),
+    [
+        (0.05, 0.1, (-0.7, 0.9)),
+        (0.04, 0.05, (-1.9, 2.0)),
+        (0.2, 0.2, (-0.7, 0.9)),
+        (0.01, 0.01, (np.log(0.01 / 0.99), np.log(0.99 / 0.01))),
+    ],
+)
+def test_the_thresholds_are_those_measured_for_no_more_errors_than_asked(
+    apcer: float, bpcer: float, expected: tuple[float, float]
+) -> None:
+    policy = Policy(targets=TargetRates(apcer, bpcer))
+    assert MEASURED.thresholds(policy) == pytest.approx(expected)
+    bounds = Policy(targets=TargetRates(apcer, bpcer, measured=False))
+    assert MEASURED.thresholds(bounds) == FUSION.thresholds(policy) == policy.thresholds
+
+
+def test_costs_bind_measured_thresholds_too() -> None:
+    dear = Policy(costs=Costs(accepted_attack=50.0, rejected_live=1.0))
+    assert MEASURED.thresholds(dear)[1] == pytest.approx(np.log(50.0))
+    cheap = Policy(costs=Costs(accepted_attack=1.0, rejected_live=50.0))
+    assert MEASURED.thresholds(cheap) == pytest.approx((-np.log(50.0), 0.9))
+
+
+def test_fuse_tells_the_thresholds_of_its_fusion() -> None:
+    assert fused(MEASURED, context=1.0).thresholds == MEASURED.thresholds(Policy())
+    assert fused(None, context=1.0).thresholds is None
+
+
 def test_padflow_ships_one() -> None:
     shipped = load_fusion("")
     assert shipped is not None
     assert {"context", "depth", "patch"} <= set(shipped.cues)
+    spoof, live = shipped.thresholds(Policy())
+    assert Policy().thresholds[0] < spoof < 0 < live < Policy().thresholds[1]
     assert load_fusion("none") is None
 
 
@@ -129,7 +171,10 @@ def test_a_bundle_of_another_kind_is_refused() -> None:
 def test_values_that_make_no_sense_are_refused(bundle: Path) -> None:
     read = read_bundle(bundle)
     assert read.manifest.calibration is not None
-    for key, value in (("weight.depth", 1.6), ("min_llr", 1.0), ("surplus", 0.0)):
+    for key, value in (
+        *(("weight.depth", 1.6), ("min_llr", 1.0), ("surplus", 0.0)),
+        *(("live_at.0.05", -1.0), ("spoof_at.0.05", 0.2), ("live_at.five", 1.0)),
+    ):
         parameters = {**FUSION.parameters, key: value}
         calibration = replace(read.manifest.calibration, parameters=parameters)
         broken = replace(read, manifest=replace(read.manifest, calibration=calibration))

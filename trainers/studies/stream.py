@@ -25,6 +25,7 @@ from ..evaluation.intervals import RESAMPLES
 from ..evaluation.metrics import EvaluationError, Scores
 from ..evidence import Presentation
 from ..fusion import FusionRecipe, Watched, learn
+from ..operating_points import extremes_of, unseen, with_thresholds
 from ..recipe import TrainingError
 from ..replaying import Moment, Rules, replayed
 from .rates import Json, Part, gain, rates
@@ -308,7 +309,8 @@ def decisions(seen: Watchings, recipe: FusionRecipe, policy: Policy | None = Non
     rules_of = policy or Policy()
     by_species: dict[str, list[tuple[bool, list[Moment]]]] = {}
     for fold in folds(seen, "S1"):
-        fusion = learn(fold.learn, recipe, rules_of).fusion
+        others = extremes_of(unseen(fold.learn, recipe, rules_of), recipe, rules_of)
+        fusion = with_thresholds(learn(fold.learn, recipe, rules_of).fusion, others)
         for one in fold.judge:
             moments = replayed(one.packets, Rules(recipe.cues, fusion, rules_of))
             told = one.presentation

@@ -1,0 +1,151 @@
+"""At which sums a fusion keeps the error rates that a policy asks for, measured on people unseen.
+
+Wald's bounds hold whatever the evidence is like, if only it is calibrated; where evidence comes in
+few large steps and its looks repeat each other, as here, far fewer errors are made than they allow.
+So recordings are judged, each person's by a fusion that was learned on the others, and it is
+noted how high an attack's sum ever stood and how low a living person's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..nodes.fuse import TICK
+from ..nodes.fusion import Fusion
+from ..nodes.policy import Policy
+from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
+from .fusion import FusionRecipe, Watched, learn
+from .replaying import Moment, Rules, replayed
+
+RATES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
+"""For which thresholds are looked for; those that the data cannot answer for are left out."""
+LEAST = 0.7
+"""Nats that a verdict takes at least: one class twice as probable as the other."""
+STEP = 0.01
+"""Thresholds are given to so many nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A recording, and a fusion that was learned without its person."""
+
+    watched: Watched
+    fusion: Fusion
+
+    @property
+    def person(self) -> str:
+        """Who is shown."""
+        return self.watched.presentation.person
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """How far the sums of N recordings went, as columns."""
+
+    highest: Floats
+    """(N,) greatest sum in nats that stood for the policy's dwell, 0 where none stood so long."""
+    lowest: Floats
+    """(N,) likewise the least."""
+    live: Bools
+    """(N,)"""
+    person: Sequence[str]
+    """(N,)"""
+
+    def without(self, person: str) -> "Extremes":
+        """Those of everybody else."""
+        kept = np.array([who != person for who in self.person], bool)
+        names = [who for who in self.person if who != person]
+        return Extremes(self.highest[kept], self.lowest[kept], self.live[kept], names)
+
+
+def unseen(
+    seen: Sequence[Watched], recipe: FusionRecipe, policy: Policy | None = None
+) -> list[Unseen]:
+    """Every recording of whose person there are others enough to learn a fusion from."""
+    found = []
+    for out in sorted({one.presentation.person for one in seen}):
+        others = [one for one in seen if one.presentation.person != out]
+        if len({one.presentation.live for one in others}) < 2:
+            continue
+        fusion = learn(others, recipe, policy).fusion
+        found += [Unseen(one, fusion) for one in seen if one.presentation.person == out]
+    return found
+
+
+def extremes_of(
+    judged: Sequence[Unseen], recipe: FusionRecipe, policy: Policy | None = None
+) -> Extremes:
+    """How far the sums of recordings went; those that no cue judged are left out.
+
+    Args:
+        judged: each with the fusion that judges it.
+        recipe: whose cues count.
+        policy: whose ``min_time`` and ``dwell`` a sum must have stood for; None: the default one.
+    """
+    rules = policy or Policy()
+    rows = []
+    for one in judged:
+        moments = replayed(one.watched.packets, Rules(recipe.cues, one.fusion, rules))
+        if any(moment.llr is not None for moment in moments):
+            rows.append((*_stood(moments, rules), one))
+    return Extremes(
+        np.array([row[0] for row in rows], np.float64),
+        np.array([row[1] for row in rows], np.float64),
+        np.array([row[2].watched.presentation.live for row in rows], bool),
+        [row[2].person for row in rows],
+    )
+
+
+def _stood(moments: Sequence[Moment], policy: Policy) -> tuple[float, float]:
+    """Greatest and least sum in nats that stood long enough for a verdict; 0 where none did."""
+    told = [m for m in moments if m.time > policy.watching.min_time - TICK]
+    highs, lows = [], []
+    for first, moment in enumerate(told):
+        stood = []
+        for later in told[first:]:
+            if later.llr is None:
+                break
+            stood.append(later.llr)
+            if later.time - moment.time > policy.hysteresis.dwell - TICK:
+                highs.append(min(stood))
+                lows.append(max(stood))
+                break
+    return max(highs, default=0.0), min(lows, default=0.0)
+
+
+def with_thresholds(fusion: Fusion, seen: Extremes) -> Fusion:
+    """The fusion with the thresholds that recordings of people it was learned without bear out."""
+    return replace(
+        fusion,
+        live_at={rate: at for rate, at in _by_rate(seen, live=False) if at < fusion.max_llr},
+        spoof_at={rate: -at for rate, at in _by_rate(seen, live=True) if -at > fusion.min_llr},
+    )
+
+
+def _by_rate(seen: Extremes, *, live: bool) -> Iterator[tuple[float, float]]:
+    """Rates, and how far towards the wrong verdict at most so many of a class went, in nats.
+
+    Persons count alike. A rate of k in n, n being the effective number of independent
+    presentations, is taken as (k + 1) / (n + 2), so that having seen no error in few is no proof.
+    """
+    if not (seen.live.any() and (~seen.live).any()):
+        return
+    sums = seen.lowest if live else seen.highest
+    group = seen.live == live
+    columns = ScoredCrops(
+        sums, seen.live, list(seen.person), [str(number) for number in range(len(sums))]
+    )
+    number = effective_number(columns, group)
+    weight = person_weights(columns)[group]
+    wrong = (-sums if live else sums)[group]
+    order = np.argsort(-wrong, kind="stable")
+    passed = np.cumsum(weight[order]) / weight.sum()
+    for rate in RATES:
+        allowed = (rate * (number + 2) - 1) / number
+        if allowed < 0:
+            continue
+        # The first that may not get there bounds the threshold from below.
+        barred = int(np.searchsorted(passed, allowed + 1e-9, side="right"))
+        bound = float(wrong[order][barred]) if barred < len(order) else LEAST
+        yield rate, round(max(LEAST, (np.floor(bound / STEP) + 1) * STEP), 4)
