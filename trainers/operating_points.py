@@ -148,4 +148,4 @@ def _by_rate(seen: Extremes, *, live: bool) -> Iterator[tuple[float, float]]:
         # The first that may not get there bounds the threshold from below.
         barred = int(np.searchsorted(passed, allowed + 1e-9, side="right"))
         bound = float(wrong[order][barred]) if barred < len(order) else LEAST
-        yield rate, round(max(LEAST, (np.floor(bound / STEP) + 1) * STEP), 4)
+        yield rate, round(max(LEAST, float(np.floor(bound / STEP) + 1) * STEP), 4)

@@ -391,9 +391,11 @@ ratios = st.one_of(st.floats(-8, 8), st.sampled_from([math.nan, math.inf, -math.
 class AnySequence(RuleBasedStateMachine):
     """Evidence, gaps, epochs, faults and poor pictures in any order."""
 
-    @initialize(dwell=st.sampled_from([0.0, 0.4]), tight=st.booleans())
-    def begin(self, dwell: float, tight: bool) -> None:
-        policy = replace(POLICY, hysteresis=Hysteresis(1.0, dwell))
+    @initialize(
+        dwell=st.sampled_from([0.0, 0.4]), margin=st.sampled_from([0.5, 1.0]), tight=st.booleans()
+    )
+    def begin(self, dwell: float, margin: float, tight: bool) -> None:
+        policy = replace(POLICY, hysteresis=Hysteresis(margin, dwell))
         self.track = Track(policy, "realtime" if tight else "lossless", step=0.1)
         self.valued: list[tuple[float, str]] = []
         self.begun = 0.0
@@ -475,9 +477,13 @@ class AnySequence(RuleBasedStateMachine):
                 self.begun <= t and oldest < t <= packet.time and cue in ("depth", "patch")
                 for t, cue in self.valued
             ), "LIVE without a fresh mandatory value"
-            assert data["llr"] >= LIVE_AT - POLICY.hysteresis.margin - 1e-3 or self.dwelling()
+            assert data["llr"] >= LIVE_AT - self.margin - 1e-3 or self.dwelling()
         if data["state"] == "SPOOF":
-            assert data["llr"] <= SPOOF_AT + POLICY.hysteresis.margin + 1e-3 or self.dwelling()
+            assert data["llr"] <= SPOOF_AT + self.margin + 1e-3 or self.dwelling()
+
+    @property
+    def margin(self) -> float:
+        return self.track.policy.hysteresis.margin
 
     def dwelling(self) -> bool:
         return self.track.policy.hysteresis.dwell > 0
