@@ -398,6 +398,9 @@ def _malformed(data: Mapping[str, Any]) -> str:
         return f"expected media_time in seconds or null, found {data['media_time']!r}"
     if _seconds(data.get("expires_at")) is None:
         return f"expected expires_at in RFC 3339, found {data.get('expires_at')!r}"
+    thresholds = data.get("thresholds", [0.0, 0.0])  # logs of earlier releases tell none
+    if not _are_two_numbers(thresholds):
+        return f"expected thresholds of two numbers, found {thresholds!r}"
     evidence = data.get("evidence")
     if not isinstance(evidence, list) or not all(map(_is_evidence, evidence)):
         return "expected evidence of cues with a finite or no llr and a window, found other"
@@ -407,10 +410,13 @@ def _malformed(data: Mapping[str, Any]) -> str:
 def _is_evidence(evidence: Any) -> bool:
     if not isinstance(evidence, dict) or not isinstance(evidence.get("cue"), str):
         return False
-    window = evidence.get("window")
-    if not (isinstance(window, list) and len(window) == 2 and all(map(_is_number, window))):
+    if not _are_two_numbers(evidence.get("window")):
         return False
     return "llr" in evidence and (evidence["llr"] is None or _is_number(evidence["llr"]))
+
+
+def _are_two_numbers(found: Any) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(map(_is_number, found))
 
 
 def _valued_windows(data: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

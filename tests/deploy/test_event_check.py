@@ -289,6 +289,10 @@ def impossible_probability(events: list[LogEvent], dice: Dice) -> None:
     dice.choice(lives(events))["data"]["p_live"] = 1.5
 
 
+def half_a_threshold(events: list[LogEvent], dice: Dice) -> None:
+    dice.choice(lives(events))["data"]["thresholds"].pop()
+
+
 def carried_evidence(events: list[LogEvent], dice: Dice) -> None:
     """Evidence of the pulse reaches back over the reconnect."""
     live = dice.choice([e for e in lives(events) if e["data"]["epoch"] == 1])
@@ -315,6 +319,7 @@ BROKEN: dict[Change, str] = {
     mandatory_against: "of at least 0 nats for a LIVE",
     expired_live: "expected a LIVE to hold",
     live_at_first_look: "expected no LIVE at the first look",
+    half_a_threshold: "expected thresholds of two numbers",
     weak_live: "expected a LIVE to have at least 2.465 nats",
     strange_policy: "give its policy file",
     impossible_probability: "a p_live from 0 to 1",
