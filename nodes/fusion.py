@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..engines.bundle import Bundle, bundle_folders, read_bundle
 from ..engines.errors import BundleError, ModelMissing
-from .policy import Policy
+from .policy import Policy, error_rate_thresholds
 
 METHOD = "fusion"
 """Name of the calibration method in the bundle's manifest."""
@@ -61,14 +61,12 @@ class Fusion:
     def parameters(self) -> dict[str, float]:
         """For a manifest: ``weight.depth``, …, ``min_llr``, ``max_llr``, ``live_at.0.05``, …."""
         named = {
-            f"{field}.{cue}": getattr(worth, field)
+            f"{name}.{cue}": getattr(worth, name)
             for cue, worth in self.cues.items()
-            for field in _PER_CUE
+            for name in _PER_CUE
         }
         rates = {
-            f"{field}.{rate:g}": at
-            for field in _PER_RATE
-            for rate, at in getattr(self, field).items()
+            f"{name}.{rate:g}": at for name in _PER_RATE for rate, at in getattr(self, name).items()
         }
         return {**named, "min_llr": self.min_llr, "max_llr": self.max_llr, **rates}
 
@@ -99,7 +97,7 @@ class Fusion:
         Those measured for the policy's target rates, or for the next lower ones that were; where
         there are none, or the policy wants none, the policy's own. Costs bind either.
         """
-        spoof, live = policy.thresholds
+        spoof, live = error_rate_thresholds(policy.targets)
         if policy.targets.measured:
             spoof = _measured(self.spoof_at, policy.targets.bpcer, spoof)
             live = _measured(self.live_at, policy.targets.apcer, live)
@@ -154,12 +152,10 @@ def fusion_of(bundle: Bundle) -> Fusion:
         )
     values = dict(calibration.parameters)
     try:
-        live_at, spoof_at = (_by_rate(values, field) for field in _PER_RATE)
+        live_at, spoof_at = (_by_rate(values, name) for name in _PER_RATE)
         low, high = values.pop("min_llr"), values.pop("max_llr")
         names = sorted({key.partition(".")[2] for key in values})
-        cues = {
-            cue: CueWorth(*(values.pop(f"{field}.{cue}") for field in _PER_CUE)) for cue in names
-        }
+        cues = {cue: CueWorth(*(values.pop(f"{name}.{cue}") for name in _PER_CUE)) for cue in names}
     except KeyError as error:
         raise BundleError(f"{where}: the parameter {error} is missing; train it anew") from error
     except ValueError as error:
@@ -179,10 +175,10 @@ def fusion_of(bundle: Bundle) -> Fusion:
     return Fusion(cues, low, high, bundle.manifest.about.name, digest, live_at, spoof_at)
 
 
-def _by_rate(values: dict[str, float], field: str) -> dict[float, float]:
+def _by_rate(values: dict[str, float], name: str) -> dict[float, float]:
     """Takes the parameters of one kind out of the manifest's, by rate."""
-    names = [key for key in values if key.startswith(f"{field}.")]
-    return {float(name.partition(".")[2]): values.pop(name) for name in names}
+    keys = [key for key in values if key.startswith(f"{name}.")]
+    return {float(key.partition(".")[2]): values.pop(key) for key in keys}
 
 
 def _makes_sense(worth: CueWorth) -> bool:

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,17 +67,12 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Exported:
+class _Judge:
     """A network's files of every precision, and whom they judge: those it was kept from."""
 
     trained: Trained
     made: Mapping[str, Network]
     """By precision."""
-
-    @property
-    def table(self) -> list[CropRow]:
-        """The held-out crops."""
-        return [self.trained.store.rows[i] for i in self.trained.split.validation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +140,9 @@ def make_bundle(
         made = _exported(trained, folder, files, quantise_with)
         differences = check_parity(network, made["f32"], _shown(trained, 8))
         judges = [
-            _Exported(one, _exported(one, folder / f"fold-{number}", files, quantise_with))
+            _Judge(one, _exported(one, folder / f"fold-{number}", files, quantise_with))
             for number, one in enumerate(folds, 1)
-        ] or [_Exported(trained, made)]
+        ] or [_Judge(trained, made)]
         judged = _judged_all(trained, made, judges, say)
         kept = _worth_keeping(judged, files, say)
         fit = _fitted(trained.recipe.name, judges, judged["f32"])
@@ -160,7 +155,7 @@ def make_bundle(
             write_bundle(one.trained.folder / "bundle", own, {"f32": one.made["f32"].path})
         contents = {role: made[role].path for role in kept}
         contents[WEIGHTS] = save_weights(network, folder / f"{trained.recipe.name}-weights.npz")
-        manifest = replace(_manifest(trained, calibration, folds), metrics=metrics)
+        manifest = _manifest(trained, calibration, folds, metrics)
         return write_bundle(out, manifest, contents)
 
 
@@ -220,7 +215,7 @@ def _shown(trained: Trained, most: int, crop: str | None = None) -> Values:
 
 
 def _judged_all(
-    trained: Trained, made: Mapping[str, Network], judges: Sequence[_Exported], say: Any
+    trained: Trained, made: Mapping[str, Network], judges: Sequence[_Judge], say: Any
 ) -> dict[str, Judged]:
     """Every precision, f32 first; bf16 is how the f32 file runs on a processor that can."""
     wanted: list[tuple[Precision, str]] = [("f32", "f32"), ("bf16", "f32")]
@@ -242,7 +237,7 @@ def _judged_all(
 
 
 def _judged(
-    judges: Sequence[_Exported],
+    judges: Sequence[_Judge],
     role: str,
     precision: Precision,
     hint: Precision,
@@ -250,7 +245,7 @@ def _judged(
     cpu_ms: float,
 ) -> Judged:
     score = np.concatenate([_scores(one, role, hint) for one in judges])
-    table = [row for one in judges for row in one.table]
+    table = _held_out(judges)
     scores = Scores(
         score.astype(np.float64),
         np.array([row.label == "live" for row in table], bool),
@@ -262,7 +257,12 @@ def _judged(
     return Judged(precision, rates, eer, score, cpu_ms)
 
 
-def _scores(judge: _Exported, role: str, hint: Precision) -> Floats:
+def _held_out(judges: Sequence[_Judge]) -> list[CropRow]:
+    """The crops that they judge, in the order of :attr:`Judged.score`."""
+    return [one.trained.store.rows[i] for one in judges for i in one.trained.split.validation]
+
+
+def _scores(judge: _Judge, role: str, hint: Precision) -> Floats:
     """Scores (N,) of a network's held-out crops, NaN where a crop has no picture."""
     trained = judge.trained
     rows = trained.split.validation
@@ -293,10 +293,9 @@ def _worth_keeping(judged: Mapping[str, Judged], files: Sequence[Role], say: Any
     return kept or ["f32"]
 
 
-def _fitted(name: str, judges: Sequence[_Exported], judged: Judged) -> Fit:
+def _fitted(name: str, judges: Sequence[_Judge], judged: Judged) -> Fit:
     known = np.isfinite(judged.score)
-    every = [row for one in judges for row in one.table]
-    table = [row for row, there in zip(every, known, strict=True) if there]
+    table = [row for row, there in zip(_held_out(judges), known, strict=True) if there]
     fit = fit_calibration(
         ScoredCrops(
             judged.score[known].astype(np.float64),
@@ -314,19 +313,21 @@ def _fitted(name: str, judges: Sequence[_Exported], judged: Judged) -> Fit:
     return fit
 
 
-def _fitted_on(judges: Sequence[_Exported], folds: Sequence[Trained]) -> str:
+def _fitted_on(judges: Sequence[_Judge], folds: Sequence[Trained]) -> str:
     how = f", each by one of {len(folds)} networks that had not seen them" if folds else ""
     return f"held-out persons and media{how}: {_told_all(judges)}"
 
 
-def _told_all(judges: Sequence[_Exported]) -> str:
+def _told_all(judges: Sequence[_Judge]) -> str:
     return "; ".join(_told(one.trained.store, one.trained.split.validation) for one in judges)
 
 
 def _manifest(
-    trained: Trained, calibration: Calibration, folds: Sequence[Trained] = ()
+    trained: Trained,
+    calibration: Calibration,
+    folds: Sequence[Trained] = (),
+    metrics: tuple[Metric, ...] = (),
 ) -> Manifest:
-    """All but the metrics."""
     recipe, network = trained.recipe, trained.network
     settings: dict[str, str | int | float] = {
         "minutes": round(trained.minutes, 2),
@@ -352,7 +353,7 @@ def _manifest(
             seed=recipe.seed,
             settings=settings,
         ),
-        metrics=(),
+        metrics=metrics,
         crop=CROP_RULES.get(network.crop),
         features=rule_of(network),
         calibration=calibration,

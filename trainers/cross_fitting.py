@@ -98,7 +98,9 @@ def cross_fit(
         tensorboard=tensorboard,
         say=say,
     )
-    _widen(everybody, float(np.mean([_widening(fold) for fold in made])))
+    widening = float(np.mean([_widening(fold) for fold in made]))
+    with torch.no_grad():  # fitted on training crops, its strangeness is 1 where theirs ends
+        everybody.network.head.strangeness.whitening.div_(widening)
     return CrossFitted(everybody, tuple(made))
 
 
@@ -134,10 +136,3 @@ def _strangeness(trained: Trained, rows: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         found = trained.network.head.strangeness(torch.from_numpy(scored.embedding))
     return np.asarray(found.numpy())
-
-
-def _widen(trained: Trained, widening: float) -> None:
-    """Let a network's strangeness be 1 so much further out than its training crops lie."""
-    known = float(np.quantile(_strangeness(trained, trained.split.train), REACH))
-    with torch.no_grad():
-        trained.network.head.strangeness.whitening.div_(max(known, 1e-6) * widening)

@@ -1,7 +1,7 @@
 """A learned fusion as a bundle: its numbers in the manifest, and the same as an ONNX file."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..engines.network import TensorSpec
 from ..nodes.fusion import METHOD, Fusion
 from .evaluation.metrics import Bools, Scores, curve, equal_error
 from .fusion import FusionRecipe, Learned, Watched, learn
-from .operating_points import Extremes, Unseen, extremes_of, unseen, with_thresholds
+from .operating_points import extremes_of, with_thresholds, without_each
 from .recipe import parsed, recipe_content
 from .replaying import Rules, replayed
 
@@ -84,10 +84,13 @@ def make_fusion_bundle(
         TrainingError: there are no live or no attack recordings.
     """
     learned = learn(seen, recipe)
-    others = unseen(seen, recipe)
-    extremes = extremes_of(others, recipe)
+    others = without_each(seen, recipe)
+    extremes = extremes_of(seen, others, recipe)
     fusion = with_thresholds(learned.fusion, extremes)
     learned = replace(learned, fusion=fusion)
+    measured = {
+        person: with_thresholds(other, extremes.without(person)) for person, other in others.items()
+    }
     names = ", ".join(fusion.cues)
     inputs = TensorSpec(
         "ratios", "float32", (-1, len(fusion.cues)), "NC", "nats",
@@ -108,7 +111,7 @@ def make_fusion_bundle(
             seed=recipe.seed,
             settings={"live": round(learned.live, 2), "attacks": round(learned.attacks, 2)},
         ),
-        metrics=tuple(_metrics(others, extremes, recipe)),
+        metrics=tuple(_metrics(seen, measured, recipe)),
         calibration=Calibration(method=METHOD, parameters=fusion.parameters, fitted_on=rests_on),
         files={},
     )
@@ -122,19 +125,22 @@ def _plain(recipe: FusionRecipe) -> dict[str, Any]:
     return dict(TypeAdapter(FusionRecipe).dump_python(recipe, mode="json"))
 
 
-def _metrics(judged: Sequence[Unseen], extremes: Extremes, recipe: FusionRecipe) -> list[Metric]:
+def _metrics(
+    seen: Sequence[Watched], fusions: Mapping[str, Fusion], recipe: FusionRecipe
+) -> list[Metric]:
     """Of every person by fusion and thresholds that were learned without that person."""
     score, live, species, person, states = [], [], [], [], []
-    without = {name: extremes.without(name) for name in {one.person for one in judged}}
-    for one in judged:
-        fusion = with_thresholds(one.fusion, without[one.person])
-        moments = replayed(one.watched.packets, Rules(recipe.cues, fusion))
+    for one in seen:
+        told_of = one.presentation
+        if told_of.person not in fusions:
+            continue
+        moments = replayed(one.packets, Rules(recipe.cues, fusions[told_of.person]))
         if not moments or moments[-1].llr is None:
             continue
         score.append(moments[-1].llr)
-        live.append(one.watched.presentation.live)
-        species.append(one.watched.presentation.species)
-        person.append(one.person)
+        live.append(told_of.live)
+        species.append(told_of.species)
+        person.append(told_of.person)
         states.append(moments[-1].state.value)
     if len(set(live)) < 2:
         return []

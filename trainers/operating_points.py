@@ -6,7 +6,7 @@ So recordings are judged, each person's by a fusion that was learned on the othe
 noted how high an attack's sum ever stood and how low a living person's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,19 +24,6 @@ LEAST = 0.7
 """Nats that a verdict takes at least: one class twice as probable as the other."""
 STEP = 0.01
 """Thresholds are given to so many nats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """A recording, and a fusion that was learned without its person."""
-
-    watched: Watched
-    fusion: Fusion
-
-    @property
-    def person(self) -> str:
-        """Who is shown."""
-        return self.watched.presentation.person
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +46,45 @@ class Extremes:
         return Extremes(self.highest[kept], self.lowest[kept], self.live[kept], names)
 
 
-def unseen(
+def without_each(
     seen: Sequence[Watched], recipe: FusionRecipe, policy: Policy | None = None
-) -> list[Unseen]:
-    """Every recording of whose person there are others enough to learn a fusion from."""
-    found = []
-    for out in sorted({one.presentation.person for one in seen}):
-        others = [one for one in seen if one.presentation.person != out]
-        if len({one.presentation.live for one in others}) < 2:
-            continue
-        fusion = learn(others, recipe, policy).fusion
-        found += [Unseen(one, fusion) for one in seen if one.presentation.person == out]
+) -> dict[str, Fusion]:
+    """For every person the fusion that the others' recordings teach, where they are enough."""
+    found = {}
+    for person in sorted({one.presentation.person for one in seen}):
+        others = [one for one in seen if one.presentation.person != person]
+        if len({one.presentation.live for one in others}) == 2:
+            found[person] = learn(others, recipe, policy).fusion
     return found
 
 
 def extremes_of(
-    judged: Sequence[Unseen], recipe: FusionRecipe, policy: Policy | None = None
+    seen: Sequence[Watched],
+    fusions: Mapping[str, Fusion],
+    recipe: FusionRecipe,
+    policy: Policy | None = None,
 ) -> Extremes:
     """How far the sums of recordings went; those that no cue judged are left out.
 
     Args:
-        judged: each with the fusion that judges it.
+        seen: recordings; those of persons without a fusion are left out.
+        fusions: by person, learned without them.
         recipe: whose cues count.
         policy: whose ``min_time`` and ``dwell`` a sum must have stood for; None: the default one.
     """
     rules = policy or Policy()
     rows = []
-    for one in judged:
-        moments = replayed(one.watched.packets, Rules(recipe.cues, one.fusion, rules))
+    for one in seen:
+        told = one.presentation
+        if told.person not in fusions:
+            continue
+        moments = replayed(one.packets, Rules(recipe.cues, fusions[told.person], rules))
         if any(moment.llr is not None for moment in moments):
-            rows.append((*_stood(moments, rules), one))
+            rows.append((*_stood(moments, rules), told))
     return Extremes(
         np.array([row[0] for row in rows], np.float64),
         np.array([row[1] for row in rows], np.float64),
-        np.array([row[2].watched.presentation.live for row in rows], bool),
+        np.array([row[2].live for row in rows], bool),
         [row[2].person for row in rows],
     )
 

@@ -220,8 +220,9 @@ def fit_strangeness(
     """
     train_rows = spread(store, found.train, most)
     trained = score_rows(network, store, train_rows)
-    others = found.validation if len(found.validation) else found.train
-    held_out = score_rows(network, store, spread(store, others, most))
+    held_out = trained
+    if len(found.validation):
+        held_out = score_rows(network, store, spread(store, found.validation, most))
     network.head.strangeness.fit(
         torch.from_numpy(trained.embedding),
         torch.from_numpy(store.live[train_rows][trained.place]),

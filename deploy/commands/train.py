@@ -159,11 +159,13 @@ def _run_fusion(args: argparse.Namespace) -> int:
     print(
         f"{bundle.folder}: from {learned.fusion.min_llr:.2f} to {learned.fusion.max_llr:.2f} nats"
     )
-    for name, table in (("LIVE", learned.fusion.live_at), ("SPOOF", learned.fusion.spoof_at)):
+    tables = {
+        "LIVE at, by APCER": learned.fusion.live_at,
+        "SPOOF at, by BPCER": learned.fusion.spoof_at,
+    }
+    for name, table in tables.items():
         points = ", ".join(f"{100 * rate:g} %: {at:+.2f}" for rate, at in table.items())
-        print(
-            f"{name} at, by {'APCER' if name == 'LIVE' else 'BPCER'}: {points or 'by the bounds'}"
-        )
+        print(f"{name}: {points or 'by the bounds'}")
     return Exit.DONE
 
 
@@ -195,7 +197,8 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError(
             "--live, --base, --people: expected with train site only; say padflow train site"
         )
-    if not args.resume and any(folder.glob("**/checkpoint.pt")):
+    begun = [folder / "checkpoint.pt", *folder.glob("fold-*/checkpoint.pt")]
+    if not args.resume and any(path.exists() for path in begun):
         raise UsageError(
             f"{folder}: holds a training run already; go on with --resume, or give another --run"
         )

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,12 +154,10 @@ def test_wrong_folds_are_told(
         cross_fit(wanted, store, tmp_path, folds, tensorboard=False, say=silent)
 
 
-def test_nobody_held_out_and_no_folds_is_no_bundle(
-    store: CropStore, tmp_path: Path, fitted: CrossFitted
-) -> None:
+def test_nobody_held_out_and_no_folds_is_no_bundle(store: CropStore, tmp_path: Path) -> None:
     alone = recipe(select_by="last", hold_out={"share": 0}, epochs=1, steps_per_epoch=1)
     trained = train(alone, store, tmp_path / "run", tensorboard=False, say=silent)
     assert not len(trained.split.validation)
     with pytest.raises(TrainingError, match="expected held-out persons to calibrate on"):
-        make_bundle(replace(trained), tmp_path / "bundle", say=silent)
+        make_bundle(trained, tmp_path / "bundle", say=silent)
     assert not (tmp_path / "bundle").exists()

@@ -14,8 +14,8 @@ from padflow.trainers.operating_points import (
     Extremes,
     _stood,
     extremes_of,
-    unseen,
     with_thresholds,
+    without_each,
 )
 from padflow.trainers.replaying import Moment, Rules, replayed
 
@@ -102,7 +102,7 @@ def test_strangers_are_mistaken_no_more_often_than_asked_and_decided_more_often(
         for seed in (1, 2)
     )
     plain = learn(known, RECIPE).fusion
-    measured = with_thresholds(plain, extremes_of(unseen(known, RECIPE), RECIPE))
+    measured = with_thresholds(plain, extremes_of(known, without_each(known, RECIPE), RECIPE))
     assert measured.thresholds(Policy())[1] < Policy().thresholds[1]
     shares = {}
     for fusion in (plain, measured):

@@ -25,7 +25,7 @@ from ..evaluation.intervals import RESAMPLES
 from ..evaluation.metrics import EvaluationError, Scores
 from ..evidence import Presentation
 from ..fusion import FusionRecipe, Watched, learn
-from ..operating_points import extremes_of, unseen, with_thresholds
+from ..operating_points import extremes_of, with_thresholds, without_each
 from ..recipe import TrainingError
 from ..replaying import Moment, Rules, replayed
 from .rates import Json, Part, gain, rates
@@ -309,8 +309,9 @@ def decisions(seen: Watchings, recipe: FusionRecipe, policy: Policy | None = Non
     rules_of = policy or Policy()
     by_species: dict[str, list[tuple[bool, list[Moment]]]] = {}
     for fold in folds(seen, "S1"):
-        others = extremes_of(unseen(fold.learn, recipe, rules_of), recipe, rules_of)
-        fusion = with_thresholds(learn(fold.learn, recipe, rules_of).fusion, others)
+        others = without_each(fold.learn, recipe, rules_of)
+        went = extremes_of(fold.learn, others, recipe, rules_of)
+        fusion = with_thresholds(learn(fold.learn, recipe, rules_of).fusion, went)
         for one in fold.judge:
             moments = replayed(one.packets, Rules(recipe.cues, fusion, rules_of))
             told = one.presentation
