@@ -37,10 +37,18 @@ from .payloads import (
     TrackedFace,
 )
 from .pose import Pose, PoseSolver
-from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
+from .quality import (
+    FACE_WIDTHS,
+    FaceLooks,
+    OcclusionHint,
+    assess,
+    colour_reach,
+    sharpness,
+    speed,
+)
 from .skin import SkinMapper, background_mean
 
-_SHARPNESS_PERIOD = 0.2 - 1e-3
+_MEASURING_PERIOD = 0.2 - 1e-3
 
 _FIVE_POINTS = np.array(
     [
@@ -106,8 +114,9 @@ class AlignState:
     seen: tuple[float, float, float] | None = None
     """Capture time and centre of the last frame that held the face."""
     sharpness: float = 0.0
-    sharpness_seen: float = -inf
-    """Capture time at which the sharpness was measured."""
+    colour: float = 0.0
+    measured: float = -inf
+    """Capture time at which sharpness and colour were measured."""
     pace: Pace = field(default_factory=Pace)
 
 
@@ -205,8 +214,9 @@ class Align(Node[AlignParams]):
         motion = _motion(state, packet.time, box.centre, pose.scale) if present else 0.0
         skin = self._skin.sample(reading, pose.rotation, size)
         occlusion = self._occlusion.hint(state.looks, skin, packet.time, learn=usable)
-        sharp = _sharpness(state, packet.time, reading)
-        quality = assess(reading, pose, skin, occlusion.share, motion, sharp)
+        _measure(state, packet.time, reading, frame)
+        measured = state.sharpness, state.colour
+        quality = assess(reading, pose, skin, occlusion.share, motion, *measured)
         observation = FaceObservation(
             box=box,
             frame_size=size,
@@ -300,12 +310,12 @@ def five_landmarks(mesh: np.ndarray) -> np.ndarray:
     return landmarks
 
 
-def _sharpness(state: AlignState, time: float, reading: MeshReading) -> float:
-    """Sharpness of the face, measured five times a second: it costs as much as all skin colours."""
-    if not 0 <= time - state.sharpness_seen < _SHARPNESS_PERIOD:
+def _measure(state: AlignState, time: float, reading: MeshReading, frame: Frame) -> None:
+    """What is measured five times a second: sharpness costs as much as all skin colours."""
+    if not 0 <= time - state.measured < _MEASURING_PERIOD:
         side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
-        state.sharpness, state.sharpness_seen = sharpness(reading.crop, side), time
-    return state.sharpness
+        state.sharpness, state.colour = sharpness(reading.crop, side), colour_reach(frame)
+        state.measured = time
 
 
 def _motion(

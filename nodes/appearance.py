@@ -21,6 +21,7 @@ from ..graph.packet import Packet
 from .evidence import Evidence, Reason
 from .own_engine import open_engine
 from .payloads import FaceCrop, FacePatches, FaceViews, Quality
+from .quality import LEAST_COLOUR
 
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]
 Luma = Annotated[float, Interval(ge=0.0, le=255.0)]
@@ -41,6 +42,9 @@ class AppearanceConditions:
     """Greatest mean luma of the skin."""
     max_clipped: Share = 0.4
     """Greatest share of skin pixels at the ends of the range."""
+    min_colour: Annotated[float, Ge(0)] = LEAST_COLOUR
+    """Least reach of the picture's colours in levels of chroma: the networks have learned from
+    colour, and take living faces without it for attacks."""
     max_yaw: Degrees = 40.0
     """Greatest turn of the head to either side, in degrees."""
     max_pitch: Degrees = 32.0
@@ -58,6 +62,7 @@ class AppearanceConditions:
             Reason.BLURRED: not q.sharpness >= self.min_sharpness,
             Reason.TOO_DARK: not q.exposure >= self.min_exposure,
             Reason.TOO_BRIGHT: dazzled,
+            Reason.NO_COLOUR: not q.colour >= self.min_colour,
             Reason.FACE_NOT_FRONTAL: turned,
             Reason.FACE_OCCLUDED: not q.occlusion <= self.max_occlusion,
         }

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     FACE_NOT_SEEN = "face_not_seen"
     TOO_DARK = "too_dark"
     TOO_BRIGHT = "too_bright"
+    NO_COLOUR = "no_colour"
+    """The camera gives a picture without colour, as at night under infrared light."""
     BLURRED = "blurred"
     TOO_MUCH_MOTION = "too_much_motion"
     TOO_LITTLE_MOTION = "too_little_motion"

@@ -92,6 +92,9 @@ class Quality:
     """Hint, 0 to 1: share of the face that does not look like the track's own face."""
     motion: float
     """Speed of the face centre, in face widths per second."""
+    colour: float = 255.0
+    """How far the colours of the whole picture reach, in levels of chroma, as of
+    :func:`.quality.colour_reach`: near 0 the camera gives none. By default as far as can be."""
 
 
 @dataclass(frozen=True, slots=True)

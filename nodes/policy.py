@@ -20,6 +20,7 @@ from ..graph.errors import GraphDefinitionError
 from ..graph.schema import parse
 from .evidence import Reason
 from .payloads import FaceObservation
+from .quality import LEAST_COLOUR
 
 Rate = Annotated[float, Gt(0), Lt(0.5)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -148,6 +149,8 @@ class QualityGates:
     """Greatest mean luma of the skin, 0 to 255."""
     max_clipped: Share = 0.5
     """Greatest share of skin pixels at the ends of the range."""
+    min_colour: Annotated[float, Ge(0)] = LEAST_COLOUR
+    """Least reach of the picture's colours, in levels of chroma."""
     max_yaw: Annotated[float, Gt(0), Le(180)] = 45.0
     """Greatest turn of the head to either side, in degrees."""
     max_pitch: Annotated[float, Gt(0), Le(180)] = 35.0
@@ -175,6 +178,8 @@ class QualityGates:
             failed.append(Reason.TOO_DARK.value)
         if not (q.exposure <= self.max_exposure and q.clipped <= self.max_clipped):
             failed.append(Reason.TOO_BRIGHT.value)
+        if not q.colour >= self.min_colour:
+            failed.append(Reason.NO_COLOUR.value)
         if not (abs(q.yaw) <= self.max_yaw and abs(q.pitch) <= self.max_pitch):
             failed.append(Reason.FACE_NOT_FRONTAL.value)
         if not q.occlusion <= self.max_occlusion:

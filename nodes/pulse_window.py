@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Interval
 
 from .evidence import Reason
 from .payloads import SkinSample
+from .quality import LEAST_COLOUR
 
 REGIONS = ("forehead", "right_cheek", "left_cheek")
 FEWEST_REGIONS = 2
@@ -35,6 +36,8 @@ class PulseConditions:
     """Mean luma of the skin, 0 to 255."""
     max_clipped: Annotated[float, Interval(ge=0, le=1)] = 0.3
     """Share of skin at the ends of the range."""
+    min_colour: Annotated[float, Ge(0)] = LEAST_COLOUR
+    """Reach of the picture's colours in levels of chroma: a pulse is a change of colour."""
     max_motion: Annotated[float, Gt(0)] = 0.6
     """Face widths per second, as root mean square over the window."""
     max_yaw: Annotated[float, Gt(0)] = 40.0
@@ -48,8 +51,8 @@ class PulseConditions:
 
 COLOURS = slice(0, 9)
 BACKGROUND = slice(9, 12)
-SIZE, EXPOSURE, CLIPPED, YAW, MOTION, USABLE = range(12, 18)
-COLUMNS = 18
+SIZE, EXPOSURE, CLIPPED, YAW, MOTION, COLOUR, USABLE = range(12, 19)
+COLUMNS = 19
 
 
 class SampleBuffer:
@@ -93,6 +96,7 @@ class SampleBuffer:
             quality.clipped,
             quality.yaw,
             quality.motion,
+            quality.colour,
             sample.usable,
         )
         values[COLUMNS:] = np.nan if extra is None else extra
@@ -176,7 +180,8 @@ def window_conditions(stretch: Stretch) -> dict[str, float]:
     greens = values[:, COLOURS][:, 1::3]
     change = np.abs(np.diff(greens, axis=0))
     held = np.all((change < 1e-3) | ~np.isfinite(change), axis=1)
-    size, exposure, clipped, yaw = np.median(values[:, [SIZE, EXPOSURE, CLIPPED, YAW]], axis=0)
+    columns = [SIZE, EXPOSURE, CLIPPED, YAW, COLOUR]
+    size, exposure, clipped, yaw, colour = np.median(values[:, columns], axis=0)
     gaps = np.diff(stretch.times)
     return {
         "seconds": stretch.seconds,
@@ -186,6 +191,7 @@ def window_conditions(stretch: Stretch) -> dict[str, float]:
         "exposure": float(exposure),
         "clipped": float(clipped),
         "yaw": float(yaw),
+        "colour": float(colour),
         "motion": float(np.sqrt(np.square(values[:, MOTION]).mean())),
         "held_share": float(held.mean()),
     }
@@ -203,6 +209,7 @@ def failed_conditions(
         Reason.TOO_DARK: seen["exposure"] < conditions.min_exposure,
         Reason.TOO_BRIGHT: seen["exposure"] > conditions.max_exposure
         or (seen["clipped"] > conditions.max_clipped and seen["exposure"] >= 128),
+        Reason.NO_COLOUR: seen["colour"] < conditions.min_colour,
         Reason.TOO_MUCH_MOTION: seen["motion"] > conditions.max_motion,
         Reason.FACE_NOT_FRONTAL: few and turned,
         Reason.FACE_OCCLUDED: few and not turned,

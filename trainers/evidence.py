@@ -180,7 +180,8 @@ def _packet(row: Mapping[str, Any]) -> Packet:
             row["cue"], (start, end), row["llr"], tuple(row["reasons"]), details=row["details"]
         )
     else:
-        quality = Quality(**dict(zip(_QUALITY, row["quality"], strict=True)))
+        # Files from before the newest fields have fewer; these have defaults.
+        quality = Quality(**dict(zip(_QUALITY, row["quality"], strict=False)))
         size = (int(row["size"][0]), int(row["size"][1]))
         box = Box(*row["box"])
         payload = FaceObservation(box, size, _NO_LANDMARKS, quality, row["usable"], None, None)

@@ -34,6 +34,7 @@ from padflow.nodes.payloads import (
     SkinSample,
     TrackedFace,
 )
+from padflow.nodes.quality import LEAST_COLOUR
 
 FrameOf = Callable[..., Frame]
 FaceIn = Callable[..., TrackedFace]
@@ -283,6 +284,20 @@ def test_corrupt_dark_and_lost_are_not_usable(
     assert len(run.crops) == 2  # 0.0 and 0.2, none of the bad ones
     learnt = run.state.looks.looks.max()
     assert learnt <= 2
+
+
+def test_a_picture_without_colour_is_told_within_a_fifth_of_a_second(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    night = np.repeat(astronaut.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    run = Run(align)
+    reach = []
+    for index, picture in enumerate([astronaut] * 3 + [night] * 6):
+        frame = frame_of(picture, index)
+        seen = run.feed(face_in(frame, astronaut_box), index * 0.04)
+        reach.append(seen.quality.colour)
+    assert min(reach[:3]) > 20
+    assert max(reach[-2:]) < LEAST_COLOUR
 
 
 def test_a_networks_nan_is_no_face(

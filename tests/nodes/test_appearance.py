@@ -148,6 +148,7 @@ def test_a_network_of_views_is_refused_for_patches(
         ({"exposure": 10.0}, Reason.TOO_DARK),
         ({"exposure": 250.0}, Reason.TOO_BRIGHT),
         ({"clipped": 0.9}, Reason.TOO_BRIGHT),
+        ({"colour": 1.0}, Reason.NO_COLOUR),
         ({"yaw": -60.0}, Reason.FACE_NOT_FRONTAL),
         ({"pitch": 50.0}, Reason.FACE_NOT_FRONTAL),
         ({"occlusion": 0.8}, Reason.FACE_OCCLUDED),

@@ -15,7 +15,7 @@ from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.payloads import PulseTrace, Quality, SkinSample
 from padflow.nodes.pulse import Pulse, PulseParams
 from padflow.nodes.pulse_node import PulseState
-from padflow.nodes.pulse_window import SampleBuffer
+from padflow.nodes.pulse_window import COLUMNS, SampleBuffer
 
 GOOD = Quality(
     size=200.0,
@@ -233,6 +233,7 @@ def test_a_region_that_blinks_for_a_few_frames_is_filled_in() -> None:
         ({"exposure": 12.0}, Reason.TOO_DARK),
         ({"exposure": 250.0}, Reason.TOO_BRIGHT),
         ({"exposure": 200.0, "clipped": 0.5}, Reason.TOO_BRIGHT),
+        ({"colour": 1.0}, Reason.NO_COLOUR),
         ({"motion": 2.0}, Reason.TOO_MUCH_MOTION),
     ],
 )
@@ -341,7 +342,7 @@ def test_the_buffer_holds_the_newest_samples_in_order_and_never_grows(steps: lis
     assert (np.diff(times) >= 1 / 80 - 1e-9).all()
     assert times[-1] <= now < times[-1] + 1 / 80
     np.testing.assert_allclose(values[:, 0], sample.regions["forehead"][0], rtol=1e-6)
-    assert sum(a.nbytes for a in (buffer._times, buffer._values)) == 200 * (8 + 18 * 4)
+    assert sum(a.nbytes for a in (buffer._times, buffer._values)) == 200 * (8 + COLUMNS * 4)
 
 
 def test_faster_cameras_are_averaged_not_picked() -> None:

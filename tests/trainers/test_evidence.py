@@ -38,6 +38,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
             assert now.payload.box == was.payload.box
 
 
+def test_files_without_the_newest_field_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.evidence.jsonl"
+    seen = [Packet("r", 0.1, 0, 3, face_observation())]
+    write_evidence(path, recordings(World(people=1, clips=1))[0].presentation, seen)
+    head, line = path.read_text(encoding="utf-8").splitlines()
+    row = json.loads(line)
+    row["quality"].pop()
+    path.write_text(f"{head}\n{json.dumps(row)}\n", encoding="utf-8")
+    (packet,) = read_evidence(path).main
+    assert packet.payload.quality == face_observation().quality
+
+
 def test_the_main_track_is_the_one_seen_longest(tmp_path: Path) -> None:
     seen = [
         Packet("r", t / 10, 0, key, face_observation())
