@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import av
 from annotated_types import Ge, Gt, Lt
 
+from ..graph.errors import GraphDefinitionError
 from ..graph.node import Contract, NodeContext, Outputs, Port, Source, StreamSpec
 from ..graph.packet import Packet
+from ..graph.schema import parse
 from .capture_media import Decoded, Media, MediaOptions, explain, open_media, open_picture
 from .capture_pump import Closed, Opened, Pump
 from .clock import StreamClock
@@ -58,6 +60,9 @@ class CaptureParams:
     one core cannot decode in time."""
     max_pixels: Annotated[int, Gt(0)] = 64_000_000
     """Largest picture in pixels; a larger one is refused before memory is taken for it."""
+    rotate: Literal[0, 90, 180, 270] = 0
+    """Clockwise turn in degrees that makes the pictures upright, beside what the container says:
+    for a camera that is mounted on its side or head down, whose faces would not be found."""
     camera_size: str = ""
     """Picture size to ask of a /dev/video* camera, e.g. ``1280x720``; empty leaves it as it is."""
     camera_rate: Annotated[float, Ge(0)] = 0.0
@@ -446,7 +451,11 @@ def _with_options(params: CaptureParams, spec: StreamSpec) -> CaptureParams:
             f"stream {spec.name}: expected options among {', '.join(sorted(known))}, found "
             f"{', '.join(unknown)}; correct the name"
         )
-    return dataclasses.replace(params, **spec.options)
+    merged = {name: getattr(params, name) for name in known} | dict(spec.options)
+    try:
+        return parse(CaptureParams, merged, f"stream {spec.name}, options")
+    except GraphDefinitionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _media_options(params: CaptureParams, low_delay: bool) -> MediaOptions:
@@ -457,6 +466,7 @@ def _media_options(params: CaptureParams, low_delay: bool) -> MediaOptions:
         low_delay=low_delay,
         hwaccel=params.hwaccel,
         max_pixels=params.max_pixels,
+        rotate=params.rotate,
         camera_size=params.camera_size,
         camera_rate=params.camera_rate,
     )

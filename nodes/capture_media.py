@@ -49,6 +49,8 @@ class MediaOptions:
     """Never let the decoder hold pictures back to use its threads."""
     hwaccel: str = ""
     max_pixels: int = 64_000_000
+    rotate: int = 0
+    """Clockwise turn in degrees, a multiple of 90, on top of the container's."""
     camera_size: str = ""
     camera_rate: float = 0.0
 
@@ -79,6 +81,8 @@ class Media:
     """A still picture's file, ours to close."""
     last_sign: float = field(default_factory=time.monotonic)
     """``time.monotonic()`` of the last video packet; read from other threads."""
+    rotate: int = 0
+    """Clockwise turn in degrees, on top of the container's."""
     errors: int = 0
     """Packets that could not be decoded."""
     last_error: str = ""
@@ -192,7 +196,7 @@ class Media:
         untimed = self.is_picture or (self.live and self.container.format.name in _UNTIMED_FORMATS)
         media_time = None if untimed else picture.time
         utc, clock = self._wall_clock(media_time)
-        rotation = round(-picture.rotation / 90) * 90 % 360
+        rotation = (round(-picture.rotation / 90) * 90 + self.rotate) % 360
         key = picture.key_frame
         converted = to_planar(picture, self._converter)
         return Decoded(converted, media_time, rotation, corrupt, key, utc, clock, arrival)
@@ -244,7 +248,7 @@ def _open(
             file.close()
         raise
     try:
-        media = Media(container, address.live, file)
+        media = Media(container, address.live, file, rotate=options.rotate)
         _prepare_decoder(media, options)
     except BaseException:
         container.close()

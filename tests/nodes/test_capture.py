@@ -188,6 +188,22 @@ def test_a_folder_comes_in_natural_order_at_its_rate(tmp_path: Path) -> None:
     assert "f3.png" in result.events[-1]["reason"]
 
 
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize(("matrix", "own"), [(None, 0), (QUARTER_TURN, 90)])
+def test_a_camera_that_is_mounted_head_down_can_be_turned(
+    matrix: tuple[int, ...] | None, own: int, rotate: int, tmp_path: Path
+) -> None:
+    image = np.full((240, 320, 3), 40, np.uint8)
+    path = write_clip(tmp_path / "turned.mp4", (0, 40), matrix=matrix, images=[image, image])
+    frame = capture_all(path, options={"rotate": rotate}).frames[0]
+    assert frame.rotation == (own + rotate) % 360
+
+
+def test_options_of_a_stream_are_checked(clip: Path) -> None:
+    with pytest.raises(ValueError, match=r"stream s, options.rotate: expected .*, found 45"):
+        capture_all(clip, options={"rotate": 45})
+
+
 def test_a_stream_may_override_parameters(clip: Path) -> None:
     assert len(capture_all(clip, options={"max_pixels": 100}).frames) == 0
     with pytest.raises(ValueError, match=r"s: expected options among .* found pixels"):
