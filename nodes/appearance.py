@@ -105,7 +105,7 @@ class NetworkNode(Node[A], Generic[A]):
 
     Params: ClassVar[type] = AppearanceParams
 
-    cue: ClassVar[Literal["depth", "patch", "context", "motion"]]
+    cue: ClassVar[Literal["depth", "patch", "context", "motion", "rppg_depth"]]
     own: ClassVar[str]
     """Name of the bundle that the node runs unless told otherwise."""
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})

@@ -12,7 +12,7 @@ import numpy as np
 from ...engines.bundle import About, Bundle, Calibration, Manifest, Metric, Training, write_bundle
 from ...engines.engine import open_network
 from ...engines.network import Network, Options
-from ...nodes.motion_depth import BACKBONE
+from ...nodes.track_steps import BACKBONE
 from ..bundling import LICENCE, VERSION
 from ..calibration import Fit, ScoredCrops, fit_calibration
 from ..recipe import TrainingError

@@ -21,7 +21,7 @@ def network() -> PulseDepthNetwork:
             nn.init.uniform_(layer.running_var, 0.5, 2.0)  # type: ignore[arg-type]
     nn.init.constant_(made.scale.running_var, 0.01)  # type: ignore[arg-type]  # it is tracked
     with torch.no_grad():  # Random weights hardly react; those that have learned do.
-        made.lstm.weight_ih_l0.mul_(4)
+        made.lstm.get_parameter("weight_ih_l0").mul_(4)
     return made.eval()
 
 
