@@ -30,13 +30,10 @@ from ..training import LARGEST_GRADIENT, build, loss_of
 from ..weights import ROLE, bundle_weights, save_weights, use_weights
 from .batches import depth_target, drawn_samples, intervals_of
 from .recipe import Joint, MotionRecipe, motion_recipe_text
+from .running import Say
 from .stages import Backbone, changed, prepare, seen
 from .store import StoredSequence
-from .training import (
-    Say,
-    TrainedMotion,
-    motion_loss,
-)
+from .training import TrainedMotion, motion_loss
 
 BACKBONE_FOLDER = "backbone"
 """Of the run's folder: the bundle of the depth network that has learned on."""

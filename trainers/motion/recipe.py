@@ -19,6 +19,37 @@ Seconds = Annotated[FiniteFloat, Ge(0.02), Le(0.8)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceRecipe:
+    """What decides every training on sequences beside its data."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    name: Annotated[str, MinLen(1)]
+    task: Annotated[str, MinLen(1)]
+    """What the network tells, in one sentence, for the manifest."""
+    backbone: Annotated[str, MinLen(1)] = "depth_light"
+    """Name or folder of the depth network's bundle whose features it goes on from."""
+    hold_out: tuple[str, ...] = ()
+    """Persons to validate and calibrate on; empty: a fifth, drawn by a hash of the name."""
+    balance: tuple[
+        Literal["label", "species", "instrument", "person", "medium", "source", "id"], ...
+    ] = ("label", "species", "person", "id")
+    """Nested groups that are drawn with equal chances, the first outermost."""
+    seed: Annotated[int, Ge(0)] = 0
+    batch: Annotated[int, Ge(2)] = 16
+    epochs: Count = 20
+    steps_per_epoch: Count = 40
+    max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
+    """Stop after the epoch that passes it; the learning rate then follows the clock."""
+    learning_rate: Annotated[FiniteFloat, Gt(0)] = 2e-3
+    weight_decay: Amount = 0.05
+    warm_up: Share = 0.05
+    """Share of the run in which the learning rate rises from 0."""
+    average: Annotated[FiniteFloat, Ge(0), Le(0.99999)] = 0.99
+    """Decay a step of the moving average of the weights, which is what is shipped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MotionNetworkChoice:
     """How large the network is."""
 
@@ -94,39 +125,14 @@ class Joint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MotionRecipe:
-    """All that decides a training beside its data."""
+class MotionRecipe(SequenceRecipe):
+    """All that decides a training of the motion network beside its data."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    name: Annotated[str, MinLen(1)]
-    task: Annotated[str, MinLen(1)]
-    """What the network tells, in one sentence, for the manifest."""
-    backbone: Annotated[str, MinLen(1)] = "depth_light"
-    """Name or folder of the depth network's bundle whose features it goes on from."""
     network: MotionNetworkChoice = field(default_factory=MotionNetworkChoice)
     losses: MotionLosses = field(default_factory=MotionLosses)
     sampling: Sampling = field(default_factory=Sampling)
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Of the copies; a change is the same in all crops of a sequence."""
-    hold_out: tuple[str, ...] = ()
-    """Persons to validate and calibrate on; empty: a fifth, drawn by a hash of the name."""
-    balance: tuple[
-        Literal["label", "species", "instrument", "person", "medium", "source", "id"], ...
-    ] = ("label", "species", "person", "id")
-    """Nested groups that are drawn with equal chances, the first outermost."""
-    seed: Annotated[int, Ge(0)] = 0
-    batch: Annotated[int, Ge(2)] = 16
-    epochs: Count = 20
-    steps_per_epoch: Count = 40
-    max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
-    """Stop after the epoch that passes it; the learning rate then follows the clock."""
-    learning_rate: Annotated[FiniteFloat, Gt(0)] = 2e-3
-    weight_decay: Amount = 0.05
-    warm_up: Share = 0.05
-    """Share of the run in which the learning rate rises from 0."""
-    average: Annotated[FiniteFloat, Ge(0), Le(0.99999)] = 0.99
-    """Decay a step of the moving average of the weights, which is what is shipped."""
     joint: Joint | None = None
     """A second stage in which the backbone learns too; null: it stays frozen."""
 

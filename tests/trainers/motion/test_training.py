@@ -21,9 +21,10 @@ from padflow.trainers.motion.recipe import (
     motion_recipe_text,
     parse_motion_recipe,
 )
+from padflow.trainers.motion.running import parted
 from padflow.trainers.motion.stages import Backbone, seen
 from padflow.trainers.motion.store import StoredSequence
-from padflow.trainers.motion.training import TrainedMotion, parted, train_motion
+from padflow.trainers.motion.training import TrainedMotion, train_motion
 from padflow.trainers.recipe import RecipeError, TrainingError, recipe_kind
 from padflow.trainers.weights import bundle_weights
 from tests.nodes.test_motion_depth import GOOD
