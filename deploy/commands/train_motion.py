@@ -16,7 +16,7 @@ def run_motion(args: argparse.Namespace, folder: Path) -> int:
     """
     _check(args)
     from ...trainers.motion.bundling import make_motion_bundle
-    from ...trainers.motion.recipe import load_motion_recipe
+    from ...trainers.motion.recipe import MOTION
     from ...trainers.motion.store import open_sequences
     from ...trainers.motion.training import train_motion
     from ...trainers.training import use_threads
@@ -28,7 +28,7 @@ def run_motion(args: argparse.Namespace, folder: Path) -> int:
         "hold_out": tuple(args.hold_out) if args.hold_out else None,
     }
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    recipe = load_motion_recipe(args.recipe, **changes)
+    recipe = MOTION.load(args.recipe, **changes)
     if args.threads:
         use_threads(args.threads)
     trained = train_motion(recipe, open_sequences(args.data), folder, resume=args.resume, say=_say)

@@ -22,7 +22,7 @@ from ..weights import ROLE, save_weights
 from .batches import even_samples, intervals_of
 from .exporting import Step, check_steps, motion_step, run_steps, step_to_onnx
 from .measures import SteppedScores, score_sequences
-from .recipe import motion_recipe_text
+from .recipe import MOTION
 from .report import Figure, figures
 from .running import N, R, Trained
 from .stages import prepare, seen
@@ -70,7 +70,7 @@ def make_motion_bundle(
         parameters=fit.parameters,
         fitted_on="all steps at 5 samples a second of held-out persons: " + described(held_out),
     )
-    judged = Judged(fit, calibration, metrics, settings, motion_recipe_text(trained.recipe))
+    judged = Judged(fit, calibration, metrics, settings, MOTION.text(trained.recipe))
     tracks = _tracks(trained, held_out)
     return write_steps(trained, motion_step(network), tracks, judged, out, say)
 

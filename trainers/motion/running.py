@@ -4,7 +4,6 @@ The folder of a run holds ``recipe.yaml``, ``history.jsonl`` and ``checkpoint.pt
 chosen by the held-out persons: what is shipped is the average of the last weights.
 """
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 from ..average import WeightAverage
 from ..checkpoint import Learner, Progress, check_recipe
 from ..holdout import drawn
+from ..learning import learn_from, set_rate
 from ..recipe import TrainingError
-from ..training import LARGEST_GRADIENT, rate_at
 from .batches import SequenceBatches
 from .recipe import SequenceRecipe
 from .stages import Backbone
@@ -184,25 +183,8 @@ class EpochRun(ABC, Generic[N, R, B]):
         self.say(f"epoch {progress.epoch}/{self.recipe.epochs} {told}")
 
     def _step(self, batch: B) -> float:
-        recipe, progress = self.recipe, self.progress
-        share = progress.step / (recipe.epochs * self.batches.steps)
-        if recipe.max_minutes is not None:
-            share = max(share, progress.seconds / (60 * recipe.max_minutes))
-        for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * rate_at(share, recipe.warm_up)
-        loss = self.loss(batch)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            raise TrainingError(
-                f"{self.folder}: the loss is {loss.item()} and its gradient {norm.item()} at step "
-                f"{progress.step + 1}; lower the recipe's learning_rate"
-            )
-        self.optimiser.step()
-        self.average.update(self.network)
-        progress.step += 1
-        return loss.item()
+        set_rate(self.optimiser, self.recipe, self.progress, self.batches.steps)
+        return learn_from(self.loss(batch), self._learner, self.folder)
 
     def trained(self) -> Trained[N, R]:
         """What came of it."""

@@ -19,7 +19,7 @@ from ..networks.layers import contrastive_depth_loss
 from ..networks.motion_depth import MotionDepthNetwork, MotionOutputs
 from .batches import TrackBatches, Tracks
 from .measures import measured, score_sequences
-from .recipe import MotionLosses, MotionRecipe, motion_recipe_text, parse_motion_recipe
+from .recipe import MOTION, MotionLosses, MotionRecipe
 from .running import EpochRun, Say, Trained, parted
 from .stages import Backbone, prepare
 from .store import StoredSequence
@@ -138,5 +138,5 @@ class _Run(EpochRun[MotionDepthNetwork, MotionRecipe, Tracks]):
         held = score_sequences(network, self.found.held_out, self.backbone, self.recipe)
         return measured(held)
 
-    text = staticmethod(motion_recipe_text)
-    parse = staticmethod(parse_motion_recipe)
+    text = staticmethod(MOTION.text)
+    parse = staticmethod(MOTION.parse)

@@ -132,10 +132,18 @@ class PulseDepthNetwork(nn.Module):
         Returns:
             float32 (N, T): the wave.
         """
-        count, length = interval.shape
         one, two, three = (stage.flatten(0, 1) for stage in stages)
-        flat = self.cells((one, two, three), single.flatten(0, 1), places.flatten(0, 1))
-        cells = flat.reshape(count, length, CELLS)
+        cells = self.cells((one, two, three), single.flatten(0, 1), places.flatten(0, 1))
+        return self.waves(cells.reshape(*interval.shape, CELLS), interval)
+
+    def waves(self, cells: Tensor, interval: Tensor) -> Tensor:
+        """The part of :meth:`clip` that runs over time.
+
+        Args:
+            cells: float32 (N, T, 1024), of :meth:`cells`.
+            interval: float32 (N, T), as there.
+        """
+        count, length = interval.shape
         mean, fast = cells[:, 0], []
         for step in range(1, length):
             mean = _mean(mean, cells[:, step], interval[:, step, None])
