@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from padflow.engines.bundle import About, Calibration, Manifest, Training, write_bundle
 from padflow.engines.network import TensorSpec
@@ -130,7 +130,8 @@ def write_steps_file(
 
     def info(spec: TensorSpec) -> onnx.ValueInfoProto:
         shape: list[str | int | None] = ["n", *spec.shape[1:]]
-        return helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape)
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+        return helper.make_tensor_value_info(spec.name, kind, shape)
 
     graph = helper.make_graph(
         nodes,

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 from pydantic import FiniteFloat
 
 from ...nodes.pulse_depth import MINIMUM, WINDOW
-from ..recipe import STRICT, Share
+from ..recipe import STRICT, Amount, Share
 from .recipe import RecipeFormat, SequenceRecipe
 
 KIND = "pulse_depth"
@@ -27,6 +27,21 @@ class PulseDepthChoice:
     """Channels of the feature head's first convolution; 128 as published."""
     hidden: Annotated[int, Ge(4), Le(512)] = 100
     """Size of the LSTM; 100 as published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulseDepthLosses:
+    """Weights of the terms of the sum that is minimised."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    spectrum: Amount = 1.0
+    """Of the L1 distance of the spectra (METHODS 8.4)."""
+    line: Amount = 1.0
+    """Of the logarithm of the spectrum's share that is not within 6 a minute of the true rate,
+    where there is a pulse. The L1 distance alone is least, at first, where the wave is 0: noise in
+    fifty bins costs more than the one line is worth. This term does not depend on the wave's
+    size, so that it finds the line; then the other one lets it grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +65,7 @@ class PulseDepthRecipe(SequenceRecipe):
     """All that decides a training of the pulse network on depth features beside its data."""
 
     network: PulseDepthChoice = field(default_factory=PulseDepthChoice)
+    losses: PulseDepthLosses = field(default_factory=PulseDepthLosses)
     sampling: Stretches = field(default_factory=Stretches)
 
     def __post_init__(self) -> None:
@@ -59,6 +75,8 @@ class PulseDepthRecipe(SequenceRecipe):
 
 
 PULSE_DEPTH = RecipeFormat(
-    KIND, PulseDepthRecipe, {"network": PulseDepthChoice, "sampling": Stretches}
+    KIND,
+    PulseDepthRecipe,
+    {"network": PulseDepthChoice, "losses": PulseDepthLosses, "sampling": Stretches},
 )
 """Recipes of the pulse network on depth features."""

@@ -2,8 +2,7 @@
 
 On the frozen features of the recipe's backbone, which are computed once, of crops as they are: a
 change of colour or size would be no pulse. The spectrum of the wave over a drawn stretch is held
-against the label by its L1 distance (METHODS 8.4); attacks have the spectrum 0. The loop is that of
-:mod:`.running`.
+against the label (METHODS 8.4); attacks have the spectrum 0. The loop is that of :mod:`.running`.
 """
 
 import time
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from ..networks.pulse import wave_spectrum
 from ..networks.pulse_depth import PulseDepthNetwork
+from ..pulse_training import LEAST_SHARE, line_share
 from .pulse_batches import AS_IT_IS, PulseTracks, StretchBatches, fit_to_learn
 from .pulse_measures import look_at, measured
-from .pulse_recipe import PULSE_DEPTH, PulseDepthRecipe
+from .pulse_recipe import PULSE_DEPTH, PulseDepthLosses, PulseDepthRecipe
 from .running import EpochRun, Say, Trained, parted
 from .stages import Backbone, prepare
 from .store import StoredSequence
@@ -59,16 +59,23 @@ def build_pulse_depth(recipe: PulseDepthRecipe, backbone: Backbone) -> PulseDept
     return PulseDepthNetwork(stages=backbone.shapes, width=choice.width, hidden=choice.hidden)
 
 
-def pulse_loss(network: PulseDepthNetwork, batch: PulseTracks) -> Tensor:
-    """Mean over N stretches of the L1 distance between spectrum and label (METHODS 8.4)."""
+def pulse_loss(network: PulseDepthNetwork, batch: PulseTracks, losses: PulseDepthLosses) -> Tensor:
+    """What is minimised of N stretches, a scalar.
+
+    The L1 distance between spectrum and label (METHODS 8.4) and, of living ones, how little of the
+    spectrum is the true line.
+    """
     one, two, three = (torch.from_numpy(stage) for stage in batch.stages)
-    single, places, interval = (
-        torch.from_numpy(part) for part in (batch.single, batch.places, batch.interval)
+    single, places, interval, wanted = (
+        torch.from_numpy(part) for part in (batch.single, batch.places, batch.interval, batch.pulse)
     )
     waves = network.clip((one, two, three), single, places, interval)
     times, end = torch.from_numpy(batch.times), torch.from_numpy(batch.end)
     spectra = wave_spectrum(times, waves, times[:, 0], end)
-    return (spectra - torch.from_numpy(batch.pulse)).abs().sum(dim=1).mean()
+    away = (spectra - wanted).abs().sum(dim=1)
+    alive = wanted.any(dim=1)
+    astray = -torch.log(line_share(spectra, wanted) + LEAST_SHARE) * alive
+    return (losses.spectrum * away + losses.line * astray).mean()
 
 
 class _Run(EpochRun[PulseDepthNetwork, PulseDepthRecipe, PulseTracks]):
@@ -76,7 +83,7 @@ class _Run(EpochRun[PulseDepthNetwork, PulseDepthRecipe, PulseTracks]):
 
     def loss(self, batch: PulseTracks) -> Tensor:
         """See :func:`pulse_loss`."""
-        return pulse_loss(self.network, batch)
+        return pulse_loss(self.network, batch, self.recipe.losses)
 
     def measured(self, network: PulseDepthNetwork) -> Mapping[str, float]:
         """See :func:`.pulse_measures.measured`."""

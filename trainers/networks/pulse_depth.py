@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from ...nodes.canonical import GRID_SIDE
 from .depth import to_map_side
-from .layers import conv3
 from .motion_depth import LIGHT_STAGES, Stages
 from .pulse import lstm_step
 from .registration import register
@@ -69,7 +68,7 @@ class PulseDepthNetwork(nn.Module):
         self.hidden = hidden
         channels = sum(shape[0] for shape in stages)
         last = nn.Conv2d(3, 1, 3, padding=1)
-        self.head = nn.Sequential(conv3(channels, width), conv3(width, 3), last)
+        self.head = nn.Sequential(_conv(channels, width), _conv(width, 3), last)
         self.scale = nn.BatchNorm1d(1)
         self.lstm = nn.LSTM(CELLS + 1, hidden, batch_first=True)
         self.wave = nn.Linear(hidden, 1)
@@ -167,6 +166,13 @@ class PulseDepthNetwork(nn.Module):
         """(N, 1024) in units of what they are in training: one factor for all cells."""
         scaled: Tensor = self.scale(fast[:, None])
         return scaled[:, 0]
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    """3x3 convolution, normalisation, ELU as published."""
+    # Behind ReLUs, three channels wide, a face whose channels are below 0 would have no pulse.
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ELU())
 
 
 def _mean(before: Tensor, cells: Tensor, interval: Tensor) -> Tensor:
