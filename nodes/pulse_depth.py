@@ -163,7 +163,7 @@ class PulseDepth(StepNode[PulseDepthParams]):
                 "heart_rate_bpm": 60.0 * beat.frequency,
                 "samples": float(len(track.times)),
             }
-            said = self.evidence(window, (), Reading(beat.score, 0.0, {}), details)
+            said = self.evidence(window, (), Reading(beat.score, None, {}), details)
         return {"evidence": sample.packet.carry(said)}
 
 

@@ -43,6 +43,12 @@ learning_rate: 0.01
 """
 
 
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
+
+
 def asked(*words: str) -> Namespace:
     parser = ArgumentParser()
     train.add_arguments(parser)
@@ -82,10 +88,8 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_trains_and_writes_a_motion_bundle(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
     write_toys(tmp_path / "store", ("ann", "bob"))
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
     recipe.write_text(RECIPE)
@@ -103,10 +107,8 @@ def test_trains_and_writes_a_motion_bundle(
 
 
 def test_trains_and_writes_a_pulse_bundle(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
     backbone = Backbone.read(str(write_tiny_backbone(tmp_path / "tiny")))
     write_pulse_toys(tmp_path / "store", backbone)
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"

@@ -102,6 +102,7 @@ def test_evidence_comes_once_a_second_and_a_value_after_six(opened: Make, bundle
         assert one.details["heart_rate_bpm"] == pytest.approx(60 * BEAT, abs=2.1)
         assert one.window[0] >= one.window[1] - 10.001
     last = found[-1]
+    assert set(last.details) == {"score", "heart_rate_bpm", "samples"}
     assert last.cue == "rppg_depth"
     assert last.window[0] == pytest.approx(3.0, abs=0.06)
     assert last.engine == "tiny_pulse"
