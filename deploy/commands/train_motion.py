@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exits import Exit, UsageError
 
@@ -30,52 +30,56 @@ def run_on_sequences(args: argparse.Namespace, folder: Path, kind: str) -> int:
     from ...trainers.motion.store import open_sequences
     from ...trainers.training import use_threads
 
-    asked = {
+    given = {
         "epochs": args.epochs,
         "max_minutes": args.max_minutes,
         "seed": args.seed,
         "hold_out": tuple(args.hold_out) if args.hold_out else None,
     }
-    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if args.threads:
         use_threads(args.threads)
-    make = {MOTION: _motion, PULSE_DEPTH: _pulse}[kind]
     others = open_sequences(args.validate) if args.validate else []
-    bundle, minutes = make(args, changes, folder, open_sequences(args.data), others)
+    asked = _Asked(args, changes, folder, open_sequences(args.data), others)
+    bundle, minutes = {MOTION: _motion, PULSE_DEPTH: _pulse}[kind](asked)
     _say(f"{bundle.folder}: {minutes:.1f} minutes of training")
     return Exit.DONE
 
 
-def _motion(
-    args: argparse.Namespace,
-    changes: dict[str, Any],
-    folder: Path,
-    sequences: "list[StoredSequence]",
-    others: "list[StoredSequence]",
-) -> "tuple[Bundle, float]":
+class _Asked(NamedTuple):
+    """What is to be made, and of what."""
+
+    args: argparse.Namespace
+    changes: dict[str, Any]
+    """Of the recipe."""
+    folder: Path
+    """Of the run."""
+    sequences: "list[StoredSequence]"
+    others: "list[StoredSequence]"
+    """To measure on besides."""
+
+
+def _motion(of: _Asked) -> "tuple[Bundle, float]":
     from ...trainers.motion.bundling import make_motion_bundle
     from ...trainers.motion.recipe import MOTION
     from ...trainers.motion.training import train_motion
 
-    recipe = MOTION.load(args.recipe, **changes)
-    trained = train_motion(recipe, sequences, folder, resume=args.resume, say=_say)
-    return make_motion_bundle(trained, args.out, others=others, say=_say), trained.minutes
+    recipe = MOTION.load(of.args.recipe, **of.changes)
+    trained = train_motion(recipe, of.sequences, of.folder, resume=of.args.resume, say=_say)
+    bundle = make_motion_bundle(trained, of.args.out, others=of.others, say=_say)
+    return bundle, trained.minutes
 
 
-def _pulse(
-    args: argparse.Namespace,
-    changes: dict[str, Any],
-    folder: Path,
-    sequences: "list[StoredSequence]",
-    others: "list[StoredSequence]",
-) -> "tuple[Bundle, float]":
+def _pulse(of: _Asked) -> "tuple[Bundle, float]":
+    from ...trainers.motion.pulse_batches import usable
     from ...trainers.motion.pulse_bundling import make_pulse_depth_bundle
     from ...trainers.motion.pulse_recipe import PULSE_DEPTH
     from ...trainers.motion.pulse_training import train_pulse_depth
 
-    recipe = PULSE_DEPTH.load(args.recipe, **changes)
-    trained = train_pulse_depth(recipe, sequences, folder, resume=args.resume, say=_say)
-    return make_pulse_depth_bundle(trained, args.out, others=others, say=_say), trained.minutes
+    recipe = PULSE_DEPTH.load(of.args.recipe, **of.changes)
+    others = usable(of.others, recipe.sampling.shortest, _say)  # before the training, not after
+    trained = train_pulse_depth(recipe, of.sequences, of.folder, resume=of.args.resume, say=_say)
+    return make_pulse_depth_bundle(trained, of.args.out, others=others, say=_say), trained.minutes
 
 
 def _check(args: argparse.Namespace, name: str) -> None:

@@ -1,9 +1,10 @@
 """A tiny real step network of the pulse on depth features: its wave says what it has seen.
 
-A sample is one number x. The wave is x plus half of what the wave was, times the mean of the
-places; after a first sample it is x alone.
+A sample is one number x, the mean of the first stage. The wave is x plus half of what the wave was,
+times the mean of the places; after a first sample it is x alone.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,17 @@ STATE = ("mean", "hidden", "carry")
 
 
 def write_tiny_pulse(
-    folder: Path, *, broken: bool = False, edition: str = EDITION, lacking: str = ""
+    folder: Path,
+    *,
+    broken: bool = False,
+    edition: str = EDITION,
+    lacking: str = "",
+    shapes: Sequence[tuple[int, ...]] = (SHAPE, SHAPE, SHAPE),
 ) -> Path:
-    """Write the bundle; arguments as of :func:`write_tiny_steps`."""
+    """Write the bundle; arguments as of :func:`write_tiny_steps`, and the stages' shapes."""
     node = helper.make_node
     inputs = (
-        *(spec(f"features_{k}", SHAPE, "NCHW") for k in (1, 2, 3)),
+        *(spec(f"features_{k}", shape, "NCHW") for k, shape in enumerate(shapes, 1)),
         spec("single", (32, 32), "NHW"),
         spec("places", (2, 1024), "NPK"),
         spec("interval", (), "N"),
@@ -30,7 +36,8 @@ def write_tiny_pulse(
     nodes = [
         node("Reshape", ["interval", "column"], ["apart"]),
         node("Greater", ["apart", "zero"], ["later"]),
-        node("Reshape", ["features_1", "column"], ["x"]),
+        node("ReduceMean", ["features_1"], ["first"], axes=[1, 2, 3], keepdims=0),
+        node("Reshape", ["first", "column"], ["x"]),
         node("Mul", ["previous_hidden", "half"], ["kept"]),
         node("Add", ["kept", "x"], ["sum"]),
         node("Where", ["later", "sum", "x"], ["next_hidden"]),

@@ -61,7 +61,7 @@ class StretchBatches(SequenceBatches[PulseDepthRecipe, PulseTracks]):
         return _joined(stretches)
 
 
-def fit_to_learn(
+def usable(
     sequences: Sequence[StoredSequence], shortest: float, say: Callable[[str], None]
 ) -> list[StoredSequence]:
     """The sequences that are long and fast enough and have a label; tells how many do not.
@@ -72,7 +72,7 @@ def fit_to_learn(
         say: takes a line.
 
     Raises:
-        TrainingError: one was cut before places were kept, or there is no living one with a pulse.
+        TrainingError: one was cut before places were kept.
     """
     for one in sequences:
         if one.places is None:
@@ -86,6 +86,18 @@ def fit_to_learn(
             f"{len(sequences) - len(fit)} of {len(sequences)} sequences are left out: shorter than "
             f"{shortest:g} s, below {LEAST_RATE:g} frames a second, or without a pulse label"
         )
+    return fit
+
+
+def fit_to_learn(
+    sequences: Sequence[StoredSequence], shortest: float, say: Callable[[str], None]
+) -> list[StoredSequence]:
+    """As :func:`usable`, for training.
+
+    Raises:
+        TrainingError: as there, or no living one is usable.
+    """
+    fit = usable(sequences, shortest, say)
     if not any(one.row.label == "live" for one in fit):
         raise TrainingError(
             f"pulse labels: expected living sequences of {shortest:g} s and more, at "
@@ -116,7 +128,7 @@ def drawn_stretch(times: Times, how: Stretches, rng: np.random.Generator) -> Pla
 
 
 def stretch_of(sequence: StoredSequence, known: Seen, taken: Places) -> PulseTracks:
-    """Some frames of a sequence that :func:`fit_to_learn` let through, as a batch of one."""
+    """Some frames of a sequence that :func:`usable` let through, as a batch of one."""
     assert sequence.places is not None
     assert sequence.pulse is not None
     times = sequence.times[taken]

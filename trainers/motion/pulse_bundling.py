@@ -13,7 +13,7 @@ from ..export import stage_specs
 from ..networks.pulse_depth import CELLS, PulseDepthNetwork, PulseDepthState
 from .bundling import Judged, described, fit_scores, told, write_steps
 from .exporting import AFTER, BEFORE, Arrays, Step, state_specs
-from .pulse_batches import AS_IT_IS, fit_to_learn, stretch_of
+from .pulse_batches import AS_IT_IS, stretch_of
 from .pulse_measures import figures, look_at
 from .pulse_recipe import PULSE_DEPTH
 from .pulse_training import TrainedPulseDepth
@@ -35,6 +35,8 @@ def make_pulse_depth_bundle(
 ) -> Bundle:
     """As :func:`.bundling.make_motion_bundle`, calibrated on looks at the pace of the node.
 
+    The other sequences must be such that :func:`.pulse_batches.usable` lets through.
+
     Raises:
         TrainingError: the exported steps differ from the network, or the scores of live sequences
             are no higher than those of attacks.
@@ -44,10 +46,9 @@ def make_pulse_depth_bundle(
     fit = fit_scores(found.score, found.rows, recipe.name)
     metrics = list(told(figures(fit, found), held_out, "held-out persons"))
     if others:
-        fitting = fit_to_learn(others, recipe.sampling.shortest, say)
-        prepare(fitting, trained.backbone, AS_IT_IS, 1)
-        seen_too = look_at(network, fitting, trained.backbone)
-        metrics += told(figures(fit, seen_too), fitting, "other sequences")
+        prepare(others, trained.backbone, AS_IT_IS, 1)
+        seen_too = look_at(network, others, trained.backbone)
+        metrics += told(figures(fit, seen_too), others, "other sequences")
     calibration = Calibration(
         method="logistic",
         parameters=fit.parameters,

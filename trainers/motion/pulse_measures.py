@@ -73,7 +73,7 @@ def look_at(
 
     Args:
         network: in evaluation mode.
-        sequences: that :func:`.pulse_batches.fit_to_learn` let through; their features are there.
+        sequences: that :func:`.pulse_batches.usable` let through; their features are there.
         backbone: that these are of.
     """
     return Looks(

@@ -13,6 +13,7 @@ from padflow.trainers.motion.pulse_batches import (
     drawn_stretch,
     fit_to_learn,
     stretch_of,
+    usable,
 )
 from padflow.trainers.motion.pulse_recipe import PulseDepthLosses, Stretches
 from padflow.trainers.motion.pulse_training import build_pulse_depth, pulse_loss
@@ -23,14 +24,8 @@ from tests.trainers.motion.pulse_toys import (
     FRAMES,
     pulse_toy_recipe,
     write_pulse_toy,
-    write_tiny_backbone,
 )
 from tests.trainers.motion.toys import write_toy
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.read(str(write_tiny_backbone(tmp_path_factory.mktemp("bundles") / "tiny")))
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +118,4 @@ def test_stores_without_places_or_labels_are_refused(
     unlabelled = write_pulse_toy(tmp_path, backbone, "d", "ann", "live", 1.0, pulse=None)
     with pytest.raises(TrainingError, match=r"pulse labels: expected living sequences of 6 s"):
         fit_to_learn([unlabelled, two[1]], 6.0, print)
+    assert usable([unlabelled, two[1]], 6.0, print) == [two[1]]

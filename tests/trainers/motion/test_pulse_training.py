@@ -33,25 +33,14 @@ from tests.trainers.motion.pulse_toys import (
     BEATS,
     pulse_toy_recipe,
     write_pulse_toys,
-    write_tiny_backbone,
 )
 
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    return Backbone.read(str(write_tiny_backbone(tmp_path_factory.mktemp("bundles") / "tiny")))
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> list[StoredSequence]:
     return write_pulse_toys(tmp_path_factory.mktemp("toys"), backbone)
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
-    torch.set_num_threads(1)
 
 
 def quietly(*args: Any, **kwargs: Any) -> tuple[TrainedPulseDepth, list[str]]:

@@ -25,17 +25,12 @@ from padflow.trainers.weights import bundle_weights
 from tests.nodes.test_motion_depth import GOOD
 from tests.trainers.motion.toys import PERSONS, toy_recipe, write_toy, write_toys
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> list[StoredSequence]:
     return write_toys(tmp_path_factory.mktemp("toys"))
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
-    torch.set_num_threads(1)
 
 
 def quietly(*args: Any, **kwargs: Any) -> tuple[TrainedMotion, list[str]]:
