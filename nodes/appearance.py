@@ -96,8 +96,8 @@ class Reading(NamedTuple):
 
     score: float
     """Logit, the mean over the face's pictures."""
-    strangeness: float
-    """The median over the face's pictures."""
+    strangeness: float | None
+    """The median over the face's pictures; None: the network has no such measure."""
     outputs: Mapping[str, np.ndarray]
     """All outputs, a row for each of the face's pictures."""
 
@@ -110,7 +110,7 @@ class NetworkNode(Node[A], Generic[A]):
 
     Params: ClassVar[type] = AppearanceParams
 
-    cue: ClassVar[Literal["depth", "patch", "context", "motion"]]
+    cue: ClassVar[Literal["depth", "patch", "context", "motion", "rppg_depth"]]
     own: ClassVar[str]
     """Name of the bundle that the node runs unless told otherwise."""
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
@@ -184,11 +184,14 @@ class NetworkNode(Node[A], Generic[A]):
         llr: float | None = None
         told: dict[str, float] = {}
         if reading is not None:
-            if not (isfinite(reading.score) and isfinite(reading.strangeness)):
+            strange = reading.strangeness
+            if not (isfinite(reading.score) and (strange is None or isfinite(strange))):
                 reasons = (Reason.NOT_A_NUMBER.value,)
             else:
-                told = {"score": reading.score, "strangeness": reading.strangeness}
-                if reading.strangeness > 1.0:
+                told = {"score": reading.score}
+                if strange is not None:
+                    told["strangeness"] = strange
+                if strange is not None and strange > 1.0:
                     reasons = (Reason.UNLIKE_TRAINING.value,)
                 else:
                     llr = self.calibrated.ratio(reading.score)

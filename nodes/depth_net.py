@@ -14,6 +14,7 @@ from ..graph.node import NodeContext, Port
 from ..graph.packet import Packet
 from .appearance import AppearanceNode, Reading, check_tensors
 from .payloads import DepthFeatures, DepthMap, FaceCrop
+from .skin import SkinMapper
 
 STAGES = ("features_1", "features_2", "features_3")
 """Outputs of a depth network that show what its stages see."""
@@ -29,7 +30,7 @@ class DepthNet(AppearanceNode[FaceCrop]):
 
     @classmethod
     def more(cls) -> Mapping[str, Port]:
-        """The depth map, and the stage features that ``motion_depth`` goes on from."""
+        """The depth map, and what ``motion_depth`` and ``pulse_depth`` go on from."""
         return {
             "depth": Port(DepthMap, "the relief that the network sees, to look at"),
             "features": Port(DepthFeatures, "what its stages see; of every face"),
@@ -44,6 +45,8 @@ class DepthNet(AppearanceNode[FaceCrop]):
         self._wants_depth = context.wants("depth")
         self._wants_features = context.wants("features")
         self._is_asked = "features" in (context.connected or ())
+        if self._wants_features:
+            self._skin = SkinMapper()
         super().open(context)
         manifest = self.engine.manifest if self.engine is not None else None
         self._edition = manifest.edition if manifest is not None else ""
@@ -81,4 +84,6 @@ class DepthNet(AppearanceNode[FaceCrop]):
         if reading is None:
             return DepthFeatures((), np.zeros((0, 0), np.float32), face.quality, "", reasons)
         stages = tuple(reading.outputs[name][0] for name in STAGES)
-        return DepthFeatures(stages, reading.outputs["depth"][0], face.quality, self._edition)
+        places = self._skin.shares(face.mesh, face.image.shape[0])
+        depth = reading.outputs["depth"][0]
+        return DepthFeatures(stages, depth, face.quality, self._edition, places=places)

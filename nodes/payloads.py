@@ -220,6 +220,9 @@ class DepthFeatures:
     """SHA-256 that tells the network's training from others, whatever its precision."""
     reasons: tuple[str, ...] = ()
     """Codes of :class:`Reason`: why there are no features."""
+    places: np.ndarray = field(default_factory=lambda: np.zeros((2, 0), np.float32))
+    """float32 (2, 1024): x and y of the canonical grid's cells in shares of the crop's side, as of
+    :meth:`.SkinMapper.shares`; of no elements where there are reasons."""
 
 
 @dataclass(frozen=True, slots=True)

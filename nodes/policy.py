@@ -253,6 +253,7 @@ class Policy:
         default_factory=lambda: {
             "pulse": PULSE_CUE,
             "rppg": PULSE_CUE,
+            "rppg_depth": PULSE_CUE,
             "life": LIFE_CUE,
             "planarity": PLANARITY_CUE,
             "motion": NETWORK_CUE_OVER_TIME,
@@ -264,7 +265,7 @@ class Policy:
     """Limits by cue name."""
     correlated: tuple[Correlated, ...] = (
         Correlated(("depth", "patch", "context", "motion"), 0.3),
-        Correlated(("pulse", "rppg"), 0.7),
+        Correlated(("pulse", "rppg", "rppg_depth"), 0.7),
     )
     """Sets of cues that repeat each other; a cue may be in one set."""
     quality: QualityGates = QualityGates()

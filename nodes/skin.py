@@ -79,6 +79,16 @@ class SkinMapper:
         places: np.ndarray = (points.take(self._corners, axis=1) * self._weights).sum(1)
         return places
 
+    def shares(self, mesh: np.ndarray, side: int) -> np.ndarray:
+        """float32 (2, 1024): the places in shares of a crop's side, from its left and upper edge.
+
+        Args:
+            mesh: (468, 2 or 3) in the crop's pixels, whose middles are whole numbers.
+            side: of the crop in pixels.
+        """
+        shares: np.ndarray = (self.places(mesh) + np.float32(0.5)) / np.float32(side)
+        return shares
+
     def sample(
         self, reading: MeshReading, rotation: np.ndarray, frame_size: tuple[int, int]
     ) -> SkinMap:

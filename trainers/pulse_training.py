@@ -6,7 +6,6 @@ kept in ``faces``. The clips are drawn once and kept in memory as the features t
 part of the network makes of them; a resumed run draws the same again.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from torch import Tensor
 from ..nodes.spectrum import HALF_WIDTH_BPM, pulse_frequencies
 from .average import WeightAverage
 from .checkpoint import Learner, Progress, check_recipe, save_state, write_text
+from .learning import learn_from, set_rate
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
 from .pulse_faces import FaceClip, face_clips, face_traces
 from .pulse_pictures import film_traces
 from .pulse_recipe import PulseLosses, PulseRecipe, parse_pulse_recipe, pulse_recipe_text
 from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
-from .recipe import TrainingError
-from .training import LARGEST_GRADIENT, rate_at
 
 Say = Callable[[str], None]
 
@@ -293,27 +291,10 @@ class _Run:
         self.say(" | ".join(f"{name} {value:.4g}" for name, value in line.items()))
 
     def _step(self, clips: Clips, rng: np.random.Generator, steps: int) -> float:
-        recipe, progress = self.recipe, self.progress
-        share = progress.step / (recipe.epochs * steps)
-        if recipe.max_minutes is not None:
-            share = max(share, progress.seconds / (60 * recipe.max_minutes))
-        for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * rate_at(share, recipe.warm_up)
+        set_rate(self.optimiser, self.recipe, self.progress, steps)
         start, end = _windows(clips.times, rng)
-        loss = loss_of(self.network, clips, start, end, recipe.losses)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        value = loss.item()
-        if not (math.isfinite(value) and math.isfinite(norm.item())):
-            raise TrainingError(
-                f"{self.folder}: the loss is {value} and its gradient {norm} at step "
-                f"{progress.step + 1}; lower the recipe's learning_rate"
-            )
-        self.optimiser.step()
-        self.average.update(self.network)
-        progress.step += 1
-        return value
+        loss = loss_of(self.network, clips, start, end, self.recipe.losses)
+        return learn_from(loss, self._learner, self.folder)
 
     def _keep(self) -> None:
         self._learner.keep(self.folder, {"recipe": pulse_recipe_text(self.recipe)})

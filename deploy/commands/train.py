@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..exits import Exit, UsageError
+from .train_motion import KINDS, run_on_sequences
 from .train_site import add_site_arguments, run_site
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ FUSION = "fusion"
 """Kind of a recipe that learns what cues are worth together, from padflow evidence."""
 PULSE = "pulse"
 """Kind of a recipe that draws its own data and makes the pulse network."""
-MOTION = "motion"
-"""Kind of a recipe that makes a multi-frame network from padflow sequences."""
 SITE = "site"
 """In the place of a recipe: adapt to a site."""
 FILES: Final = ("f32", "f16", "int8")
@@ -40,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="DIR",
-        help="crop store, or sequence store for motion_depth; several times to learn from several",
+        help="crop store, or sequence store for motion_depth and pulse_depth; several times to "
+        "learn from several",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="the bundle's folder"
@@ -120,10 +120,8 @@ def run(args: argparse.Namespace) -> int:
             return _run_fusion(args)
         if kind == PULSE:
             return _run_pulse(args, folder)
-        if kind == MOTION:
-            from .train_motion import run_motion
-
-            return run_motion(args, folder)
+        if kind in KINDS:
+            return run_on_sequences(args, folder, kind)
         from ...trainers.bundling import make_bundle
 
         trained, folds = _cross_fitted(args, folder) if args.folds else (_trained(args, folder), ())

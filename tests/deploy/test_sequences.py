@@ -11,7 +11,9 @@ from padflow.deploy.cli import main
 from padflow.deploy.commands import train
 from padflow.deploy.exits import Exit, UsageError
 from padflow.engines.bundle import read_bundle
+from padflow.trainers.motion.stages import Backbone
 from tests.nodes.clips import write_clip
+from tests.trainers.motion.pulse_toys import write_pulse_toys, write_tiny_backbone
 from tests.trainers.motion.toys import write_toys
 
 RECIPE = """
@@ -26,6 +28,25 @@ steps_per_epoch: 10
 average: 0.5
 learning_rate: 0.01
 """
+PULSE_RECIPE = """
+name: toy_pulse
+task: Tells toys apart.
+kind: pulse_depth
+backbone: {backbone}
+network: {{width: 6, hidden: 12}}
+sampling: {{longest: 7.0, halved: 0}}
+batch: 4
+epochs: 2
+steps_per_epoch: 12
+average: 0.8
+learning_rate: 0.01
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
 
 
 def asked(*words: str) -> Namespace:
@@ -67,10 +88,8 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_trains_and_writes_a_motion_bundle(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
     write_toys(tmp_path / "store", ("ann", "bob"))
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
     recipe.write_text(RECIPE)
@@ -85,3 +104,33 @@ def test_trains_and_writes_a_motion_bundle(
     assert manifest.training.settings["held_out_persons"] == "ann"
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
+
+
+def test_trains_and_writes_a_pulse_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = Backbone.read(str(write_tiny_backbone(tmp_path / "tiny")))
+    write_pulse_toys(tmp_path / "store", backbone)
+    recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
+    recipe.write_text(PULSE_RECIPE.format(backbone=backbone.bundle.folder))
+    words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--threads", "1"]
+    with pytest.raises(UsageError, match="--start: expected none with train pulse_depth"):
+        train.run(asked(*words, "--start", str(out)))
+    assert train.run(asked(*words, "--hold-out", "ann")) == Exit.DONE
+    assert "epoch 2/2" in capsys.readouterr().out
+    manifest = read_bundle(out).manifest
+    assert set(manifest.files) == {"f32", "weights"}
+    assert manifest.about.name == "toy_pulse"
+    assert manifest.training.settings["held_out_persons"] == "ann"
+    assert manifest.training.settings["backbone_edition"] == backbone.edition
+
+
+def test_a_store_that_was_cut_before_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toys(tmp_path / "store", ("ann", "bob"))
+    words = ["train", "pulse_depth", "--data", str(tmp_path / "store")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == Exit.FAILED
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "expected places.npy" in line
+    assert "padflow sequences" in line

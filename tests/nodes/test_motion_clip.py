@@ -1,5 +1,6 @@
 """From a video to evidence of motion, with the shipped networks."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from padflow.nodes.appearance import AppearanceParams
 from padflow.nodes.depth_net import DepthNet
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.payloads import DepthFeatures, FaceCrop
+from padflow.nodes.skin import SkinMapper
 from tests.nodes.clips import write_clip
 from tests.nodes.test_motion_depth import GOOD
 
@@ -82,7 +84,7 @@ def test_the_shipped_motion_network_goes_with_the_shipped_depth_network() -> Non
 def test_the_depth_network_gives_its_stages_with_its_reasons() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (256, 256, 3), np.uint8)
-    matrix, mesh = np.eye(2, 3, dtype=np.float32), np.zeros((468, 3), np.float32)
+    matrix, mesh = np.eye(2, 3, dtype=np.float32), rng.uniform(0, 255, (468, 3)).astype(np.float32)
     poor = FaceCrop(image, matrix, mesh, 1.5, replace(GOOD, size=9.0))
     node = DepthNet(AppearanceParams())
     node.open(NodeContext("depth_net", "lossless", connected=frozenset({"features"})))
@@ -97,5 +99,10 @@ def test_the_depth_network_gives_its_stages_with_its_reasons() -> None:
     assert features.depth.shape == (32, 32)
     assert features.edition == read_bundle(bundle_folders()["depth_light"]).manifest.edition
     assert features.reasons == ()
+    places = (SkinMapper().places(mesh) + 0.5) / 256
+    assert features.places.dtype == np.float32
+    assert features.places == pytest.approx(places, abs=1e-6)
+    assert np.array_equal(pickle.loads(pickle.dumps(features)).places, features.places)
     assert unseen.payload.stages == ()
+    assert unseen.payload.places.shape == (2, 0)
     assert unseen.payload.reasons == (Reason.FACE_TOO_SMALL.value,)

@@ -19,8 +19,9 @@ from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
 from padflow.graph.testing import ListSource, NodeConformance, NoParams, Sample
 from padflow.nodes.evidence import Evidence, Reason
-from padflow.nodes.motion_depth import MotionDepth, MotionDepthParams, MotionTrack
+from padflow.nodes.motion_depth import MotionDepth, MotionDepthParams
 from padflow.nodes.payloads import DepthFeatures, DepthMap, Quality
+from padflow.nodes.track_steps import StepTrack
 from tests.nodes.tiny_steps import CALIBRATION, EDITION, SHAPE, score_after, write_tiny_steps
 
 GOOD = Quality(
@@ -67,11 +68,11 @@ def opened() -> Iterator[Make]:
         node.close()
 
 
-def fresh(node: MotionDepth, reason: Any = "first") -> MotionTrack:
+def fresh(node: MotionDepth, reason: Any = "first") -> StepTrack:
     return node.new_state(Begin("door", 1, 0.0, 0, reason))
 
 
-def said(node: MotionDepth, state: MotionTrack, *packets: Packet) -> list[Evidence]:
+def said(node: MotionDepth, state: StepTrack, *packets: Packet) -> list[Evidence]:
     out = node.process("features", packets, [state] * len(packets))
     return [one.payload for one in out["evidence"]]
 
@@ -312,10 +313,16 @@ def test_nothing_passes_from_one_track_to_another(bundle: str, seed: int, mode: 
                 assert one.details["score"] == pytest.approx(score, rel=1e-4, abs=1e-4)
 
 
-def evidence_of(bundle: str, tracks: list[Course], mode: Any) -> dict[int, list[Evidence]]:
-    """What a run says of interleaved tracks, by key."""
+def evidence_of(
+    bundle: str,
+    tracks: list[Course],
+    mode: Any,
+    node: type[Node[Any]] = MotionDepth,
+    shown: Callable[[float], DepthFeatures] = features,
+) -> dict[int, list[Evidence]]:
+    """What a run of a node says of interleaved tracks, by key."""
     packets = [
-        Packet("door", time, epoch, None, (course.key, features(x)))
+        Packet("door", time, epoch, None, (course.key, shown(x)))
         for course in tracks
         for x, time, epoch in course.samples
     ]
@@ -329,11 +336,11 @@ def evidence_of(bundle: str, tracks: list[Course], mode: Any) -> dict[int, list[
         Graph.build("motion")
         .add("source", ListSource, {"chunk": 64})
         .add("keys", Keys, {}, {"in": "source.out"})
-        .add("motion", MotionDepth, {"engine": bundle, "batch": 64}, {"features": "keys.out"})
+        .add("steps", node, {"engine": bundle, "batch": 64}, {"features": "keys.out"})
     )
     # Nothing may be dropped at the entry: what is dropped is decided by the clock.
     options = RunOptions(workers=0, max_staleness=1e9, entry_capacity=10**6)
-    with LocalRun(graph, mode, options, {"motion.evidence": take}) as run:
+    with LocalRun(graph, mode, options, {"steps.evidence": take}) as run:
         run.add_stream(StreamSpec("door", "list", {"packets": packets}))
         assert run.wait(60)
     return found

@@ -4,11 +4,13 @@ A sample is one number x. After a first sample the hidden value is 0; after each
 half of what it was, plus what x has grown by a second. The score is that value.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from padflow.engines.bundle import About, Calibration, Manifest, Training, write_bundle
 from padflow.engines.network import TensorSpec
@@ -16,6 +18,7 @@ from padflow.engines.network import TensorSpec
 EDITION = "ab" * 32
 CALIBRATION = {"slope": 0.5, "offset": 0.1, "min_llr": -2.0, "max_llr": 3.0}
 SHAPE = (1, 1, 1)
+Specs = tuple[TensorSpec, ...]
 STATE = ("reduced_1", "reduced_2", "reduced_3", "hidden")
 
 
@@ -30,11 +33,17 @@ def write_tiny_steps(
         edition: Of the depth network that it says it goes on from.
         lacking: An output that is left out.
     """
-    file = folder.parent / f"{folder.name}.onnx"
     inputs, outputs = _specs(lacking)
-    _write(file, inputs, outputs, broken)
+    file = _write(folder, inputs, outputs, broken)
+    return write_steps_bundle(folder, file, "motion", inputs, outputs, edition)
+
+
+def write_steps_bundle(
+    folder: Path, file: Path, name: str, inputs: Specs, outputs: Specs, edition: str
+) -> Path:
+    """Write a step network's file as a calibrated bundle."""
     manifest = Manifest(
-        about=About(name="motion", version="1.0.0", task="tests the node", licence="Apache-2.0"),
+        about=About(name=name, version="1.0.0", task="tests the node", licence="Apache-2.0"),
         inputs=inputs,
         outputs=outputs,
         calibration=Calibration(method="logistic", parameters=CALIBRATION, fitted_on="nothing"),
@@ -58,10 +67,11 @@ def score_after(values: list[float], times: list[float]) -> float:
     return float(hidden)
 
 
-def _specs(lacking: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    def spec(name: str, shape: tuple[int, ...], layout: str) -> TensorSpec:
-        return TensorSpec(name, "float32", (-1, *shape), layout, "", name)
+def spec(name: str, shape: tuple[int, ...], layout: str) -> TensorSpec:
+    return TensorSpec(name, "float32", (-1, *shape), layout, "", name)
 
+
+def _specs(lacking: str) -> tuple[Specs, Specs]:
     inputs = [spec(f"features_{k}", SHAPE, "NCHW") for k in (1, 2, 3)]
     inputs += [spec("single", (32, 32), "NHW"), spec("interval", (), "N")]
     inputs += [spec(f"previous_{name}", SHAPE, "NCHW") for name in STATE]
@@ -71,9 +81,7 @@ def _specs(lacking: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
     return tuple(inputs), tuple(one for one in outputs if one.name != lacking)
 
 
-def _write(
-    path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], broken: bool
-) -> None:
+def _write(folder: Path, inputs: Specs, outputs: Specs, broken: bool) -> Path:
     numbers = {
         "column": np.array([-1, 1, 1, 1], np.int64),
         "flat": np.array([-1], np.int64),
@@ -108,16 +116,31 @@ def _write(
     else:
         nodes.append(node("Identity", ["good"], ["score"]))
 
+    return write_steps_file(folder, nodes, numbers, inputs, outputs)
+
+
+def write_steps_file(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    numbers: Mapping[str, Any],
+    inputs: Specs,
+    outputs: Specs,
+) -> Path:
+    """Write the ONNX file of a bundle that is to lie in a folder."""
+
     def info(spec: TensorSpec) -> onnx.ValueInfoProto:
         shape: list[str | int | None] = ["n", *spec.shape[1:]]
-        return helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, shape)
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+        return helper.make_tensor_value_info(spec.name, kind, shape)
 
     graph = helper.make_graph(
         nodes,
         "steps",
-        [info(spec) for spec in inputs],
-        [info(spec) for spec in outputs],
+        [info(one) for one in inputs],
+        [info(one) for one in outputs],
         [numpy_helper.from_array(np.asarray(v), name) for name, v in numbers.items()],
     )
     opset = [helper.make_opsetid("", 17)]
+    path = folder.parent / f"{folder.name}.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path

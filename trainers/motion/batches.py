@@ -1,9 +1,10 @@
 """Batches of tracks: samples at drawn intervals, of sequences drawn evenly."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,15 @@ import numpy.typing as npt
 from ..batches import even_chances
 from ..crops import Pixels
 from .cutting import LONGEST_GAP
-from .recipe import MotionRecipe, Sampling
+from .recipe import MotionRecipe, Sampling, SequenceRecipe
 from .stages import Backbone, Seen, seen
 from .store import FEWEST, StoredSequence, Times
 
 F32 = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+R = TypeVar("R", bound=SequenceRecipe)
+B = TypeVar("B")
+"""A batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +89,40 @@ def _nearest(times: Times, time: float) -> int:
     return after if times[after] - time < time - times[after - 1] else after - 1
 
 
-class TrackBatches:
+class SequenceBatches(ABC, Generic[R, B]):
     """The training batches of any epoch; the same seed and epoch give the same ones."""
 
-    def __init__(
-        self, sequences: Sequence[StoredSequence], backbone: Backbone, recipe: MotionRecipe
-    ) -> None:
+    def __init__(self, sequences: Sequence[StoredSequence], backbone: Backbone, recipe: R) -> None:
         self.sequences, self.backbone, self.recipe = list(sequences), backbone, recipe
         self.times = [one.times for one in self.sequences]
         self.chances = even_chances([one.row for one in self.sequences], recipe.balance)
         self.steps = recipe.steps_per_epoch
 
-    def epoch(self, number: int) -> Generator[Tracks, None, None]:
+    def epoch(self, number: int) -> Generator[B, None, None]:
         """The batches of one epoch, each made while the one before is learned from."""
         recipe = self.recipe
         draws = np.random.default_rng((recipe.seed, number)).choice(
             len(self.sequences), size=(self.steps, recipe.batch), p=self.chances
         )
         with ThreadPoolExecutor(1, "tracks") as pool:
-            ahead = pool.submit(self._made, draws[0], (recipe.seed, number, 0))
+            ahead = pool.submit(self.made, draws[0], (recipe.seed, number, 0))
             for step in range(self.steps):
                 batch = ahead.result()
                 if step + 1 < self.steps:
                     following = (recipe.seed, number, step + 1)
-                    ahead = pool.submit(self._made, draws[step + 1], following)
+                    ahead = pool.submit(self.made, draws[step + 1], following)
                 yield batch
 
-    def _made(self, chosen: Places, seed: tuple[int, ...]) -> Tracks:
+    @abstractmethod
+    def made(self, chosen: Places, seed: tuple[int, ...]) -> B:
+        """A batch of the chosen sequences; the same seed gives the same one."""
+
+
+class TrackBatches(SequenceBatches[MotionRecipe, Tracks]):
+    """Of the motion network: samples at drawn intervals."""
+
+    def made(self, chosen: Places, seed: tuple[int, ...]) -> Tracks:
+        """See :class:`SequenceBatches`."""
         how = self.recipe.sampling
         tracks = []
         for k, which in enumerate(chosen):

@@ -1,29 +1,32 @@
-"""From a trained motion network to its bundle: export, measure, calibrate, write."""
+"""From a trained step network to its bundle: export, measure, calibrate, write."""
 
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...engines.bundle import About, Bundle, Calibration, Manifest, Metric, Training, write_bundle
 from ...engines.engine import open_network
 from ...engines.network import Network, Options
-from ...nodes.motion_depth import BACKBONE
+from ...nodes.track_steps import BACKBONE
 from ..bundling import LICENCE, VERSION
 from ..calibration import Fit, ScoredCrops, fit_calibration
 from ..recipe import TrainingError
 from ..weights import ROLE, save_weights
 from .batches import even_samples, intervals_of
-from .exporting import check_steps, run_steps, step_inputs, step_outputs, step_to_onnx
+from .exporting import Step, check_steps, motion_step, run_steps, step_to_onnx
 from .measures import SteppedScores, score_sequences
-from .recipe import motion_recipe_text
-from .report import figures
+from .recipe import MOTION
+from .report import Figure, figures
+from .running import N, R, Trained
 from .stages import prepare, seen
-from .store import StoredSequence
+from .store import SequenceRow, StoredSequence
 from .training import TrainedMotion
 
 Say = Callable[[str], None]
@@ -54,22 +57,68 @@ def make_motion_bundle(
     """
     network, held_out = trained.network, trained.parted.held_out
     prepare(others, trained.backbone, trained.recipe.augmentation, 1)
+    fit = fit_steps(
+        score_sequences(network, held_out, trained.backbone, trained.recipe), trained.recipe.name
+    )
+    metrics = [
+        *told(figures(trained, fit, held_out), held_out, "held-out persons"),
+        *(told(figures(trained, fit, others), others, "other sequences") if others else ()),
+    ]
+    settings = {"alpha": round(float(network.alpha.detach()), 6)}
+    calibration = Calibration(
+        method="logistic",
+        parameters=fit.parameters,
+        fitted_on="all steps at 5 samples a second of held-out persons: " + described(held_out),
+    )
+    judged = Judged(fit, calibration, metrics, settings, MOTION.text(trained.recipe))
+    tracks = _tracks(trained, held_out)
+    return write_steps(trained, motion_step(network), tracks, judged, out, say)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a bundle of steps says of itself."""
+
+    fit: Fit
+    calibration: Calibration
+    metrics: Sequence[Metric]
+    settings: Mapping[str, str | float]
+    """Of the training, beside those of every step network."""
+    recipe: str
+    """As YAML."""
+
+
+def write_steps(
+    trained: Trained[N, R],
+    step: Step,
+    tracks: Mapping[str, Any],
+    judged: Judged,
+    out: Path,
+    say: Say,
+) -> Bundle:
+    """Export a step, hold it against PyTorch over whole tracks, time it and write its bundle.
+
+    Args:
+        trained: the network and how it came to be.
+        step: of the network.
+        tracks: some held-out ones, float32 (N, T, ...) of each input but the state.
+        judged: what was measured of the network.
+        out: the bundle's folder.
+        say: takes a line for each figure.
+
+    Raises:
+        TrainingError: the exported steps differ from the network.
+    """
+    name = trained.recipe.name
     with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
-        exported = step_to_onnx(network, Path(place) / f"{trained.recipe.name}.onnx")
-        tracks = _tracks(trained, held_out)
-        differences = check_steps(network, exported, tracks)
-        found = score_sequences(network, held_out, trained.backbone, trained.recipe)
-        fit = fit_steps(found, trained.recipe.name)
-        metrics = [
-            *_parity(differences),
-            *_speed(exported, trained, tracks),
-            *_told(trained, fit, held_out, "held-out persons"),
-            *(_told(trained, fit, others, "other sequences") if others else ()),
-        ]
+        exported = step_to_onnx(step, Path(place) / f"{name}.onnx")
+        differences = check_steps(step, exported, tracks)
+        shape = tracks["interval"].shape
+        metrics = [*_parity(differences, shape), *_speed(exported, tracks), *judged.metrics]
         for metric in metrics:
             say(f"{metric.name}: {metric.value:.4g} {metric.unit} ({metric.method})")
-        manifest = _manifest(trained, fit, metrics)
-        weights = save_weights(network, Path(place) / f"{trained.recipe.name}-weights.npz")
+        manifest = _manifest(trained, step, judged, metrics)
+        weights = save_weights(trained.network, Path(place) / f"{name}-weights.npz")
         return write_bundle(out, manifest, {"f32": exported.path, ROLE: weights})
 
 
@@ -79,11 +128,19 @@ def fit_steps(found: SteppedScores, name: str) -> Fit:
     Raises:
         TrainingError: there is no evidence in the scores.
     """
-    rows = [found.rows[int(index)].row for index in found.sequence]
+    return fit_scores(found.score, [found.rows[int(index)].row for index in found.sequence], name)
+
+
+def fit_scores(score: npt.NDArray[np.floating[Any]], rows: Sequence[SequenceRow], name: str) -> Fit:
+    """A calibration for scores (M,) of the M sequences' rows: persons count alike.
+
+    Raises:
+        TrainingError: there is no evidence in the scores.
+    """
     fit = fit_calibration(
         ScoredCrops(
-            found.score.astype(np.float64),
-            found.live,
+            score.astype(np.float64),
+            np.array([row.label == "live" for row in rows], bool),
             [row.person for row in rows],
             [row.id for row in rows],
             [row.species for row in rows],
@@ -115,26 +172,26 @@ def _tracks(trained: TrainedMotion, sequences: Sequence[StoredSequence]) -> dict
     }
 
 
-def _parity(differences: Mapping[str, float]) -> list[Metric]:
+def _parity(differences: Mapping[str, float], shape: tuple[int, int]) -> list[Metric]:
     return [
         Metric(
             name=f"difference_{backend}",
             value=value,
             unit="1",
-            data=f"{PARITY_TRACKS} held-out tracks of {PARITY_STEPS} samples",
+            data=f"{shape[0]} held-out tracks of {shape[1]} samples",
             method="largest difference of the steps' outputs from PyTorch on whole tracks, f32",
         )
         for backend, value in differences.items()
     ]
 
 
-def _speed(exported: Network, trained: TrainedMotion, tracks: Mapping[str, Any]) -> list[Metric]:
+def _speed(exported: Network, tracks: Mapping[str, Any]) -> list[Metric]:
     times = []
     one = {name: array[:1, :2] for name, array in tracks.items()}
     with open_network(exported, "openvino", Options(precision="f32")) as engine:
         for _ in range(TIMED_STEPS // 2):
             began = time.process_time()
-            run_steps(engine, trained.network, one)
+            run_steps(engine, one)
             times.append((time.process_time() - began) / 2)
     return [
         Metric(
@@ -147,15 +204,20 @@ def _speed(exported: Network, trained: TrainedMotion, tracks: Mapping[str, Any])
     ]
 
 
-def _told(
-    trained: TrainedMotion, fit: Fit, sequences: Sequence[StoredSequence], who: str
-) -> list[Metric]:
+def told(
+    found: Iterable[Figure], sequences: Sequence[StoredSequence], who: str
+) -> Iterator[Metric]:
+    """Figures as metrics of a manifest.
+
+    Args:
+        found: of some sequences.
+        sequences: these.
+        who: is in them; where that is no held-out person the names begin with ``other_``.
+    """
     data = f"{who}: {described(sequences)}"
     prefix = "" if who.startswith("held-out") else "other_"
-    return [
-        Metric(name=f"{prefix}{name}", value=value, unit=unit, data=data, method=method)
-        for name, value, unit, method in figures(trained, fit, sequences)
-    ]
+    for name, value, unit, method in found:
+        yield Metric(name=f"{prefix}{name}", value=value, unit=unit, data=data, method=method)
 
 
 def described(sequences: Sequence[StoredSequence]) -> str:
@@ -168,9 +230,10 @@ def described(sequences: Sequence[StoredSequence]) -> str:
     return f"{len(rows)} sequences ({counts}) of {persons}"
 
 
-def _manifest(trained: TrainedMotion, fit: Fit, metrics: Sequence[Metric]) -> Manifest:
-    recipe, found = trained.recipe, trained.parted
-    held_out = described(found.held_out)
+def _manifest(
+    trained: Trained[N, R], step: Step, judged: Judged, metrics: Sequence[Metric]
+) -> Manifest:
+    recipe, found, fit = trained.recipe, trained.parted, judged.fit
     return Manifest(
         about=About(
             name=recipe.name.replace(" ", "_").lower(),
@@ -178,27 +241,23 @@ def _manifest(trained: TrainedMotion, fit: Fit, metrics: Sequence[Metric]) -> Ma
             task=recipe.task,
             licence=LICENCE,
         ),
-        inputs=step_inputs(trained.network),
-        outputs=step_outputs(trained.network),
+        inputs=step.inputs,
+        outputs=step.outputs,
         training=Training(
             data=(described(found.train),),
-            recipe=motion_recipe_text(recipe),
+            recipe=judged.recipe,
             seed=recipe.seed,
             settings={
                 "minutes": round(trained.minutes, 2),
                 "held_out_persons": ", ".join(found.persons),
                 "backbone": trained.backbone.bundle.manifest.about.name,
                 BACKBONE: trained.backbone.edition,
-                "alpha": round(float(trained.network.alpha.detach()), 6),
+                **judged.settings,
                 "effective_live": round(fit.live, 3),
                 "effective_attacks": round(fit.attacks, 3),
             },
         ),
         metrics=tuple(metrics),
-        calibration=Calibration(
-            method="logistic",
-            parameters=fit.parameters,
-            fitted_on=f"all steps at 5 samples a second of held-out persons: {held_out}",
-        ),
+        calibration=judged.calibration,
         files={},
     )

@@ -2,15 +2,19 @@
 
 The videos run through capture, detect, track and align of the graph, so that a face jitters in its
 crops here as it does when serving: what is left of motion after alignment is what is learned from.
+Each living sequence is labelled with its own pulse, as the registered skin of the same frames shows
+it (METHODS 8.7).
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ...graph.local import LocalRun
 from ...graph.node import StreamSpec
@@ -19,14 +23,20 @@ from ...graph.packet import Packet
 from ...graph.spec import Graph
 from ...nodes.appearance import AppearanceConditions
 from ...nodes.payloads import FaceCrop
+from ...nodes.pulse_window import REGIONS
+from ...nodes.skin import SkinMapper
+from ...nodes.spectrum import PULSE_BAND, resample
 from ..crops import Species
 from ..data.sample import Sample
 from ..labels.depth import depth_label, plane_label
+from ..labels.pulse import pulse_label, still_label
 from .store import (
     FEWEST,
+    Floats,
     SequenceArrays,
     SequenceRow,
     SequenceStoreError,
+    Times,
     sequence_folder,
     write_sequence,
 )
@@ -37,6 +47,16 @@ LONGEST_GAP = 0.8
 """Seconds between two crops that end a sequence; the node's state lives no longer."""
 PARAMETERS = "parameters.json"
 """What ``padflow attacks`` writes beside its videos."""
+
+LEAST_PULSE = 5.0
+"""Seconds of a living sequence's skin that a pulse label is made of, at least."""
+_BRIDGE = 0.25
+"""Longest gap in seconds between two samples of skin that is interpolated over."""
+_FASTEST = 30.0
+"""Samples a second of that skin; what comes faster is averaged."""
+_SEEN = 0.95
+"""Share of the samples in which a region of skin must be seen to count in the label: one that comes
+and goes makes steps."""
 
 Say = Callable[[str], None]
 
@@ -82,7 +102,8 @@ def cut_sequences(
         people: who a source is: by the name that the samples give as their person, or else by
             the video's own name without suffix. Others are persons by that name.
         making: see :func:`read_making`.
-        cadence: crops a second, at most the video's own rate.
+        cadence: crops a second, at most the video's own rate. The pulse is of every frame's skin
+            whatever this is.
         say: takes one line a video.
 
     Raises:
@@ -92,14 +113,25 @@ def cut_sequences(
     made = there = 0
     without: list[str] = []
     crops: list[Packet] = []
+    skin: list[Packet] = []
+
+    def keep_colours(packet: Packet) -> None:
+        if packet.payload.usable:
+            skin.append(packet.carry(np.stack([packet.payload.regions[name] for name in REGIONS])))
+
     options = RunOptions(workers=0)
-    with LocalRun(_graph(cadence), "lossless", options, {"align.crops": crops.append}) as run:
+    taps: dict[str, Callable[[Packet], None]] = {
+        "align.crops": crops.append,
+        "align.skin": keep_colours,
+    }
+    with LocalRun(_graph(cadence), "lossless", options, taps) as run:
         for sample in samples:
             name = f"{prefix}/{sample.clip or sample.path.name}"
             if sequence_folder(store, name).is_dir():
                 there += 1
                 continue
             crops.clear()
+            skin.clear()
             run.add_stream(StreamSpec(name, str(sample.path)))
             run.wait()
             stay = longest_stay(crops)
@@ -108,7 +140,8 @@ def cut_sequences(
                 say(f"{sample.path}: no face for long enough")
                 continue
             row = _row(sample, name, people, making.get(sample.path), len(stay))
-            write_sequence(store, row, _arrays(stay, sample.species))
+            pulse = _pulse(stay, skin) if sample.label == "live" else still_label()
+            write_sequence(store, row, _arrays(stay, sample.species, pulse))
             made += 1
             say(f"{made}: {name}: {len(stay)} crops of {row.person}")
     return Cut(made, there, tuple(without))
@@ -158,6 +191,54 @@ def longest_stay(crops: Iterable[Packet]) -> list[Packet]:
     return best
 
 
+def clip_pulse(times: Times, colours: Floats) -> Floats | None:
+    """The pulse label of a living clip; None where its skin is seen too shortly or too seldom.
+
+    Args:
+        times: float64 (n,), seconds, rising.
+        colours: float32 (n, K, 3), mean R, G, B of regions of skin, NaN where one is not seen. The
+            label is of their mean, of those that are seen nearly always.
+    """
+    if len(times) < 2:
+        return None
+    steady = np.isfinite(colours).all(axis=2).mean(axis=0) >= _SEEN
+    seen = np.isfinite(colours[:, steady]).all(axis=(1, 2))
+    if not steady.any() or seen.sum() < 2:
+        return None
+    mean, at = colours[seen][:, steady].mean(axis=1), times[seen]
+    rate = min((len(at) - 1) / float(at[-1] - at[0]), _FASTEST)
+    grid = at[0] + np.arange(int((at[-1] - at[0]) * rate) + 1) / rate
+    even = resample(at, mean, grid, _BRIDGE)
+    first, last = _longest_run(even.known)
+    shown = even.values[first:last]
+    if len(shown) < LEAST_PULSE * rate or rate <= 2 * PULSE_BAND[1] or not (shown > 0).all():
+        return None
+    return pulse_label(shown, rate)
+
+
+def _longest_run(known: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """First place and end of the longest run of true ones."""
+    edges = np.flatnonzero(np.diff(known.astype(np.int8), prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest])
+
+
+def _pulse(stay: list[Packet], skin: list[Packet]) -> Floats | None:
+    """The label of a stay, from the skin of the same track between its first crop and its last."""
+    first, last = stay[0], stay[-1]
+    of = [
+        one
+        for one in skin
+        if (one.key, one.epoch) == (first.key, first.epoch) and first.time <= one.time <= last.time
+    ]
+    if not of:
+        return None
+    return clip_pulse(np.array([one.time for one in of]), np.stack([one.payload for one in of]))
+
+
 def _graph(cadence: float) -> Graph:
     pace = {"cadence_hz": cadence, "settled_hz": cadence}  # as often to the end of the track
     return (
@@ -190,7 +271,7 @@ def _row(
     )
 
 
-def _arrays(stay: list[Packet], species: str) -> SequenceArrays:
+def _arrays(stay: list[Packet], species: str, pulse: Floats | None) -> SequenceArrays:
     crops: list[FaceCrop] = [packet.payload for packet in stay]
     relief = species in ("live", "mask")
     depth = [depth_label(c.mesh, c.image.shape[0]) if relief else plane_label() for c in crops]
@@ -198,4 +279,11 @@ def _arrays(stay: list[Packet], species: str) -> SequenceArrays:
         np.stack([crop.image for crop in crops]),
         np.stack(depth).astype(np.uint8),
         np.array([packet.time for packet in stay], np.float64),
+        np.stack([_mapper().shares(crop.mesh, crop.image.shape[0]) for crop in crops]),
+        pulse,
     )
+
+
+@cache
+def _mapper() -> SkinMapper:
+    return SkinMapper()

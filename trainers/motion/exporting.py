@@ -1,6 +1,7 @@
-"""A trained motion network as a step network in ONNX, held against PyTorch over whole tracks."""
+"""A trained network as a step network in ONNX, held against PyTorch over whole tracks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,35 @@ from ..recipe import TrainingError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OUTPUTS = ("depth", "score", "embedding", "strangeness")
+"""Of a motion network, beside its state."""
+BEFORE, AFTER = "previous_", "next_"
+"""What the state's inputs and outputs begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a network, and what it is held against."""
+
+    module: nn.Module
+    """Takes tensors in the order of the inputs and gives them in that of the outputs."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    whole: Callable[[Arrays], Arrays]
+    """From tracks, float32 (N, T, ...) of each input but the state, to whole tracks' outputs,
+    float32 (N, T, ...) or (N * T, ...), by name."""
+
+
+def motion_step(network: MotionDepthNetwork) -> Step:
+    """The step of a motion network in evaluation mode."""
+
+    def whole(tracks: Arrays) -> Arrays:
+        given = {name: torch.from_numpy(array) for name, array in tracks.items()}
+        stages = (given["features_1"], given["features_2"], given["features_3"])
+        with torch.inference_mode():
+            said = network.clip(stages, given["single"], given["interval"])
+        return {name: getattr(said, name).numpy() for name in OUTPUTS}
+
+    return Step(_MotionStep(network).eval(), step_inputs(network), step_outputs(network), whole)
 
 
 def step_inputs(network: MotionDepthNetwork) -> tuple[TensorSpec, ...]:
@@ -28,7 +58,7 @@ def step_inputs(network: MotionDepthNetwork) -> tuple[TensorSpec, ...]:
         *stage_specs(network.stages),
         TensorSpec("single", "float32", (-1, 32, 32), "NHW", "", single),
         TensorSpec("interval", "float32", (-1,), "N", "s", interval),
-        *_state_specs(network, "previous", "left by the step before; zeros at first"),
+        *state_specs(BEFORE, MotionState._fields, network.state_shapes),
     )
 
 
@@ -41,18 +71,23 @@ def step_outputs(network: MotionDepthNetwork) -> tuple[TensorSpec, ...]:
         TensorSpec("score", "float32", (-1,), "N", "logit", "positive is live; 0 at first"),
         TensorSpec("embedding", "float32", (-1, size), "NC", "", "what the score is made from"),
         TensorSpec("strangeness", "float32", (-1,), "N", "", strange),
-        *_state_specs(network, "next", "to be given to the next step"),
+        *state_specs(AFTER, MotionState._fields, network.state_shapes),
     )
 
 
-def _state_specs(network: MotionDepthNetwork, when: str, meaning: str) -> tuple[TensorSpec, ...]:
+def state_specs(
+    when: str, names: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> tuple[TensorSpec, ...]:
+    """The parts of a state, as inputs (:data:`BEFORE`) or outputs (:data:`AFTER`)."""
+    meaning = {BEFORE: "left by the step before; zeros at first", AFTER: "for the next step"}[when]
+    layouts = {1: "NC", 3: "NCHW"}
     return tuple(
-        TensorSpec(f"{when}_{name}", "float32", (-1, *shape), "NCHW", "", meaning)
-        for name, shape in zip(MotionState._fields, network.state_shapes, strict=True)
+        TensorSpec(f"{when}{name}", "float32", (-1, *shape), layouts[len(shape)], "", meaning)
+        for name, shape in zip(names, shapes, strict=True)
     )
 
 
-class _Step(nn.Module):
+class _MotionStep(nn.Module):
     """One step with tensors for inputs and outputs."""
 
     def __init__(self, network: MotionDepthNetwork) -> None:
@@ -67,60 +102,61 @@ class _Step(nn.Module):
         return (*(getattr(said, name) for name in OUTPUTS), *following)
 
 
-def step_to_onnx(network: MotionDepthNetwork, path: Path) -> Network:
-    """Write one step of the network as f32 ONNX with any batch size, checked for its form."""
+def step_to_onnx(step: Step, path: Path) -> Network:
+    """Write one step of a network as f32 ONNX with any batch size, checked for its form."""
     aside = path.with_name(f".{path.name}")
-    inputs, outputs = step_inputs(network), step_outputs(network)
-    examples = tuple(torch.rand(2, *spec.shape[1:]) for spec in inputs)
+    examples = tuple(torch.rand(2, *spec.shape[1:]) for spec in step.inputs)
     batch = torch.export.Dim("batch")
     with quiet("torch.onnx"):
         torch.onnx.export(
-            _Step(network).eval(),
+            step.module,
             examples,
             str(aside),
-            input_names=[spec.name for spec in inputs],
-            output_names=[spec.name for spec in outputs],
+            input_names=[spec.name for spec in step.inputs],
+            output_names=[spec.name for spec in step.outputs],
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+            dynamic_shapes=(tuple({0: batch} for _ in examples),),
             verbose=False,
         )
     finish_file(aside, path)
-    return Network(path.stem, path, file_sha256(path), inputs, outputs, precision="auto")
+    return Network(path.stem, path, file_sha256(path), step.inputs, step.outputs, precision="auto")
 
 
-def run_steps(engine: Engine, network: MotionDepthNetwork, tracks: Arrays) -> dict[str, Any]:
-    """Run the exported step over tracks, sample by sample, as a node does.
+def run_steps(engine: Engine, tracks: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Run an exported step over tracks, sample by sample, as a node does.
 
     Args:
         engine: the exported step.
-        network: what it was made from; says how large the state is.
         tracks: float32 (N, T, ...) of each input but the state.
 
     Returns:
-        float32 (N, T, ...) of each of :data:`OUTPUTS`.
+        float32 (N, T, ...) of each output but the state.
     """
     count, length = tracks["interval"].shape
     state = {
-        name: np.zeros((count, *shape), np.float32)
-        for name, shape in zip(MotionState._fields, network.state_shapes, strict=True)
+        spec.name: np.zeros((count, *spec.shape[1:]), np.float32)
+        for spec in engine.inputs
+        if spec.name.startswith(BEFORE)
     }
-    said: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in OUTPUTS}
+    said: dict[str, list[npt.NDArray[Any]]] = {
+        spec.name: [] for spec in engine.outputs if not spec.name.startswith(AFTER)
+    }
     for step in range(length):
         given = {name: np.ascontiguousarray(array[:, step]) for name, array in tracks.items()}
-        found = engine.infer({**given, **{f"previous_{k}": v for k, v in state.items()}})
-        state = {name: found[f"next_{name}"] for name in state}
-        for name in OUTPUTS:
-            said[name].append(found[name])
-    return {name: np.stack(steps, axis=1) for name, steps in said.items()}
+        found = engine.infer({**given, **state})
+        state = {name: found[f"{AFTER}{name.removeprefix(BEFORE)}"] for name in state}
+        for name, column in said.items():
+            column.append(found[name])
+    return {name: np.stack(column, axis=1) for name, column in said.items()}
 
 
-def check_steps(network: MotionDepthNetwork, exported: Network, tracks: Arrays) -> dict[str, float]:
-    """Hold the exported step, run over tracks, against PyTorch on whole tracks.
+def check_steps(step: Step, exported: Network, tracks: Arrays) -> dict[str, float]:
+    """Hold an exported step, run over tracks, against PyTorch on whole tracks.
 
     Args:
-        network: in evaluation mode.
+        step: of a network in evaluation mode.
         exported: its file.
         tracks: as of :func:`run_steps`.
 
@@ -130,20 +166,14 @@ def check_steps(network: MotionDepthNetwork, exported: Network, tracks: Arrays) 
     Raises:
         TrainingError: a difference is above the tolerance; says which output of which backend.
     """
-    one, two, three = (torch.from_numpy(tracks[f"features_{k}"]) for k in (1, 2, 3))
-    with torch.inference_mode():
-        whole = network.clip(
-            (one, two, three),
-            torch.from_numpy(tracks["single"]),
-            torch.from_numpy(tracks["interval"]),
-        )
+    whole = step.whole(tracks)
     differences = {}
     for backend in BACKENDS:
         with open_network(exported, backend, Options(precision="f32")) as engine:
-            found = run_steps(engine, network, tracks)
+            found = run_steps(engine, tracks)
         worst = 0.0
-        for name in OUTPUTS:
-            expected = getattr(whole, name).numpy().reshape(found[name].shape)
+        for name, expected in whole.items():
+            expected = expected.reshape(found[name].shape)
             off = np.abs(found[name] - expected) / np.maximum(1, np.abs(expected))
             worst = max(worst, float(off.max()))
             if not off.max() <= TOLERANCE:

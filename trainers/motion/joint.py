@@ -29,14 +29,11 @@ from ..recipe import Recipe, TrainingError, parse_recipe
 from ..training import LARGEST_GRADIENT, build, loss_of
 from ..weights import ROLE, bundle_weights, save_weights, use_weights
 from .batches import depth_target, drawn_samples, intervals_of
-from .recipe import Joint, MotionRecipe, motion_recipe_text
+from .recipe import MOTION, Joint, MotionRecipe
+from .running import Say
 from .stages import Backbone, changed, prepare, seen
 from .store import StoredSequence
-from .training import (
-    Say,
-    TrainedMotion,
-    motion_loss,
-)
+from .training import TrainedMotion, motion_loss
 
 BACKBONE_FOLDER = "backbone"
 """Of the run's folder: the bundle of the depth network that has learned on."""
@@ -107,7 +104,7 @@ class _JointRun:
             "motion": self.motion.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
-            "recipe": motion_recipe_text(replace(self.recipe, joint=None)),
+            "recipe": MOTION.text(replace(self.recipe, joint=None)),
             "edition": self.edition,
         }
         save_state(state, self.path)
@@ -162,7 +159,7 @@ class _JointRun:
         if not self.path.is_file():
             return
         state = load_state(self.path)
-        same = state["recipe"] == motion_recipe_text(replace(self.recipe, joint=None))
+        same = state["recipe"] == MOTION.text(replace(self.recipe, joint=None))
         if not same or state["edition"] != self.edition:
             raise TrainingError(
                 f"{self.path}: was made with another recipe or backbone; remove it to begin anew"

@@ -13,7 +13,7 @@ from ..networks.motion_depth import USUAL_INTERVAL, MotionDepthNetwork
 from .batches import Places, even_samples, intervals_of
 from .recipe import MotionRecipe
 from .stages import Backbone, seen
-from .store import StoredSequence
+from .store import SequenceRow, StoredSequence
 
 Order = Literal["true", "still", "shuffled"]
 """Samples as they came; one sample repeated; all samples, in another order."""
@@ -146,9 +146,13 @@ def scores_at(
     found: SteppedScores, steps: npt.NDArray[np.int64], score: npt.NDArray[np.float32]
 ) -> Scores:
     """Scores of some steps, for the error rates."""
-    rows = [found.rows[int(found.sequence[k])].row for k in steps]
+    return scores_of([found.rows[int(found.sequence[k])].row for k in steps], score[steps])
+
+
+def scores_of(rows: Sequence[SequenceRow], score: npt.NDArray[np.floating[Any]]) -> Scores:
+    """Scores (M,) of the M sequences' rows, for the error rates."""
     return Scores(
-        score[steps].astype(np.float64),
+        score.astype(np.float64),
         np.array([row.label == "live" for row in rows], bool),
         tuple(row.species for row in rows),
         tuple(row.person for row in rows),

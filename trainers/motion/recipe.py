@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, MinLen
@@ -15,7 +15,39 @@ from ..recipe import STRICT, Amount, Augmentation, Count, Share, parsed, recipe_
 KIND = "motion"
 """What such a recipe says as ``kind``."""
 
+R = TypeVar("R", bound="SequenceRecipe")
 Seconds = Annotated[FiniteFloat, Ge(0.02), Le(0.8)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceRecipe:
+    """What decides every training on sequences beside its data."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
+
+    name: Annotated[str, MinLen(1)]
+    task: Annotated[str, MinLen(1)]
+    """What the network tells, in one sentence, for the manifest."""
+    backbone: Annotated[str, MinLen(1)] = "depth_light"
+    """Name or folder of the depth network's bundle whose features it goes on from."""
+    hold_out: tuple[str, ...] = ()
+    """Persons to validate and calibrate on; empty: a fifth, drawn by a hash of the name."""
+    balance: tuple[
+        Literal["label", "species", "instrument", "person", "medium", "source", "id"], ...
+    ] = ("label", "species", "person", "id")
+    """Nested groups that are drawn with equal chances, the first outermost."""
+    seed: Annotated[int, Ge(0)] = 0
+    batch: Annotated[int, Ge(2)] = 16
+    epochs: Count = 20
+    steps_per_epoch: Count = 40
+    max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
+    """Stop after the epoch that passes it; the learning rate then follows the clock."""
+    learning_rate: Annotated[FiniteFloat, Gt(0)] = 2e-3
+    weight_decay: Amount = 0.05
+    warm_up: Share = 0.05
+    """Share of the run in which the learning rate rises from 0."""
+    average: Annotated[FiniteFloat, Ge(0), Le(0.99999)] = 0.99
+    """Decay a step of the moving average of the weights, which is what is shipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,39 +126,14 @@ class Joint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MotionRecipe:
-    """All that decides a training beside its data."""
+class MotionRecipe(SequenceRecipe):
+    """All that decides a training of the motion network beside its data."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    name: Annotated[str, MinLen(1)]
-    task: Annotated[str, MinLen(1)]
-    """What the network tells, in one sentence, for the manifest."""
-    backbone: Annotated[str, MinLen(1)] = "depth_light"
-    """Name or folder of the depth network's bundle whose features it goes on from."""
     network: MotionNetworkChoice = field(default_factory=MotionNetworkChoice)
     losses: MotionLosses = field(default_factory=MotionLosses)
     sampling: Sampling = field(default_factory=Sampling)
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Of the copies; a change is the same in all crops of a sequence."""
-    hold_out: tuple[str, ...] = ()
-    """Persons to validate and calibrate on; empty: a fifth, drawn by a hash of the name."""
-    balance: tuple[
-        Literal["label", "species", "instrument", "person", "medium", "source", "id"], ...
-    ] = ("label", "species", "person", "id")
-    """Nested groups that are drawn with equal chances, the first outermost."""
-    seed: Annotated[int, Ge(0)] = 0
-    batch: Annotated[int, Ge(2)] = 16
-    epochs: Count = 20
-    steps_per_epoch: Count = 40
-    max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
-    """Stop after the epoch that passes it; the learning rate then follows the clock."""
-    learning_rate: Annotated[FiniteFloat, Gt(0)] = 2e-3
-    weight_decay: Amount = 0.05
-    warm_up: Share = 0.05
-    """Share of the run in which the learning rate rises from 0."""
-    average: Annotated[FiniteFloat, Ge(0), Le(0.99999)] = 0.99
-    """Decay a step of the moving average of the weights, which is what is shipped."""
     joint: Joint | None = None
     """A second stage in which the backbone learns too; null: it stays frozen."""
 
@@ -136,43 +143,58 @@ class MotionRecipe:
             raise ValueError("sampling.longest is below sampling.shortest")
 
 
-def load_motion_recipe(name_or_file: str | Path, **changes: Any) -> MotionRecipe:
-    """Read a recipe by its shipped name, ``motion_depth``, or from a YAML file.
+class RecipeFormat(Generic[R]):
+    """How recipes of one kind are read and written."""
 
-    Args:
-        name_or_file: ``motion_depth`` or such as ``my/recipe.yaml``.
-        changes: top-level keys that replace the file's.
+    def __init__(self, kind: str, recipe: type[R], sections: Mapping[str, type]) -> None:
+        """A format.
 
-    Raises:
-        RecipeError: there is no such file, or it does not keep to the schema.
-    """
-    return parse_motion_recipe(recipe_content(name_or_file) | changes, str(name_or_file))
+        Args:
+            kind: what such a recipe says as ``kind``.
+            recipe: the class.
+            sections: classes of its sections by key.
+        """
+        self._kind, self._recipe, self._sections = kind, recipe, sections
+
+    def load(self, name_or_file: str | Path, **changes: Any) -> R:
+        """Read a recipe by its shipped name, or from a YAML file.
+
+        Args:
+            name_or_file: such as ``motion_depth`` or ``my/recipe.yaml``.
+            changes: top-level keys that replace the file's.
+
+        Raises:
+            RecipeError: there is no such file, or it does not keep to the schema.
+        """
+        return self.parse(recipe_content(name_or_file) | changes, str(name_or_file))
+
+    def parse(self, content: Mapping[str, Any], where: str = "recipe") -> R:
+        """A recipe from what YAML or JSON gave.
+
+        Raises:
+            RecipeError: names the key and what is wrong with it.
+        """
+        return parsed(self._adapter, content, where, self._recipe, self._sections)
+
+    def text(self, recipe: R) -> str:
+        """The whole recipe, defaults included, as YAML that :meth:`load` reads."""
+        content = {"kind": self._kind, **self._adapter.dump_python(recipe, mode="json")}
+        return yaml.safe_dump(content, sort_keys=False)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[R]:
+        return TypeAdapter(self._recipe)
 
 
-def parse_motion_recipe(content: Mapping[str, Any], where: str = "recipe") -> MotionRecipe:
-    """A recipe from what YAML or JSON gave.
-
-    Raises:
-        RecipeError: names the key and what is wrong with it.
-    """
-    return parsed(_adapter(), content, where, MotionRecipe, _SECTIONS)
-
-
-def motion_recipe_text(recipe: MotionRecipe) -> str:
-    """The whole recipe, defaults included, as YAML that :func:`load_motion_recipe` reads."""
-    content = {"kind": KIND, **_adapter().dump_python(recipe, mode="json")}
-    return yaml.safe_dump(content, sort_keys=False)
-
-
-@cache
-def _adapter() -> TypeAdapter[MotionRecipe]:
-    return TypeAdapter(MotionRecipe)
-
-
-_SECTIONS: Mapping[str, type] = {
-    "network": MotionNetworkChoice,
-    "losses": MotionLosses,
-    "sampling": Sampling,
-    "augmentation": Augmentation,
-    "joint": Joint,
-}
+MOTION = RecipeFormat(
+    KIND,
+    MotionRecipe,
+    {
+        "network": MotionNetworkChoice,
+        "losses": MotionLosses,
+        "sampling": Sampling,
+        "augmentation": Augmentation,
+        "joint": Joint,
+    },
+)
+"""Recipes of the motion network."""

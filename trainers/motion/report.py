@@ -39,7 +39,8 @@ def figures(
         yield from _by_interval(trained, sequences)
         yield from _by_seconds(found)
         yield "cllr", cllr(fit.llr(found.score.astype(float)), found.live), "bit", "all steps"
-    yield from _ratios(fit, found)
+    species = [found.rows[int(k)].row.species for k in found.sequence]
+    yield from ratios(fit.llr(found.score.astype(float)), species, "all steps")
     yield from _relations(found)
 
 
@@ -70,14 +71,13 @@ def _by_seconds(found: SteppedScores) -> Iterator[Figure]:
         yield name, area_under_curve(line), "1", "by sequence, newest step within that time"
 
 
-def _ratios(fit: Fit, found: SteppedScores) -> Iterator[Figure]:
-    """How the calibrated ratios lie, by species: quantiles over all steps."""
-    llr = fit.llr(found.score.astype(float))
-    species = np.array([found.rows[int(k)].row.species for k in found.sequence])
-    for name in sorted(set(species.tolist())):
+def ratios(llr: npt.NDArray[np.float64], species: Sequence[str], over: str) -> Iterator[Figure]:
+    """How calibrated ratios (M,) lie, by species (M,): quantiles over what they are of."""
+    of = np.array(species)
+    for name in sorted(set(species)):
         for share in (0.05, 0.5, 0.95):
-            value = float(np.quantile(llr[species == name], share))
-            yield f"llr_{name}_q{round(100 * share):02d}", value, "nats", "quantile over all steps"
+            value = float(np.quantile(llr[of == name], share))
+            yield f"llr_{name}_q{round(100 * share):02d}", value, "nats", f"quantile over {over}"
 
 
 def _relations(found: SteppedScores) -> Iterator[Figure]:

@@ -8,8 +8,13 @@ and making it can go on after an interruption:
             face.npy           uint8 (F, 256, 256, 3)    RGB, as ``align.crops`` gives them
             depth.npy          uint8 (F, 32, 32)         label: 255 nearest, 0 background, planes
             times.npy          float64 (F,)              capture time in seconds, rising
+            places.npy         float32 (F, 2, 1024)      the canonical grid, in shares of the side
+            pulse.npy          float32 (50,)             label: spectrum of the pulse, attacks 0
             sequence.json      one SequenceRow
             stages-…/          what a depth network sees in them (:mod:`.stages`)
+
+Places are missing in stores that were cut before there was any use for them, and the pulse besides
+where the living clip is too short or too slow to have one (:func:`.cutting.clip_pulse`).
 """
 
 import hashlib
@@ -21,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +34,19 @@ from annotated_types import Ge, MinLen
 from pydantic import TypeAdapter, ValidationError
 
 from ...engines.errors import EngineError
+from ...nodes.spectrum import PULSE_BINS
 from ..crops import Label, Pixels, Species
 
 ROW = "sequence.json"
 FACE = (256, 256, 3)
 DEPTH = (32, 32)
+PLACES = (2, 1024)
+PULSE = (PULSE_BINS,)
 FEWEST = 3
 """Samples of a sequence, at least."""
 
 Times = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
 class SequenceStoreError(EngineError):
@@ -88,6 +97,10 @@ class SequenceArrays:
     """uint8 (F, 32, 32)."""
     times: Times
     """float64 (F,), seconds, rising."""
+    places: Floats | None = None
+    """float32 (F, 2, 1024), as of :meth:`~padflow.nodes.skin.SkinMapper.shares`."""
+    pulse: Floats | None = None
+    """float32 (50,), as of :func:`~padflow.trainers.labels.pulse.pulse_label`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +113,54 @@ class StoredSequence:
     @property
     def face(self) -> Pixels:
         """uint8 (F, 256, 256, 3), a read-only view of the file."""
-        return self._array("face", np.dtype(np.uint8), FACE)
+        return self._array("face")
 
     @property
     def depth(self) -> Pixels:
         """uint8 (F, 32, 32), a read-only view of the file."""
-        return self._array("depth", np.dtype(np.uint8), DEPTH)
+        return self._array("depth")
 
     @property
     def times(self) -> Times:
         """float64 (F,), seconds."""
-        return np.array(self._array("times", np.dtype(np.float64), ()))
+        return np.array(self._array("times"))
 
-    def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        path = self.folder / f"{name}.npy"
+    @property
+    def places(self) -> Floats | None:
+        """float32 (F, 2, 1024), a read-only view of the file; None where there is none."""
+        return self._array("places") if self._path("places").is_file() else None
+
+    @property
+    def pulse(self) -> Floats | None:
+        """float32 (50,); None where there is none."""
+        return np.array(self._array("pulse")) if self._path("pulse").is_file() else None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+    def _array(self, name: str) -> npt.NDArray[Any]:
+        path, (dtype, shape) = self._path(name), _kinds(self.row.frames)[name]
         try:
             found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise SequenceStoreError(f"{path}: cannot be read: {error}; cut it anew") from error
-        if found.dtype != dtype or found.shape != (self.row.frames, *shape):
+        if found.dtype != dtype or found.shape != shape:
             raise SequenceStoreError(
-                f"{path}: expected {dtype} {(self.row.frames, *shape)}, found {found.dtype} "
-                f"{found.shape}; cut it anew"
+                f"{path}: expected {dtype.__name__} {shape}, found {found.dtype} {found.shape}; "
+                "cut it anew"
             )
         return found
+
+
+def _kinds(frames: int) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Type and shape of every array of a sequence by name; places and pulse may be missing."""
+    return {
+        "face": (np.uint8, (frames, *FACE)),
+        "depth": (np.uint8, (frames, *DEPTH)),
+        "times": (np.float64, (frames,)),
+        "places": (np.float32, (frames, *PLACES)),
+        "pulse": (np.float32, PULSE),
+    }
 
 
 def sequence_folder(store: Path, sequence_id: str) -> Path:
@@ -142,8 +179,10 @@ def write_sequence(store: Path, row: SequenceRow, arrays: SequenceArrays) -> Sto
     store.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".sequence-", dir=store))
     try:
-        for name in ("face", "depth", "times"):
-            np.save(aside / f"{name}.npy", getattr(arrays, name))
+        for name in _kinds(row.frames):
+            array = getattr(arrays, name)
+            if array is not None:
+                np.save(aside / f"{name}.npy", array)
         (aside / ROW).write_text(json.dumps(asdict(row), ensure_ascii=False) + "\n", "utf-8")
         aside.chmod(0o755)
         os.rename(aside, folder)
@@ -194,16 +233,13 @@ def _adapter() -> TypeAdapter[SequenceRow]:
 
 
 def _check(row: SequenceRow, arrays: SequenceArrays) -> None:
-    kinds: tuple[tuple[Literal["face", "depth", "times"], type, tuple[int, ...]], ...] = (
-        ("face", np.uint8, FACE),
-        ("depth", np.uint8, DEPTH),
-        ("times", np.float64, ()),
-    )
-    for name, dtype, shape in kinds:
+    for name, (dtype, shape) in _kinds(row.frames).items():
         array = getattr(arrays, name)
-        if array.dtype != dtype or array.shape != (row.frames, *shape):
+        if array is None:
+            continue
+        if array.dtype != dtype or array.shape != shape:
             raise SequenceStoreError(
-                f"sequence {row.id}: {name}: expected {dtype.__name__} {(row.frames, *shape)}, "
+                f"sequence {row.id}: {name}: expected {dtype.__name__} {shape}, "
                 f"found {array.dtype} {array.shape}"
             )
     if not (np.diff(arrays.times) > 0).all():

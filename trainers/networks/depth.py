@@ -84,7 +84,7 @@ class DepthNetwork(CropNetwork):
         for block in self.blocks:
             features = block(features)
             stages.append(features)
-        merged = torch.cat([_to_map_side(stage) for stage in stages], dim=1)
+        merged = torch.cat([to_map_side(stage) for stage in stages], dim=1)
         depth = torch.sigmoid(self.map(merged).float().squeeze(1))
         pooled = torch.cat([merged.mean(dim=(2, 3)).float(), map_statistics(depth.detach())], dim=1)
         outputs: Outputs = self.classify(pooled)
@@ -92,7 +92,8 @@ class DepthNetwork(CropNetwork):
         return outputs._replace(depth=depth, features_1=first, features_2=second, features_3=third)
 
 
-def _to_map_side(features: Tensor) -> Tensor:
+def to_map_side(features: Tensor) -> Tensor:
+    """A square map (N, C, s, s) of a stage brought to (N, C, 32, 32): averaged, or interpolated."""
     side = features.shape[-1]
     if side > MAP_SIDE:
         return functional.avg_pool2d(features, side // MAP_SIDE)

@@ -146,7 +146,7 @@ class PulseNetwork(nn.Module):
         parts = self._unpacked(memory)
         features, running = self._observe(change, seen, motion, seconds, parts)
         rows = features.cells.flatten(0, 1)
-        hidden, carry = _lstm_step(
+        hidden, carry = lstm_step(
             self.cell_lstm,
             rows,
             parts["cell_hidden"].flatten(0, 1),
@@ -154,7 +154,7 @@ class PulseNetwork(nn.Module):
         )
         cells = hidden.reshape(-1, self.cells, hidden.shape[1])
         waves, attention = self._cell_outputs(cells, features.seen)
-        face, face_carry = _lstm_step(
+        face, face_carry = lstm_step(
             self.face_lstm,
             self._face_input(cells, attention, features.face),
             parts["face_hidden"],
@@ -349,9 +349,7 @@ def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     return rows[..., size]
 
 
-def _lstm_step(
-    lstm: nn.LSTM, given: Tensor, hidden: Tensor, carry: Tensor
-) -> tuple[Tensor, Tensor]:
+def lstm_step(lstm: nn.LSTM, given: Tensor, hidden: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
     """One step of an ``nn.LSTM`` of one layer, in plain operations for export."""
     weights = dict(lstm.named_parameters())
     gates = nn.functional.linear(given, weights["weight_ih_l0"], weights["bias_ih_l0"])

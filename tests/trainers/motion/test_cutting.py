@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from padflow.nodes.rppg import PULSE_COLOUR
 from padflow.trainers.attacks.people import PersonPicture
 from padflow.trainers.data import read_dataset
-from padflow.trainers.motion.cutting import cut_sequences, living, read_making
+from padflow.trainers.labels import pulse_frequencies
+from padflow.trainers.motion.cutting import clip_pulse, cut_sequences, living, read_making
 from padflow.trainers.motion.store import SequenceStoreError, open_sequences
 from tests.nodes.clips import write_clip
 
@@ -52,6 +54,65 @@ def test_videos_become_sequences_and_are_cut_once(
     assert apart.min() >= 0.079
     assert np.median(apart) == pytest.approx(0.08, abs=1e-6)
     assert live.row.frames >= 8
+    for one in (live, printed):
+        places = one.places
+        assert places is not None
+        assert places.shape == (one.row.frames, 2, 1024)
+        assert 0.16 < float(places.min()) < float(places.max()) < 0.84  # 1.5 times the face
+    assert live.pulse is None  # A second shows no pulse.
+    assert printed.pulse is not None
+    assert not printed.pulse.any()
+
+
+def test_a_living_sequence_is_labelled_with_its_own_pulse(
+    models: Path, portraits: list[PersonPicture], tmp_path: Path
+) -> None:
+    image = np.asarray(cv2.resize(portraits[0].image, (320, 320)), np.float32)
+    beats = 1 + 0.02 * np.sin(2 * np.pi * 1.5 * np.arange(100) / 15)[:, None] * PULSE_COLOUR
+    frames = [np.clip(image * beat + 0.5, 0, 255).astype(np.uint8) for beat in beats]
+    clip = write_clip(tmp_path / "bob.mp4", [round(k * 1000 / 15) for k in range(100)],
+                      images=frames, options={"crf": "10"})  # fmt: skip
+    cut_sequences(
+        living([clip]), tmp_path / "store", prefix="f", people={}, making={}, cadence=30.0
+    )
+    (one,) = open_sequences([tmp_path / "store"])
+    assert one.row.frames >= 95  # at the video's own rate
+    label = one.pulse
+    assert label is not None
+    assert np.linalg.norm(label) == pytest.approx(1, abs=1e-5)
+    assert pulse_frequencies()[label.argmax()] == pytest.approx(1.5, abs=0.1)
+
+
+def skin(seconds: float, rate: float, beat: float = 1.2) -> tuple[np.ndarray, np.ndarray]:
+    """Times and colours of three regions."""
+    times = np.arange(round(seconds * rate)) / rate + 100
+    wave = 0.01 * np.sin(2 * np.pi * beat * times)
+    colours = np.array([170.0, 120.0, 100.0]) * (1 + wave[:, None] * PULSE_COLOUR)
+    return times, np.repeat(colours[:, None], 3, axis=1).astype(np.float32)
+
+
+def test_the_pulse_of_skin_that_comes_and_goes() -> None:
+    times, colours = skin(8.0, 25.0)
+    colours[::3, 0] = np.nan  # the forehead under hair
+    colours[40:44, 1] = np.nan  # a cheek for a moment
+    label = clip_pulse(times, colours)
+    assert label is not None
+    assert pulse_frequencies()[label.argmax()] == pytest.approx(1.2, abs=0.07)
+    whole = clip_pulse(*skin(8.0, 25.0))
+    assert whole is not None
+    assert float(label @ whole) > 0.98
+
+
+@pytest.mark.parametrize("case", ["short", "slow", "hidden", "torn", "black", "one"])
+def test_where_there_is_no_pulse_to_be_had_there_is_no_label(case: str) -> None:
+    times, colours = skin({"short": 4.0, "one": 0.05}.get(case, 9.0), 7.0 if case == "slow" else 25)
+    if case == "hidden":
+        colours[::2] = np.nan
+    if case == "torn":  # nowhere five seconds at a stretch
+        times[100:] += 1.0
+    if case == "black":
+        colours[:] = 0
+    assert clip_pulse(times, colours) is None
 
 
 def test_what_padflow_attacks_tells_is_used(tmp_path: Path) -> None:

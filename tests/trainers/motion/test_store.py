@@ -27,6 +27,28 @@ def test_a_sequence_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert (np.diff(found.times) > 0).all()
 
 
+def test_places_and_pulse_come_back_and_may_be_missing(tmp_path: Path) -> None:
+    old = write_toy(tmp_path, "old", "ann", "live")
+    assert old.places is None
+    assert old.pulse is None
+    rng = np.random.default_rng(0)
+    places = rng.random((FRAMES, 2, 1024), np.float32)
+    pulse = rng.random(50, np.float32)
+    new, row = SequenceArrays(np.array(old.face), np.array(old.depth), old.times), old.row
+    write_sequence(tmp_path, replace(row, id="new"), replace(new, places=places, pulse=pulse))
+    found = {one.row.id: one for one in open_sequences([tmp_path])}
+    assert found["old"].places is None
+    assert np.array_equal(found["new"].places, places)  # type: ignore[arg-type]
+    assert np.array_equal(found["new"].pulse, pulse)  # type: ignore[arg-type]
+    with pytest.raises(SequenceStoreError, match=r"places: expected float32 \(9, 2, 1024\)"):
+        write_sequence(tmp_path, replace(row, id="c"), replace(new, places=places[1:]))
+    with pytest.raises(SequenceStoreError, match=r"pulse: expected float32 \(50,\)"):
+        write_sequence(tmp_path, replace(row, id="c"), replace(new, pulse=pulse.astype(float)))
+    np.save(found["new"].folder / "places.npy", places[:, :1])
+    with pytest.raises(SequenceStoreError, match=r"places.npy: expected float32"):
+        _ = found["new"].places
+
+
 def test_nothing_half_written_is_left_or_read(tmp_path: Path) -> None:
     first = write_toy(tmp_path, "a", "ann", "live")
     with pytest.raises(SequenceStoreError, match="cannot be written"):

@@ -15,31 +15,22 @@ from padflow.nodes.motion_depth import MotionDepth, MotionDepthParams
 from padflow.nodes.payloads import DepthFeatures
 from padflow.trainers.motion.bundling import make_motion_bundle
 from padflow.trainers.motion.measures import score_sequences
-from padflow.trainers.motion.recipe import (
-    KIND,
-    load_motion_recipe,
-    motion_recipe_text,
-    parse_motion_recipe,
-)
+from padflow.trainers.motion.recipe import KIND, MOTION
+from padflow.trainers.motion.running import parted
 from padflow.trainers.motion.stages import Backbone, seen
 from padflow.trainers.motion.store import StoredSequence
-from padflow.trainers.motion.training import TrainedMotion, parted, train_motion
+from padflow.trainers.motion.training import TrainedMotion, train_motion
 from padflow.trainers.recipe import RecipeError, TrainingError, recipe_kind
 from padflow.trainers.weights import bundle_weights
 from tests.nodes.test_motion_depth import GOOD
 from tests.trainers.motion.toys import PERSONS, toy_recipe, write_toy, write_toys
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> list[StoredSequence]:
     return write_toys(tmp_path_factory.mktemp("toys"))
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
-    torch.set_num_threads(1)
 
 
 def quietly(*args: Any, **kwargs: Any) -> tuple[TrainedMotion, list[str]]:
@@ -151,14 +142,14 @@ def test_nobody_is_on_both_sides(toys: list[StoredSequence], tmp_path: Path) -> 
 
 
 def test_recipes() -> None:
-    recipe = load_motion_recipe("motion_depth", hold_out=("P1",))
+    recipe = MOTION.load("motion_depth", hold_out=("P1",))
     assert recipe.backbone == "depth_light"
     assert recipe.losses.depth == 0.2
-    assert parse_motion_recipe(yaml.safe_load(motion_recipe_text(recipe))) == recipe
+    assert MOTION.parse(yaml.safe_load(MOTION.text(recipe))) == recipe
     assert recipe_kind("motion_depth") == KIND
     with pytest.raises(RecipeError, match=r"sampling.step: unknown key; did you mean 'steps'"):
         toy_recipe(sampling={"step": 4})
     with pytest.raises(RecipeError, match=r"longest is below"):
         toy_recipe(sampling={"shortest": 0.3, "longest": 0.2})
     with pytest.raises(RecipeError, match="no such file"):
-        load_motion_recipe("nowhere.yaml")
+        MOTION.load("nowhere.yaml")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from padflow.trainers.crops import Species
-from padflow.trainers.motion.recipe import MotionRecipe, parse_motion_recipe
+from padflow.trainers.motion.recipe import MOTION, MotionRecipe
 from padflow.trainers.motion.store import (
     SequenceArrays,
     SequenceRow,
@@ -80,4 +80,4 @@ def toy_recipe(**changes: Any) -> MotionRecipe:
         "average": 0.5,
         "learning_rate": 1e-2,
     }
-    return parse_motion_recipe(least | changes)
+    return MOTION.parse(least | changes)
