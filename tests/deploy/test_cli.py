@@ -170,7 +170,8 @@ def test_score_gives_a_row_for_each_item(
     assert [row["item"] for row in rows] == items
     assert [row["frames"] for row in rows] == ["125", "30"]
     assert {row["state"] for row in rows} <= STATES
-    ratios = ["llr_context", "llr_depth", "llr_life", "llr_patch", "llr_pulse"]
+    cues = ("context", "depth", "life", "patch", "planarity", "pulse")
+    ratios = [f"llr_{cue}" for cue in cues]
     assert list(rows[0])[5:] == ratios, "a column for each cue of the graph, with a value or not"
     assert capsys.readouterr().err == ""
     assert main(["score", *items, str(text_file), "--out", str(out), "--quiet"]) == 3
