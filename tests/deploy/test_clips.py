@@ -10,9 +10,11 @@ from typing import Any
 
 import av
 import jsonschema
+import numpy as np
 import pytest
 
 import padflow
+from tests.nodes.clips import write_clip
 
 WEBCAM = ("webcam_a_53s.mp4", "webcam_b_31s.mp4")
 LOW_LIGHT = ("light_000.mp4", "light_025.avi", "light_050.avi", "light_075.mp4", "light_100.mp4")
@@ -124,3 +126,16 @@ def test_a_face_in_dim_light_is_one_track_and_a_black_picture_none(shared_data: 
     assert first["mean_luma"] < 30
     assert first["media_time"] < 2.0, "an operator is told at once, not at the end"
     assert [(data["state"], data["reason"]) for data in others] == [("no_face", "too_dark")]
+
+
+def test_a_camera_without_colour_at_night_accuses_nobody(live_clip: Path, tmp_path: Path) -> None:
+    with av.open(str(live_clip)) as container:
+        grey = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    images = [np.repeat(picture[..., None], 3, axis=2) for picture in grey]
+    night = write_clip(tmp_path / "night.mp4", range(0, 40 * len(images), 40), images=images)
+    (told,) = watch(night).values()
+    assert {data["state"] for data in told.data("verdict")} == {"UNDECIDED"}
+    final = told.data("verdict")[-1]
+    assert {"no_colour", "no_appearance_evidence"} <= set(final["reasons"])
+    ratios = {one["cue"]: one["llr"] for one in final["evidence"]}
+    assert {ratios[cue] for cue in ("context", "depth", "patch", "pulse")} == {None}
