@@ -37,15 +37,7 @@ from .payloads import (
     TrackedFace,
 )
 from .pose import Pose, PoseSolver
-from .quality import (
-    FACE_WIDTHS,
-    FaceLooks,
-    OcclusionHint,
-    assess,
-    colour_reach,
-    sharpness,
-    speed,
-)
+from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
 from .skin import SkinMapper, background_mean
 
 _MEASURING_PERIOD = 0.2 - 1e-3
@@ -314,7 +306,7 @@ def _measure(state: AlignState, time: float, reading: MeshReading, frame: Frame)
     """What is measured five times a second: sharpness costs as much as all skin colours."""
     if not 0 <= time - state.measured < _MEASURING_PERIOD:
         side = CROP_SIDE * hypot(float(reading.matrix[0, 0]), float(reading.matrix[1, 0]))
-        state.sharpness, state.colour = sharpness(reading.crop, side), colour_reach(frame)
+        state.sharpness, state.colour = sharpness(reading.crop, side), frame.colour_reach()
         state.measured = time
 
 

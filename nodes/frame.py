@@ -15,6 +15,8 @@ ClockQuality = Literal["none", "arrival", "container", "ntp"]
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _BT709, _UNSPECIFIED, _BT2020, _BT2020_CL = 1, 2, 9, 10  # values of AVColorSpace
 _FULL_RANGE = 2  # value of AVColorRange
+_CHROMA_ROWS = 48
+"""Of the grid on which the picture's colours are looked at, at least where there are as many."""
 
 
 class CropPlanes(NamedTuple):
@@ -78,6 +80,8 @@ class Frame:
     """The decoder marked the picture as damaged: not to be used as evidence."""
     _scaling: Lock = field(default_factory=Lock, repr=False, compare=False)
     """Held while the picture is scaled: PyAV rewrites its colour tags meanwhile."""
+    _colour: float | None = field(default=None, repr=False, compare=False)
+    """:meth:`colour_reach`, once it was asked for."""
 
     @property
     def width(self) -> int:
@@ -99,6 +103,22 @@ class Frame:
         """Upright view of Y alone: uint8 (height, width), no copy."""
         y = _plane(self.picture.planes[0])
         return np.rot90(y, -self.rotation // 90) if self.rotation else y
+
+    def colour_reach(self) -> float:
+        """How far the colours of the whole picture reach from its most usual one, in chroma levels.
+
+        The 99th percentile of the distances from the median (U, V), on a coarse grid. Some cameras
+        tint what they take at night; a tint that is everywhere is no colour. The whole picture
+        counts, since a grey sheet before a camera of colours is an attack and no reason to say
+        nothing. Measured once, however many faces are in the picture.
+        """
+        if self._colour is None:
+            u, v = (_plane(plane) for plane in self.picture.planes[1:])
+            step = max(1, min(u.shape) // _CHROMA_ROWS)
+            seen = np.stack([plane[::step, ::step].ravel() for plane in (u, v)]).astype(np.float32)
+            away = seen - np.median(seen, axis=1, keepdims=True)
+            self._colour = float(np.quantile(np.hypot(away[0], away[1]), 0.99))
+        return self._colour
 
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""

@@ -94,7 +94,7 @@ class Quality:
     """Speed of the face centre, in face widths per second."""
     colour: float = 255.0
     """How far the colours of the whole picture reach, in levels of chroma, as of
-    :func:`.quality.colour_reach`: near 0 the camera gives none. By default as far as can be."""
+    :meth:`.Frame.colour_reach`: near 0 the camera gives none. By default as far as can be."""
 
 
 @dataclass(frozen=True, slots=True)

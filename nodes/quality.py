@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 
 from .canonical import GRID_SIDE, canonical_face
-from .frame import Frame
 from .mesh import CROP_SIDE, MeshReading
 from .payloads import Quality
 from .pose import Pose
 from .skin import SkinMap
 
 LEAST_COLOUR = 4.0
-"""Reach of a picture's colours, in levels of chroma, below which it is a picture without colour:
+"""Reach of a picture's colours (:meth:`.Frame.colour_reach`), in levels of chroma, below which it is a picture without colour:
 cameras at night give 0 to 1, the dullest real clip at hand 16."""
 
 FACE_WIDTHS = 2.5
@@ -43,8 +42,6 @@ _ENOUGH = 0.2
 """Share of all skin cells that must be seen and known to tell light from occlusion."""
 _PERIOD = 0.2 - 1e-3
 """Seconds between two looks."""
-_CHROMA_ROWS = 48
-"""Of the grid on which the picture's colours are looked at, at least where there are as many."""
 _SETTLED = 5
 """Looks at a cell before its model is trusted."""
 
@@ -170,20 +167,6 @@ def sharpness(crop: np.ndarray, side: float) -> float:
         return 0.0
     ratio = (two - one) / (four - two)
     return min(1.0, max(0.0, (ratio - _SMOOTH) / (_SHARP - _SMOOTH)))
-
-
-def colour_reach(frame: Frame) -> float:
-    """How far the colours of a whole picture reach from its most usual one, in levels of chroma.
-
-    The 99th percentile of the distances from the median (U, V), on a coarse grid. Some cameras
-    tint what they take at night; a tint that is everywhere is no colour. The whole picture counts,
-    since a grey sheet before a camera of colours is an attack and no reason to say nothing.
-    """
-    _, u, v = frame.planes()
-    step = max(1, min(u.shape) // _CHROMA_ROWS)
-    seen = np.stack([plane[::step, ::step].ravel() for plane in (u, v)]).astype(np.float32)
-    away = seen - np.median(seen, axis=1, keepdims=True)
-    return float(np.quantile(np.hypot(away[0], away[1]), 0.99))
 
 
 def assess(

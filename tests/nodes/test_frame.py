@@ -1,18 +1,23 @@
 """Addressing a decoded picture: rotation, padding, thumbnails, crops, colours."""
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from padflow.nodes.frame import Frame, to_rgb_matrix
+from padflow.nodes.payloads import Box
+from padflow.nodes.quality import LEAST_COLOUR
 from tests.nodes.pictures import picture, smooth_picture
 
 Floats = NDArray[np.float64]
+FrameOf = Callable[..., Frame]
 ROTATIONS = (0, 90, 180, 270)
 BORDER_ERROR = {0.7: 3.0, 1.0: 3.0, 1.5: 4.0, 1.7: 4.0, 4.0: 8.0, 9.0: 12.0}
 """By scale: where a crop averages blocks, it repeats the border's block and not its last pixel."""
@@ -236,3 +241,30 @@ def test_threads_may_scale_one_frame_at_the_same_time() -> None:
         together = list(pool.map(lambda size: frame.thumbnail(*size), sizes * 50))
     for place, found in enumerate(together):
         assert np.array_equal(found, alone[place % len(sizes)])
+
+
+def test_a_picture_without_colour_is_told_whatever_its_tint(
+    astronaut: np.ndarray, frame_of: FrameOf
+) -> None:
+    grey = np.repeat(astronaut.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    violet = (0.8 * grey + np.array([22, 10, 35])).astype(np.uint8)
+    for image in (grey, violet):
+        assert frame_of(image).colour_reach() < LEAST_COLOUR
+    assert frame_of(astronaut).colour_reach() > 5 * LEAST_COLOUR
+
+
+def test_a_grey_face_in_a_coloured_picture_is_no_picture_without_colour(
+    astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf
+) -> None:
+    x, y, w, h = (round(side) for side in astronaut_box)
+    around = slice(max(0, y - h // 2), y + 2 * h), slice(max(0, x - w // 2), x + 2 * w)
+    sheet = astronaut.copy()
+    sheet[around] = sheet[around].mean(axis=2, keepdims=True).astype(np.uint8)
+    assert frame_of(sheet).colour_reach() > LEAST_COLOUR
+
+
+@pytest.mark.parametrize("size", [(2, 2), (64, 48), (401, 303)])
+def test_colours_are_looked_at_in_pictures_of_every_size(
+    size: tuple[int, int], astronaut: np.ndarray, frame_of: FrameOf
+) -> None:
+    assert frame_of(cv2.resize(astronaut, size)).colour_reach() >= 0.0

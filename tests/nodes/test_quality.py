@@ -11,15 +11,7 @@ from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import CROP_SIDE, MeshNet, MeshTrack, Square, follow
 from padflow.nodes.payloads import Box, Quality, TrackedFace
 from padflow.nodes.pose import PoseSolver
-from padflow.nodes.quality import (
-    LEAST_COLOUR,
-    FaceLooks,
-    OcclusionHint,
-    assess,
-    colour_reach,
-    sharpness,
-    speed,
-)
+from padflow.nodes.quality import FaceLooks, OcclusionHint, assess, sharpness, speed
 from padflow.nodes.skin import SkinMap, SkinMapper
 
 FrameOf = Callable[..., Frame]
@@ -176,30 +168,3 @@ def test_speed_is_in_face_widths_a_second() -> None:
     assert speed((100.0, 100.0), None, 0.04, 50.0) == 0.0
     assert speed((103.0, 104.0), (100.0, 100.0), 0.1, 50.0) == pytest.approx(1.0)
     assert speed((103.0, 104.0), (100.0, 100.0), 0.0, 50.0) == 0.0
-
-
-def test_a_picture_without_colour_is_told_whatever_its_tint(
-    astronaut: np.ndarray, frame_of: FrameOf
-) -> None:
-    grey = np.repeat(astronaut.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
-    violet = (0.8 * grey + np.array([22, 10, 35])).astype(np.uint8)
-    for picture in (grey, violet):
-        assert colour_reach(frame_of(picture)) < LEAST_COLOUR
-    assert colour_reach(frame_of(astronaut)) > 5 * LEAST_COLOUR
-
-
-def test_a_grey_face_in_a_coloured_picture_is_no_picture_without_colour(
-    astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf
-) -> None:
-    x, y, w, h = (round(side) for side in astronaut_box)
-    around = slice(max(0, y - h // 2), y + 2 * h), slice(max(0, x - w // 2), x + 2 * w)
-    sheet = astronaut.copy()
-    sheet[around] = sheet[around].mean(axis=2, keepdims=True).astype(np.uint8)
-    assert colour_reach(frame_of(sheet)) > LEAST_COLOUR
-
-
-@pytest.mark.parametrize("size", [(2, 2), (64, 48), (401, 303)])
-def test_colours_are_looked_at_in_pictures_of_every_size(
-    size: tuple[int, int], astronaut: np.ndarray, frame_of: FrameOf
-) -> None:
-    assert colour_reach(frame_of(cv2.resize(astronaut, size))) >= 0.0
