@@ -14,8 +14,8 @@ from .pose import Pose
 from .skin import SkinMap
 
 LEAST_COLOUR = 4.0
-"""Reach of a picture's colours (:meth:`.Frame.colour_reach`), in levels of chroma, below which it is a picture without colour:
-cameras at night give 0 to 1, the dullest real clip at hand 16."""
+"""Reach of a picture's colours (:meth:`.Frame.colour_reach`), in levels of chroma, below which it
+is a picture without colour: cameras at night give 0 to 1, the dullest real clip at hand 16."""
 
 FACE_WIDTHS = 2.5
 """Width of a face in interocular distances."""

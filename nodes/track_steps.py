@@ -21,6 +21,8 @@ from .depth_net import STAGES
 from .evidence import RESET_REASONS, Reason
 from .payloads import DepthFeatures
 
+BEFORE, AFTER = "previous_", "next_"
+"""What the state's inputs and outputs begin with."""
 BACKBONE = "backbone_edition"
 """Setting of the bundle's training: edition of the depth network whose features it goes on from."""
 
@@ -110,7 +112,7 @@ class StepNode(NetworkNode[S]):
         super().open(context)
         if self.engine is not None:
             shapes = {spec.name: spec.shape[1:] for spec in self.engine.inputs}
-            self._shapes = {name: shapes[f"previous_{name}"] for name in self.state_names}
+            self._shapes = {name: shapes[f"{BEFORE}{name}"] for name in self.state_names}
             manifest = self.engine.manifest
             settings = manifest.training.settings if manifest else {}
             self._edition = str(settings.get(BACKBONE, ""))
@@ -121,8 +123,8 @@ class StepNode(NetworkNode[S]):
         Raises:
             BundleError: an input or output is missing or surplus, or a state's shape is open.
         """
-        before = {f"previous_{name}" for name in self.state_names}
-        after = {f"next_{name}" for name in self.state_names}
+        before = {f"{BEFORE}{name}" for name in self.state_names}
+        after = {f"{AFTER}{name}" for name in self.state_names}
         check_tensors(engine, {"interval", *self.takes, *before}, self.gives | after)
         for spec in engine.inputs:
             if spec.name in before and -1 in spec.shape[1:]:
@@ -247,7 +249,7 @@ class StepNode(NetworkNode[S]):
         track = sample.track
         apart = 0.0 if track.time is None else sample.packet.time - track.time
         state = {
-            f"previous_{name}": track.parts.get(name, np.zeros(shape, np.float32))
+            f"{BEFORE}{name}": track.parts.get(name, np.zeros(shape, np.float32))
             for name, shape in self._shapes.items()
         }
         return {
@@ -266,7 +268,7 @@ class StepNode(NetworkNode[S]):
             track.first = sample.packet.time
         track.time = sample.packet.time
         track.samples += 1
-        track.parts = {name: outputs[f"next_{name}"][0].copy() for name in self.state_names}
+        track.parts = {name: outputs[f"{AFTER}{name}"][0].copy() for name in self.state_names}
 
 
 def is_sound(outputs: Mapping[str, np.ndarray]) -> bool:

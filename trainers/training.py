@@ -24,7 +24,15 @@ from torch.nn import functional
 
 from .average import WeightAverage
 from .batches import Batch, Batches
-from .checkpoint import CHECKPOINT, Progress, check_recipe, keep_history, load_state, save_state
+from .checkpoint import (
+    CHECKPOINT,
+    Progress,
+    check_recipe,
+    keep_history,
+    load_state,
+    save_state,
+    write_text,
+)
 from .crops import CropStore, open_crops
 from .holdout import Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
@@ -274,7 +282,7 @@ class _Run:
         """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.is_first:
-            (folder / "recipe.yaml").write_text(recipe_text(recipe), encoding="utf-8")
+            write_text(folder / "recipe.yaml", recipe_text(recipe))
 
     @property
     def is_first(self) -> bool:

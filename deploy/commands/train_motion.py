@@ -10,12 +10,8 @@ if TYPE_CHECKING:
     from ...engines.bundle import Bundle
     from ...trainers.motion.store import StoredSequence
 
-MOTION = "motion"
-"""Kind of a recipe that makes a multi-frame network from padflow sequences."""
-PULSE_DEPTH = "pulse_depth"
-"""Kind of a recipe that makes a pulse network on depth features from them."""
-KINDS = {MOTION: "motion_depth", PULSE_DEPTH: "pulse_depth"}
-"""Name of the shipped recipe of each kind."""
+KINDS = {"motion": "motion_depth", "pulse_depth": "pulse_depth"}
+"""Kinds of recipes that learn from padflow sequences, and the name of each one's shipped recipe."""
 
 
 def run_on_sequences(args: argparse.Namespace, folder: Path, kind: str) -> int:
@@ -41,7 +37,7 @@ def run_on_sequences(args: argparse.Namespace, folder: Path, kind: str) -> int:
         use_threads(args.threads)
     others = open_sequences(args.validate) if args.validate else []
     asked = _Asked(args, changes, folder, open_sequences(args.data), others)
-    bundle, minutes = {MOTION: _motion, PULSE_DEPTH: _pulse}[kind](asked)
+    bundle, minutes = {"motion": _motion, "pulse_depth": _pulse}[kind](asked)
     _say(f"{bundle.folder}: {minutes:.1f} minutes of training")
     return Exit.DONE
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...engines.engine import Engine, open_network
 from ...engines.network import Network, Options, TensorSpec
 from ...engines.store import file_sha256
+from ...nodes.track_steps import AFTER, BEFORE
 from ..export import BACKENDS, OPSET, TOLERANCE, finish_file, quiet, stage_specs
 from ..networks.motion_depth import MotionDepthNetwork, MotionState
 from ..recipe import TrainingError
@@ -20,8 +21,6 @@ from ..recipe import TrainingError
 Arrays = Mapping[str, npt.NDArray[Any]]
 OUTPUTS = ("depth", "score", "embedding", "strangeness")
 """Of a motion network, beside its state."""
-BEFORE, AFTER = "previous_", "next_"
-"""What the state's inputs and outputs begin with."""
 
 
 @dataclass(frozen=True, slots=True)

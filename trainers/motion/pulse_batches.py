@@ -129,18 +129,19 @@ def drawn_stretch(times: Times, how: Stretches, rng: np.random.Generator) -> Pla
 
 def stretch_of(sequence: StoredSequence, known: Seen, taken: Places) -> PulseTracks:
     """Some frames of a sequence that :func:`usable` let through, as a batch of one."""
-    assert sequence.places is not None
-    assert sequence.pulse is not None
-    times = sequence.times[taken]
+    all_times, places, pulse = sequence.times, sequence.places, sequence.pulse  # read from disk
+    assert places is not None
+    assert pulse is not None
+    times = all_times[taken]
     one, two, three = (_row(stage[taken]) for stage in known.stages)
     return PulseTracks(
         stages=(one, two, three),
         single=_row(known.single[taken]),
-        places=_row(sequence.places[taken]),
-        interval=intervals_of(sequence.times, taken)[None],
+        places=_row(places[taken]),
+        interval=intervals_of(all_times, taken)[None],
         times=times[None],
         end=times[-1:],
-        pulse=_row(sequence.pulse),
+        pulse=_row(pulse),
     )
 
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ...engines.bundle import Bundle, Calibration
 from ...engines.network import TensorSpec
+from ...nodes.track_steps import AFTER, BEFORE
 from ..export import stage_specs
 from ..networks.pulse_depth import CELLS, PulseDepthNetwork, PulseDepthState
 from .bundling import Judged, described, fit_scores, told, write_steps
-from .exporting import AFTER, BEFORE, Arrays, Step, state_specs
+from .exporting import Arrays, Step, state_specs
 from .pulse_batches import AS_IT_IS, stretch_of
 from .pulse_measures import figures, look_at
 from .pulse_recipe import PULSE_DEPTH

@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from ..average import WeightAverage
-from ..checkpoint import Learner, Progress, check_recipe
+from ..checkpoint import Learner, Progress, check_recipe, write_text
 from ..holdout import drawn
 from ..learning import learn_from, set_rate
 from ..recipe import TrainingError
@@ -126,7 +126,7 @@ class EpochRun(ABC, Generic[N, R, B]):
         self.average = WeightAverage(self.network, recipe.average)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.yaml").write_text(self.text(recipe), encoding="utf-8")
+        write_text(folder / "recipe.yaml", self.text(recipe))
 
     @abstractmethod
     def loss(self, batch: B) -> Tensor:
