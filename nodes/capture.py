@@ -16,7 +16,7 @@ from ..graph.node import Contract, NodeContext, Outputs, Port, Source, StreamSpe
 from ..graph.packet import Packet
 from ..graph.schema import parse
 from .capture_media import Decoded, Media, MediaOptions, explain, open_media, open_picture
-from .capture_pump import Closed, Opened, Pump
+from .capture_pump import Closed, Opened, Pump, Reader
 from .clock import StreamClock
 from .frame import Frame
 from .payloads import Event
@@ -370,8 +370,15 @@ class _LiveReading:
 
     def run(self) -> Iterator[Outputs]:
         """Frames and events until the source ends, is given up, or the run is cancelled."""
+        reader = Reader(self._stream.name)
+        try:
+            yield from self._read_on(reader)
+        finally:
+            reader.close()
+
+    def _read_on(self, reader: Reader) -> Iterator[Outputs]:
         while not self._cancel.is_set():
-            pump = Pump(self._stream.address, self._options, self._stream.name)
+            pump = Pump(self._stream.address, self._options, reader)
             try:
                 closed = yield from self._connection(pump)
             finally:
@@ -394,7 +401,7 @@ class _LiveReading:
                 retry_in_s=round(delay, 2),
             )
             self._cancel.wait(delay)
-            # A thread that hangs in a library is waited for: there is never more than one.
+            # A reader that hangs in a library is waited for: there is never more than one.
             while pump.alive and not self._cancel.wait(0.2):
                 pass
             self._stream.clock.reconnect()

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from queue import Empty, Full, Queue
+from collections.abc import Callable
+from queue import Empty, Full, Queue, SimpleQueue
 from typing import Any, NamedTuple
 
 from .capture_media import Decoded, MediaOptions, explain, open_media
@@ -34,22 +35,49 @@ class Closed(NamedTuple):
     """It wants other credentials, or has no such stream: asking often does not help."""
 
 
-class Pump:
-    """One connection to a live source, from opening to closing, in a daemon thread.
+class Reader:
+    """The one daemon thread in which a stream's connections are read, one after the other.
 
-    A library call may hang where no timeout reaches it (name resolution, a driver). Then the
-    thread is left behind, and ends with that call; the stream goes on at once.
+    One for all of them: C libraries give each new thread another pool of memory, and a decoder's
+    pictures stay behind in the pool of a thread that is gone. A camera that comes and goes would
+    take more with every connection.
     """
 
-    def __init__(self, address: SourceAddress, options: MediaOptions, name: str) -> None:
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
+        self._thread.start()
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Do it once everything before it is done."""
+        self._jobs.put(job)
+
+    def close(self, wait: float = 0.2) -> None:
+        """End after what was begun; a pump has waited for that, so this does not for long."""
+        self._jobs.put(None)
+        self._thread.join(wait)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class Pump:
+    """One connection to a live source, from opening to closing, read in a stream's reader.
+
+    A library call may hang where no timeout reaches it (name resolution, a driver). Then the
+    reader is left behind, and ends with that call; the stream goes on at once.
+    """
+
+    def __init__(self, address: SourceAddress, options: MediaOptions, reader: Reader) -> None:
         self._address = address
         self._options = options
         self._stop = threading.Event()
+        self._over = threading.Event()
         self._items: Queue[Opened | Decoded | Closed] = Queue(_QUEUED)
         self._last_sign = time.monotonic()
         self.decode_errors = 0
-        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
-        self._thread.start()
+        reader.do(self._run)
 
     @property
     def silence(self) -> float:
@@ -58,8 +86,8 @@ class Pump:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+        """Whether the reader is still busy with it."""
+        return not self._over.is_set()
 
     def get(self) -> Opened | Decoded | Closed | None:
         """The next thing that happened; None where nothing did for a moment."""
@@ -73,9 +101,15 @@ class Pump:
         self._stop.set()
         while not self._items.empty():
             self._items.get_nowait()
-        self._thread.join(wait)
+        self._over.wait(wait)
 
     def _run(self) -> None:
+        try:
+            self._tell_all()
+        finally:
+            self._over.set()
+
+    def _tell_all(self) -> None:
         began = time.monotonic()
         try:
             closed = self._read()

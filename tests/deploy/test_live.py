@@ -1,6 +1,8 @@
 """A loopback camera through the whole graph; the long form is ``live_camera.py``."""
 
+import itertools
 import logging
+import statistics
 import threading
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from tests.deploy.live_camera import ENTRY, Report, describe, secrets_told, watc
 
 pytestmark = pytest.mark.alone
 
-SECONDS, RESTARTS = 6.0, 2
+SECONDS, RESTARTS = 6.0, 4
+GROWTH = 2.0
+"""MiB that a connection may leave behind: a decoder's pictures of this camera are five."""
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,10 @@ def test_nothing_grows_and_nothing_is_left(seen: tuple[Report, str]) -> None:
     warm, worn = steps["warm"], steps[f"restart {RESTARTS}"]
     assert worn.threads <= warm.threads + 1, "a reconnect leaves no thread"
     assert worn.files <= warm.files + 1, "a reconnect leaves no socket"
-    assert worn.rss < warm.rss + 60
+    stood = [warm, *(steps[f"restart {number}"] for number in range(1, RESTARTS + 1))]
+    grown = [later.rss - earlier.rss for earlier, later in itertools.pairwise(stood)]
+    # The median: where the machine is busy, queues fill once and their memory is kept.
+    assert statistics.median(grown) < GROWTH, f"MiB with each connection: {grown}"
     assert steps["stopped"].files <= steps["before"].files + 4, "libraries may keep files open"
     assert {node.states for node in report.metrics.nodes.values()} == {0}
     mine = [thread.name for thread in threading.enumerate() if thread.name.startswith("padflow")]
