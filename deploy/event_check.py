@@ -372,9 +372,10 @@ def _unmet(
             f"to {max(windows[e['cue']][1] for e in of_group):g} s, where the track is at "
             f"{newest:g} s or later"
         )
-    if all(e["llr"] < group.min_llr for e in fresh):
+    carrying = [e for e in fresh if e["llr"] >= group.min_llr]
+    if not carrying:
         return f"expected {names} of at least {group.min_llr:g} nats for a LIVE, found less"
-    oldest = max(windows[e["cue"]][1] for e in fresh) + group.max_age
+    oldest = max(windows[e["cue"]][1] for e in carrying) + group.max_age
     if newest + min(holds, policy.expiry) > oldest + TIME_STEP:
         return (
             f"expected a LIVE to expire with its {names} at {oldest:g} s of the stream's clock, "

@@ -258,7 +258,9 @@ def expires(policy: Policy, state: State, fused: Fused, now: float) -> float:
     if state is not State.LIVE:
         return until
     for group in policy.mandatory:
-        ends = [e.window[1] for e in _fresh(group, fused.evidence, now)]
+        fresh = _fresh(group, fused.evidence, now)
+        # Only what carries LIVE: a cue that speaks against it may be the fresher one.
+        ends = [e.window[1] for e in fresh if _carries(e, group)]
         until = min(until, max(ends) + group.max_age)
     return until
 
@@ -288,7 +290,7 @@ def _unmet(policy: Policy, fused: Fused, now: float) -> list[str]:
     reasons: list[str] = []
     for group in policy.mandatory:
         fresh = _fresh(group, fused.evidence, now)
-        if any(e.llr is not None and e.llr >= group.min_llr for e in fresh):
+        if any(_carries(e, group) for e in fresh):
             continue
         if fresh:
             reasons.append(Reason.EVIDENCE_WEAK.value)
@@ -309,6 +311,11 @@ def _fresh(group: MandatoryGroup, evidence: Sequence[Evidence], now: float) -> l
         for e in evidence
         if e.cue in group.any_of and e.llr is not None and abs(now - e.window[1]) < group.max_age
     ]
+
+
+def _carries(evidence: Evidence, group: MandatoryGroup) -> bool:
+    """Whether a valued cue of the group speaks for LIVE as clearly as the group wants."""
+    return evidence.llr is not None and evidence.llr >= group.min_llr
 
 
 def _numbers_only(fused: Fused) -> Fused:

@@ -255,6 +255,15 @@ def outlives_mandatory(events: list[LogEvent], dice: Dice) -> None:
     depth["window"] = [t - 0.5 for t in depth["window"]]
 
 
+def outlives_what_carries(events: list[LogEvent], dice: Dice) -> None:
+    """A fresher cue of the group speaks against LIVE."""
+    live = dice.choice(lives(events))
+    depth = depth_of(live)
+    patch = next(e for e in live["data"]["evidence"] if e["cue"] == "patch")
+    patch |= {"llr": -0.5, "window": depth["window"], "reasons": []}
+    depth["window"] = [t - 0.5 for t in depth["window"]]
+
+
 def mandatory_against(events: list[LogEvent], dice: Dice) -> None:
     depth_of(dice.choice(lives(events)))["llr"] = -0.5
 
@@ -316,6 +325,7 @@ BROKEN: dict[Change, str] = {
     stale_mandatory: "expected a LIVE to rest on depth or patch or context of the last "
     f"{POLICY.mandatory[0].max_age:g} s",
     outlives_mandatory: "expected a LIVE to expire with its depth or patch or context",
+    outlives_what_carries: "expected a LIVE to expire with its depth or patch or context",
     mandatory_against: "of at least 0 nats for a LIVE",
     expired_live: "expected a LIVE to hold",
     live_at_first_look: "expected no LIVE at the first look",

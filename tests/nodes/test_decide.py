@@ -385,6 +385,15 @@ def test_a_verdict_expires_after_it_is_told(now: float, age: float, state: State
     assert now < expires(POLICY, state, fused, now) <= now + POLICY.expiry
 
 
+def test_a_live_verdict_expires_with_the_cue_that_carries_it() -> None:
+    now = 10.0
+    against, carrying = Evidence("depth", (now, now), -0.3), Evidence("patch", (8.6, 8.6), 5.0)
+    fused = Fused(4.7, (against, carrying), face_observation(), 5.0, 1.0)
+    until = expires(POLICY, State.LIVE, fused, now)
+    assert called_for(POLICY, State.LIVE, fused, until - 0.01, ()).state is State.LIVE
+    assert called_for(POLICY, State.LIVE, fused, until + 0.01, ()).live_barred
+
+
 ratios = st.one_of(st.floats(-8, 8), st.sampled_from([math.nan, math.inf, -math.inf, None]))
 
 
