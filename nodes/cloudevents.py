@@ -17,16 +17,17 @@ LATEST_DATE = 253_402_300_799.0
 """9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
 
 
-def event_time(utc: float | None, capture_time: float, lossless: bool) -> float:
+def event_time(utc: float | None, capture_time: float, lossless: bool, age: float = 0.0) -> float:
     """Unix time in seconds that an event is dated with.
 
     The time of capture where the source knows it. Where it does not, a lossless run dates from
     the stream's own clock as if it had started at 1970-01-01T00:00:00Z, so that the same file
-    gives the same events; a realtime run takes the present.
+    gives the same events; a realtime run takes the present, less the ``age`` in seconds of what
+    the event tells.
     """
     if utc is not None and isfinite(utc):
         return utc
-    return capture_time if lossless else time.time()
+    return capture_time if lossless else time.time() - age
 
 
 def rfc3339(utc: float) -> str:

@@ -164,8 +164,12 @@ class Decide(Node[DecideParams]):
             raise AssertionError("there is no verdict before the first look")
         fused: Fused = packet.payload
         seen = fused.observation
-        happened = event_time(seen.utc, packet.time, self._lossless)
         aged = not self._lossless and packet.arrival > 0
+        age = max(0.0, time.monotonic() - packet.arrival) if aged else 0.0
+        # The last word of a face is said when its camera is there again, and must not hold from
+        # there; nor must what else has waited for longer than a frame's way takes.
+        waited = age if final or age > self.policy.emission.heartbeat else 0.0
+        happened = event_time(seen.utc, packet.time, self._lossless, waited)
         holds_until = expires(self.policy, state.state, fused, packet.time)
         data = {
             "stream": packet.stream,
@@ -179,7 +183,7 @@ class Decide(Node[DecideParams]):
             "evidence": [_evidence_data(e) for e in fused.evidence],
             "box": _box_data(seen.box),
             "media_time": _rounded(seen.media_time),
-            "frame_age_ms": round(1e3 * (time.monotonic() - packet.arrival), 1) if aged else None,
+            "frame_age_ms": round(1e3 * age, 1) if aged else None,
             "expires_at": rfc3339(happened + holds_until - packet.time),
             "engines": _engines(self.params.engines, fused),
             "policy": self._policy_id,

@@ -41,6 +41,7 @@ def test_an_event_is_dated_by_its_capture_where_that_is_known() -> None:
     assert event_time(None, 12.48, lossless=True) == 12.48
     assert event_time(math.nan, 12.48, lossless=True) == 12.48
     assert event_time(None, 12.48, lossless=False) == pytest.approx(time.time(), abs=5)
+    assert event_time(None, 12.48, False, age=60.0) == pytest.approx(time.time() - 60.0, abs=5)
 
 
 def test_a_loss_is_dated_with_the_present_a_last_verdict_with_its_picture() -> None:

@@ -314,6 +314,22 @@ def test_realtime_events_tell_the_age_and_the_wall_clock() -> None:
     assert expires_at == pytest.approx(time.time() + POLICY.expiry, abs=5)
 
 
+def test_the_last_word_after_an_outage_holds_no_longer_than_its_picture() -> None:
+    track = Track(mode="realtime")
+    track.watch(3.0, depth=6.0, patch=6.0)
+    assert track.state == "LIVE"
+    for state in (track.fused, track.decided):
+        assert state.latest is not None
+        state.latest = state.latest._replace(arrival=state.latest.arrival - 60.0)
+    track.stop("epoch")
+    event: Event = track.events[-1].payload
+    assert event.data["final"]
+    assert event.data["frame_age_ms"] >= 60_000
+    assert event.utc == pytest.approx(time.time() - 60.0, abs=5)
+    expires_at = datetime.fromisoformat(event.data["expires_at"]).timestamp()
+    assert expires_at < time.time() - 50.0
+
+
 def test_the_capture_clock_of_the_source_dates_the_event() -> None:
     track = Track()
     track.look(0.2, utc=1_700_000_000.0)
