@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Interval, MultipleOf
 from ..graph.node import Begin, Contract, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
 from . import canonical
+from .clock import LEAST_STEP
 from .crops import (
     CONTEXT_SCALE,
     CONTEXT_SIZE,
@@ -104,7 +105,10 @@ class AlignState:
     present: bool = False
     """The last frame held the face, with hysteresis."""
     seen: tuple[float, float, float] | None = None
-    """Capture time and centre of the last frame that held the face."""
+    """Capture time and centre of the last frame that held the face, and lay far enough behind
+    the one before to tell a speed."""
+    motion: float = 0.0
+    """Speed of the face then, in face widths per second."""
     sharpness: float = 0.0
     colour: float = 0.0
     measured: float = -inf
@@ -314,9 +318,10 @@ def _motion(
     state: AlignState, time: float, centre: tuple[float, float], interocular: float
 ) -> float:
     """Speed of the face in face widths per second since the last frame that held it."""
-    motion = 0.0
     if state.seen is not None:
         before, x, y = state.seen
-        motion = speed(centre, (x, y), time - before, interocular * FACE_WIDTHS)
+        if 0 <= time - before < LEAST_STEP:
+            return state.motion
+        state.motion = speed(centre, (x, y), time - before, interocular * FACE_WIDTHS)
     state.seen = (time, *centre)
-    return motion
+    return state.motion

@@ -15,6 +15,11 @@ Break = Literal["", "first", "jump_back", "jump_forward", "gap", "wrap", "reconn
 WRAPS = (2**33 / 90_000, 2**32 / 90_000)
 """Seconds after which MPEG transport streams and RTP video timestamps start again from 0."""
 
+LEAST_STEP = 7.5e-3
+"""Seconds between two frames below which their times say nothing of a speed: a frame whose
+presentation time was repeated is put closer to its predecessor than it was taken. Cameras of 120
+frames a second are above."""
+
 _CADENCE_FRAMES = 9
 _REPEATS_BEFORE_STUCK = 3
 _ARRIVAL_PULL = 0.1

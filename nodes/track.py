@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..graph.node import Begin, Contract, Finish, Node, Outputs, Port
 from ..graph.packet import End, Packet
+from .clock import LEAST_STEP
 from .flow import Motion, Patch, appearance, cut_patch, find_motion
 from .frame import Frame
 from .kalman import BoxFilter
@@ -508,8 +509,11 @@ def _move_with_picture(face: Face, motion: Motion, passed: float, since_seen: fl
     centre = face.filter.centre
     shift = (centre - motion.pivot) * motion.turn + motion.pivot + motion.shift - centre
     growth = log(abs(motion.turn))
-    face.filter.correct_velocity(shift / since_seen, growth / since_seen, FLOW_NOISE)
-    face.filter.predict(passed)
+    if since_seen < LEAST_STEP:
+        face.filter.shift(shift, growth)
+    else:
+        face.filter.correct_velocity(shift / since_seen, growth / since_seen, FLOW_NOISE)
+        face.filter.predict(passed)
     face.box = face.filter.box
     face.keypoints = motion.move(face.keypoints)
     face.lost_frames = 0

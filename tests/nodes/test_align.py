@@ -346,6 +346,19 @@ def test_presence_has_hysteresis(
             assert observation.quality.presence >= bound
 
 
+def test_a_repeated_timestamp_makes_no_face_fast(
+    align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
+) -> None:
+    run = Run(align)
+    for index in range(12):
+        frame = frame_of(np.roll(astronaut, 2 * index, axis=1))
+        box = astronaut_box._replace(x=astronaut_box.x + 2 * index)
+        run.feed(face_in(frame, box), index // 2 * 0.08 + index % 2 * 0.001)
+    width = run.observations[-1].quality.size
+    speeds = [observation.quality.motion for observation in run.observations[2:]]
+    assert speeds == pytest.approx([2 / 0.04 / width] * 10, rel=0.5)
+
+
 def test_tracks_of_one_call_do_not_mix(
     align: Align, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, face_in: FaceIn
 ) -> None:

@@ -36,6 +36,16 @@ def test_a_measured_velocity_moves_the_box_by_it() -> None:
     assert followed.box.w == pytest.approx(100 * 2.718**0.5, rel=0.03)
 
 
+def test_a_shift_moves_the_box_and_says_nothing_of_its_speed() -> None:
+    followed = BoxFilter(Box(0, 0, 100, 100), 0.05)
+    followed.correct_velocity(complex(50, 0), 0.0, 0.03)
+    velocity = followed.velocity
+    followed.shift(complex(3, -2), 0.1)
+    assert followed.centre == pytest.approx(complex(53, 48))
+    assert followed.box.w == pytest.approx(100 * 2.718**0.1, rel=1e-3)
+    assert followed.velocity == velocity
+
+
 def test_a_coasting_box_slows_down() -> None:
     followed = BoxFilter(Box(0, 0, 100, 100), 0.05)
     followed.correct_velocity(complex(100, 0), 0.0, 0.001)

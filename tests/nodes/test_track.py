@@ -438,6 +438,24 @@ def test_the_box_of_a_walker_stays_on_the_face(
     assert np.abs(offsets - offsets.mean()).max() < 0.15 * told.frames[20][1].box.w
 
 
+def test_a_walker_is_one_track_where_timestamps_are_repeated(
+    detect: Detect, people: tuple[Person, Person]
+) -> None:
+    def way(time: float) -> tuple[float, float]:
+        return 60 + 250 * time, 240 + 30 * sin(5 * time)
+
+    # What the clock makes of pairs of frames that tell the same time: a millisecond apart.
+    frames = [
+        (frame, index // 2 * 0.08 + index % 2 * 0.001)
+        for index, (frame, _) in enumerate(painted(room(), [(people[0], way)], 2.2))
+    ]
+    told = Follower(detect).run(frames)
+    assert told.started == [1]
+    for index, tracks in enumerate(told.frames):
+        assert tracks[1].lost_for == 0
+        assert abs(tracks[1].box.centre[0] - way(index / 25)[0]) < 0.5 * tracks[1].box.w
+
+
 def follow_clip(
     detect: Detect, clip_frames: ClipFrames, path: Path, most: int, rate: float
 ) -> Told:
