@@ -19,7 +19,7 @@ from padflow.graph.packet import Packet
 from padflow.nodes.cloudevents import Envelopes
 from padflow.nodes.decide import Decide, DecideParams
 from padflow.nodes.events import Events, EventsFileError, EventsParams, mend, write_whole
-from padflow.nodes.evidence import Evidence
+from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.payloads import Event, Fused
 from padflow.nodes.testing import face_observation
 
@@ -245,6 +245,11 @@ def test_the_verdict_schema_refuses_what_is_not_a_verdict() -> None:
     wrong = Packet("cam", 0.0, 0, 1, Event("padflow.verdict.v1", "track/1", {"state": "ALIVE"}))
     with pytest.raises(jsonschema.ValidationError):
         check(wrong)
+
+
+def test_every_reason_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/EVENTS.md").read_text()
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in text] == []
 
 
 def test_source_track_and_scene_events_follow_their_schemas() -> None:

@@ -38,6 +38,13 @@ def test_the_shipped_default_is_the_default_written_out_in_full() -> None:
     assert shipped_policies() == ["default"]
 
 
+def test_the_default_policy_tells_its_thresholds() -> None:
+    text = (Path(__file__).parents[2] / "nodes/policies/default.yaml").read_text()
+    spoof, live = Policy().thresholds
+    assert f"= {live:.2f} nats,\n" in text
+    assert f"= {spoof:.2f} nats.\n" in text
+
+
 def test_a_policy_survives_yaml(tmp_path: Path) -> None:
     policy = replace(
         Policy(), name="door", costs=Costs(20.0, 1.0), mandatory=(), spoof_needs_mandatory=True
