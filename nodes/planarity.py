@@ -77,6 +77,8 @@ class PlanarityState:
 
     due: float
     """Capture time of the next look."""
+    told: float
+    """Capture time of the last evidence, or of the first frame."""
     reset: Reason | None
     """Why the state is new, until something was measured."""
     followed: Followed | None = None
@@ -113,7 +115,8 @@ class Planarity(Node[PlanarityParams]):
 
     def new_state(self, begin: Begin) -> PlanarityState:
         """Nothing is followed; remembers why, so that a short window can say it."""
-        return PlanarityState(begin.time + self.params.period, RESET_REASONS.get(begin.reason))
+        due = begin.time + self.params.period
+        return PlanarityState(due, begin.time, RESET_REASONS.get(begin.reason))
 
     def process(
         self, port: str, packets: Sequence[Packet], states: Sequence[PlanarityState]
@@ -122,36 +125,40 @@ class Planarity(Node[PlanarityParams]):
         evidence = []
         for packet, state in zip(packets, states, strict=True):
             pixels: FacePixels = packet.payload
-            self._follow(state, pixels, packet.time)
+            lost = self._follow(state, pixels, packet.time)
             if packet.time >= state.due - _SLACK:
                 evidence.append(packet.carry(self._look(state, packet.time)))
+            elif lost and packet.time >= state.told + self.params.period - _SLACK:
+                evidence.append(packet.carry(self._lost(state, packet.time)))
         return {"evidence": evidence}
 
-    def _follow(self, state: PlanarityState, pixels: FacePixels, time: float) -> None:
+    def _follow(self, state: PlanarityState, pixels: FacePixels, time: float) -> bool:
+        """Follow the points into a frame; True where they were lost and others taken."""
         face = pixels.face
         if not face.usable:
             state.unused = Reason.FACE_NOT_SEEN
-            return
+            return False
         if not face.looked:
-            return
+            return False
         state.unused = self.params.conditions.failed(face.quality)
         if state.unused is not None:
-            return
+            return False
         followed = state.followed
         if followed is None:
             state.followed = self._start(state, pixels, time)
-            return
+            return False
         if time < followed.times[-1] + _SOONER / self.params.rate:
-            return
+            return False
         places, found = self._points.follow(followed.reference, pixels)
         followed.lost = 0 if np.count_nonzero(found) >= FEWEST_POINTS else followed.lost + 1
         if followed.lost >= _LOST:
             state.followed = self._start(state, pixels, time)
-            return
+            return True
         followed.times.append(time)
         followed.rotations.append(face.rotation)
         followed.places.append(places)
         followed.found.append(found)
+        return False
 
     def _start(self, state: PlanarityState, pixels: FacePixels, time: float) -> Followed:
         state.due = time + self.params.period
@@ -160,7 +167,15 @@ class Planarity(Node[PlanarityParams]):
         start = in_frame(reference.start, pixels.matrix)
         return Followed(reference, start, interocular, [time], [pixels.face.rotation])
 
+    def _lost(self, state: PlanarityState, now: float) -> Evidence:
+        """What is told where points are lost again and again, so that no look is ever due."""
+        window, state.told = (state.told, now), now
+        reasons = (Reason.FLOW_UNRELIABLE, state.reset)
+        codes = tuple(reason.value for reason in reasons if reason is not None)
+        return Evidence(self.cue, window, None, codes)
+
     def _look(self, state: PlanarityState, now: float) -> Evidence:
+        state.told = now
         state.due = max(state.due, now - self.params.period) + self.params.period
         followed, found = state.followed, None
         if followed is not None and len(followed.places) >= FEWEST_FRAMES:

@@ -169,7 +169,7 @@ def test_meshes_that_flow_carried_bring_nothing(node: Planarity, portrait: Portr
 def test_where_nothing_can_be_followed_there_is_no_value(
     node: Planarity, portrait: Portrait
 ) -> None:
-    times = steady(1.2, 10.0)
+    times = steady(5.0, 10.0)
     rng = np.random.default_rng(0)
     given = (
         portrait.pixels(rng.integers(0, 256, portrait.image.shape), look_about(t), seed=i)
@@ -179,6 +179,8 @@ def test_where_nothing_can_be_followed_there_is_no_value(
     assert not run.valued
     assert run.state.followed is not None
     assert len(run.state.followed.times) <= 3  # points are looked for again and again
+    assert len(run.evidence) >= 3  # and that is told about once a second
+    assert all(e.reasons == (Reason.FLOW_UNRELIABLE.value,) for e in run.evidence)
 
 
 def test_a_reset_is_told(node: Planarity, portrait: Portrait) -> None:
