@@ -142,8 +142,14 @@ class Fuse(Node[FuseParams]):
         self._thresholds = None if fusion is None else fusion.thresholds(policy)
 
     def new_state(self, begin: Begin) -> FuseState:
-        """No evidence; remembers why, so that missing cues can say it."""
-        return FuseState(began=RESET_REASONS.get(begin.reason, ""))
+        """No evidence; remembers why, so that missing cues can say it.
+
+        In realtime a network may still have something to say of before a gap.
+        """
+        began = RESET_REASONS.get(begin.reason, "")
+        if begin.reason == "gap":
+            return FuseState(began, renewed_at=begin.time, renewed=began)
+        return FuseState(began)
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[FuseState]) -> Outputs:
         """Take evidence in, give fused ratios with observations."""
@@ -176,7 +182,8 @@ class Fuse(Node[FuseParams]):
         if limits.drop is not None:
             since = fallen_since(memory.looks, limits.drop, self.policy.watching.change_span)
             if since is not None:
-                self._begin_anew(state, since, Reason.FACE_CHANGED)
+                # Never before what was forgotten already: a fall may have begun earlier.
+                self._begin_anew(state, max(since, state.renewed_at), Reason.FACE_CHANGED)
 
     def _begin_anew(self, state: FuseState, since: float, reason: Reason) -> None:
         state.renewed_at, state.renewed = since, reason.value

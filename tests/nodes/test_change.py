@@ -99,6 +99,36 @@ def test_what_spoke_for_an_attack_outlives_the_change() -> None:
     assert door.look() is State.SPOOF
 
 
+def test_late_evidence_of_before_a_gap_cannot_speak_for_live() -> None:
+    door = Watching()
+    door.state = door.fuse.new_state(Begin("cam", 1, 10.0, 0, "gap"))
+    door.time = 10.0
+    door.look()
+    late = Evidence("context", (9.4, 9.4), 5.0)
+    door.fuse.process("evidence", [Packet("cam", 9.4, 0, 1, late)], [door.state])
+    door.look()
+    assert door.last is not None
+    context = next(e for e in door.last.evidence if e.cue == "context")
+    assert context.llr is None
+    assert context.reasons == ("state_reset_gap",)
+
+
+def test_a_fall_that_began_before_the_face_was_away_brings_nothing_back() -> None:
+    door = Watching(0.1)
+    door.watch(2.0, context=-0.5)
+    door.watch(0.3, context=-6.0)
+    door.watch(0.6, usable=False)
+    back = door.time
+    door.look()
+    door.watch(0.1, context=-6.0)
+    door.look()
+    assert door.last is not None
+    assert door.last.renewed == "face_changed"
+    assert door.state.renewed_at == pytest.approx(back)
+    door.say("life", 0.5, window=0.5)
+    assert door.state.memories["life"].valued is None
+
+
 def test_a_window_that_reaches_back_before_the_change_cannot_speak_for_live() -> None:
     door = Watching()
     door.watch(3.0, context=4.0)
