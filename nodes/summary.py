@@ -139,7 +139,8 @@ class RunSummary:
 
 def _take_verdict(stream: StreamSummary, event: Event, track: int | None) -> None:
     state = event.data["state"]
-    if event.data["frame_age_ms"] is not None:
+    # The last word may have waited for a camera that was away: no age of a frame on its way.
+    if event.data["frame_age_ms"] is not None and not event.data["final"]:
         stream.ages.add(event.data["frame_age_ms"])
     if state == State.UNDECIDED.value:
         # Told on the way to LIVE or SPOOF, it says only that a verdict is coming.

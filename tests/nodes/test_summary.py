@@ -66,6 +66,13 @@ def test_a_stream_name_is_not_read_as_markup() -> None:
     assert "[bold]x" in shown(summary, {})
 
 
+def test_the_last_word_after_an_outage_is_no_age_of_a_frame() -> None:
+    summary = RunSummary()
+    summary.take(verdict(1, "LIVE", "evidence_for_live", age=10.0))
+    summary.take(verdict(1, "LIVE", "evidence_for_live", final=True, age=60_000.0))
+    assert "10/10" in shown(summary, {})
+
+
 def test_counted_ages_go_before_those_of_the_events() -> None:
     summary = RunSummary()
     summary.take(verdict(1, "LIVE", "evidence_for_live", age=10.0))
