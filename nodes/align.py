@@ -204,7 +204,8 @@ class Align(Node[AlignParams]):
         fresh = self._pacer is not None and self._pacer.expects(state.pace, packet.time)
         reading = follow(self._net, frame, face, state.mesh, packet.time, period, fresh)
         present = self._present(reading, state)
-        usable = present and not frame.corrupt and face.lost_for <= self.params.max_lost
+        shown = not frame.corrupt and not face.frozen
+        usable = present and shown and face.lost_for <= self.params.max_lost
         pose = self._pose.solve(reading.mesh)
         box = reading.box if present else face.box
         motion = _motion(state, packet.time, box.centre, pose.scale) if present else 0.0

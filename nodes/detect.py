@@ -187,7 +187,7 @@ class Detect(Node[DetectParams]):
                     events.append(packet.carry(event))
                 faces = self._detect(frame, packet.time, state, places)
             ask = partial(self._find, frame, places, ())
-            given.append(packet.carry(FrameFaces(frame, faces, ask)))
+            given.append(packet.carry(FrameFaces(frame, faces, ask, state.scene.is_frozen)))
         return {"faces": given, "events": events} if events else {"faces": given}
 
     def finish(self, state: DetectState, finish: Finish) -> Outputs:

@@ -48,6 +48,8 @@ class FrameFaces:
     """None where the detector did not run on this frame (its cadence); empty: ran, no face."""
     detect_now: Callable[[], tuple[DetectedFace, ...]]
     """Runs the detector on this frame at once, for a tracker that lost a face; same process."""
+    frozen: bool = False
+    """The picture has been the very same for so long that it does not show what is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class TrackedFace:
     """Seconds since the picture last confirmed the box (detection or flow); 0 when it did now."""
     started: float
     """Capture time at which the track began."""
+    frozen: bool = False
+    """As in :class:`FrameFaces`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ class FaceObservation:
     """float32 (5, 2) pixels: right eye, left eye, nose tip, right and left mouth corner."""
     quality: Quality
     usable: bool
-    """False where the frame is corrupt or no face is in the crop: no evidence may use it."""
+    """False where the frame is corrupt or frozen or no face is in the crop: no evidence may use
+    it."""
     media_time: float | None
     utc: float | None
 

@@ -85,6 +85,11 @@ class SceneWatch:
     _same_since: float = 0.0
     _differs_since: float | None = None
 
+    @property
+    def is_frozen(self) -> bool:
+        """The last observation was of a frozen picture; without hysteresis, unlike ``told``."""
+        return self.last is not None and self.last.state is SceneState.FROZEN
+
     def observe(self, frame: Frame, time: float) -> bool:
         """Look at a frame of capture time ``time``; True where the told state has changed."""
         grid = luma_grid(frame)

@@ -228,7 +228,7 @@ class Track(Node[TrackParams]):
         state.only = (packet.carry(None), frame) if state.frames == 1 and state.faces else None
         for face in state.faces:
             if face.track is not None:
-                out.give(face, packet, frame)
+                out.give(face, packet, frame, payload.frozen)
 
     def _take_in(
         self,
@@ -310,7 +310,7 @@ class _Output:
     def packets(self) -> Outputs:
         return {"tracks": self._tracks, "events": self._events}
 
-    def give(self, face: Face, packet: Packet, frame: Frame) -> None:
+    def give(self, face: Face, packet: Packet, frame: Frame, frozen: bool = False) -> None:
         points = face.keypoints.view(np.float32).reshape(-1, 2)
         tracked = TrackedFace(
             frame,
@@ -320,6 +320,7 @@ class _Output:
             points,
             max(0.0, packet.time - face.shown),
             face.started,
+            frozen,
         )
         self._tracks.append(packet.carry(tracked, face.track))
 

@@ -1,6 +1,6 @@
 import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -281,6 +281,7 @@ def test_corrupt_dark_and_lost_are_not_usable(
     assert black.box == astronaut_box
     assert black.quality.presence < 0.5
     assert run.feed(face_in(good, astronaut_box), 0.2).usable
+    assert not run.feed(replace(face_in(good, astronaut_box), frozen=True), 0.24).usable
     assert len(run.crops) == 2  # 0.0 and 0.2, none of the bad ones
     learnt = run.state.looks.looks.max()
     assert learnt <= 2

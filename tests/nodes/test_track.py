@@ -456,6 +456,19 @@ def test_a_walker_is_one_track_where_timestamps_are_repeated(
         assert abs(tracks[1].box.centre[0] - way(index / 25)[0]) < 0.5 * tracks[1].box.w
 
 
+def test_a_face_in_a_frozen_picture_is_told_as_such(
+    detect: Detect, people: tuple[Person, Person]
+) -> None:
+    frames = [frame for frame, _ in painted(room(), [(people[0], lambda time: (320, 240))], 0.12)]
+    still, other = frames[0], rgb_frame(NOISE)
+    follower = Follower(detect)
+    frozen = [follower.step(still, index / 5)[1].frozen for index in range(60)]
+    assert follower.told.started == [1]
+    assert 50 <= frozen.index(True) <= 53
+    assert all(frozen[53:])
+    assert not [follower.step(other, 12.0 + index / 5) for index in range(3)][-1][1].frozen
+
+
 def follow_clip(
     detect: Detect, clip_frames: ClipFrames, path: Path, most: int, rate: float
 ) -> Told:
