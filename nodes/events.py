@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import stat
 import sys
 from collections.abc import Sequence
@@ -124,14 +125,25 @@ def write_whole(file: int, line: bytes) -> None:
     One call writes it, so lines of several writers do not mix. Where the system takes only a part
     (disk full, a pipe whose reader is slow) the rest follows; if that fails, the part is cut off.
     """
-    written = os.write(file, line)
+    written = _write(file, line)
     while written < len(line):
         try:
-            written += os.write(file, line[written:])
+            written += _write(file, line[written:])
         except OSError:
             with suppress(OSError):  # a pipe cannot be cut: the first error is what matters
                 os.ftruncate(file, os.fstat(file).st_size - written)
             raise
+
+
+def _write(file: int, data: bytes) -> int:
+    """Like ``os.write``, but waits for room where somebody has made a pipe non-blocking."""
+    while True:
+        try:
+            return os.write(file, data)
+        except BlockingIOError:
+            room = select.poll()
+            room.register(file, select.POLLOUT)
+            room.poll()
 
 
 def mend(file: int) -> int:

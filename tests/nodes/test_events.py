@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from importlib.resources import files
@@ -245,6 +246,31 @@ def test_the_verdict_schema_refuses_what_is_not_a_verdict() -> None:
     wrong = Packet("cam", 0.0, 0, 1, Event("padflow.verdict.v1", "track/1", {"state": "ALIVE"}))
     with pytest.raises(jsonschema.ValidationError):
         check(wrong)
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_every_line() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    line = b"x" * 9_999 + b"\n"
+    got: list[bytes] = []
+
+    def read() -> None:
+        while part := os.read(reads, 4096):
+            got.append(part)
+
+    reader = threading.Thread(target=read)
+    while True:  # nobody reads yet: until it is full
+        try:
+            os.write(writes, line[-1:] * 4096)
+        except BlockingIOError:
+            break
+    reader.start()
+    for _ in range(100):
+        write_whole(writes, line)
+    os.close(writes)
+    reader.join()
+    os.close(reads)
+    assert b"".join(got).lstrip(b"\n") == line * 100
 
 
 def test_every_reason_is_documented() -> None:
