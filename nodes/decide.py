@@ -262,10 +262,10 @@ def expires(policy: Policy, state: State, fused: Fused, now: float) -> float:
     if state is not State.LIVE:
         return until
     for group in policy.mandatory:
-        fresh = _fresh(group, fused.evidence, now)
+        fresh = _fresh(policy, group, fused.evidence, now)
         # Only what carries LIVE: a cue that speaks against it may be the fresher one.
-        ends = [e.window[1] for e in fresh if _carries(e, group)]
-        until = min(until, max(ends) + group.max_age)
+        ends = [e.window[1] + _longest(policy, group, e.cue) for e in fresh if _carries(e, group)]
+        until = min(until, max(ends))
     return until
 
 
@@ -293,7 +293,7 @@ def _unmet(policy: Policy, fused: Fused, now: float) -> list[str]:
     """Reasons of the mandatory groups that are missing, stale or speak for an attack."""
     reasons: list[str] = []
     for group in policy.mandatory:
-        fresh = _fresh(group, fused.evidence, now)
+        fresh = _fresh(policy, group, fused.evidence, now)
         if any(_carries(e, group) for e in fresh):
             continue
         if fresh:
@@ -305,7 +305,9 @@ def _unmet(policy: Policy, fused: Fused, now: float) -> list[str]:
     return reasons
 
 
-def _fresh(group: MandatoryGroup, evidence: Sequence[Evidence], now: float) -> list[Evidence]:
+def _fresh(
+    policy: Policy, group: MandatoryGroup, evidence: Sequence[Evidence], now: float
+) -> list[Evidence]:
     """Valued evidence of the group whose window ended less than ``max_age`` seconds ago.
 
     A window that claims to end in the future is not fresh: it would never age.
@@ -313,8 +315,15 @@ def _fresh(group: MandatoryGroup, evidence: Sequence[Evidence], now: float) -> l
     return [
         e
         for e in evidence
-        if e.cue in group.any_of and e.llr is not None and abs(now - e.window[1]) < group.max_age
+        if e.cue in group.any_of
+        and e.llr is not None
+        and abs(now - e.window[1]) < _longest(policy, group, e.cue)
     ]
+
+
+def _longest(policy: Policy, group: MandatoryGroup, cue: str) -> float:
+    """Seconds for which a cue's newest value can meet the group: no longer than it counts."""
+    return min(group.max_age, policy.cue(cue).max_age)
 
 
 def _carries(evidence: Evidence, group: MandatoryGroup) -> bool:

@@ -17,7 +17,7 @@ from padflow.nodes.decide import Decide, DecideParams, State, called_for, expire
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.payloads import Event, Fused
-from padflow.nodes.policy import Hysteresis, Policy, Watching
+from padflow.nodes.policy import Hysteresis, MandatoryGroup, Policy, Watching
 from padflow.nodes.testing import face_observation
 
 POLICY = Policy()
@@ -399,6 +399,15 @@ def test_a_verdict_expires_after_it_is_told(now: float, age: float, state: State
     if state is State.LIVE and called_for(POLICY, state, fused, now, ()).state is not state:
         return
     assert now < expires(POLICY, state, fused, now) <= now + POLICY.expiry
+
+
+def test_a_live_verdict_expires_with_its_cue_where_the_group_would_wait_longer() -> None:
+    policy = replace(POLICY, expiry=30.0, mandatory=(MandatoryGroup(("depth",), max_age=20.0),))
+    longest = policy.cue("depth").max_age
+    evidence = (Evidence("depth", (10.0, 10.0), 5.0),)
+    fused = Fused(5.0, evidence, face_observation(), 5.0, 1.0)
+    assert expires(policy, State.LIVE, fused, 11.0) == pytest.approx(10.0 + longest)
+    assert called_for(policy, State.LIVE, fused, 10.0 + longest, ()).live_barred
 
 
 def test_a_live_verdict_expires_with_the_cue_that_carries_it() -> None:
