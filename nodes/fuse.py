@@ -127,12 +127,15 @@ class Fuse(Node[FuseParams]):
         )
 
     def open(self, context: NodeContext) -> None:
-        """Read the learned fusion.
+        """Read the learned fusion; tell where the policy asks for more than it can answer for.
 
         Raises:
             ModelMissing, BundleError: there is none of that name, or it is no fusion.
         """
         self.use(load_fusion(self.params.fusion))
+        if self._fusion is not None:
+            for told in self._fusion.out_of_reach(self.policy):
+                context.notice(told)
 
     def use(self, fusion: Fusion | None) -> None:
         """Let a learned fusion weigh the cues; None: the policy alone does."""

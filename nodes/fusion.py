@@ -103,6 +103,21 @@ class Fusion:
             live = _measured(self.live_at, policy.targets.apcer, live)
         return policy.no_laxer_than_costs(spoof, live)
 
+    def out_of_reach(self, policy: Policy) -> list[str]:
+        """A sentence for each verdict that no sum can call for, so much does the policy ask."""
+        spoof, live = self.thresholds(policy)
+        hopeless = {
+            "LIVE": (live > self.max_llr, live, self.max_llr, "apcer"),
+            "SPOOF": (spoof < self.min_llr, spoof, self.min_llr, "bpcer"),
+        }
+        return [
+            f"no face will be {state}: policy {policy.name} asks for a sum of {asked:+.2f} nats, "
+            f"and what the fusion '{self.name}' was learned on answers for {most:+.2f}; raise "
+            f"targets.{rate}, check costs and prior_live, or learn a fusion from more recordings"
+            for state, (is_so, asked, most, rate) in hopeless.items()
+            if is_so
+        ]
+
     def within(self, llr: float) -> float:
         """A sum in nats, no more certain than the data."""
         return min(max(llr, self.min_llr), self.max_llr)

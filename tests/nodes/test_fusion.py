@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from padflow.engines.bundle import Calibration, read_bundle, write_bundle
 from padflow.engines.errors import BundleError, ModelMissing
-from padflow.graph.node import Begin
+from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
@@ -147,6 +147,19 @@ def test_costs_bind_measured_thresholds_too() -> None:
 def test_fuse_tells_the_thresholds_of_its_fusion() -> None:
     assert fused(MEASURED, context=1.0).thresholds == MEASURED.thresholds(Policy())
     assert fused(None, context=1.0).thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "state"),
+    [(TargetRates(), ""), (TargetRates(bpcer=0.01), "SPOOF"), (TargetRates(apcer=0.002), "LIVE")],
+)
+def test_a_verdict_out_of_reach_is_told(targets: TargetRates, state: str) -> None:
+    told: list[str] = []
+    fuse = Fuse(FuseParams(Policy(targets=targets)))
+    fuse.open(NodeContext("fuse", "lossless", notice=told.append))
+    assert [sentence.startswith(f"no face will be {state}:") for sentence in told] == (
+        [True] if state else []
+    )
 
 
 def test_padflow_ships_one() -> None:
