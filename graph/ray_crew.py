@@ -159,6 +159,8 @@ class RayCrew:
         with self._lock:
             if self._supervisor.over or self._streams.get(name) is not placed:
                 return
+            if not placed.waits:
+                return  # An actor that became ready meanwhile has taken it.
             worker = self._members.least_loaded("worker")
             engine = self._members.least_loaded("engine") if self.layout.engines else None
             if worker is None or (self.layout.engines and engine is None):

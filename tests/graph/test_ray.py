@@ -175,6 +175,22 @@ def test_a_spare_that_is_lost_is_replaced_and_nobody_notices() -> None:
         assert watched.run.losses() == 1
 
 
+def test_a_stream_begins_once_though_an_actor_comes_while_it_is_added() -> None:
+    with Watched(WITHIN) as watched:
+        crew: Any = watched.run._crew
+
+        def come() -> None:
+            assert wait_until(lambda: "a" in crew._streams, PATIENCE)
+            crew._joined(crew._members.find("worker-1"))
+
+        crew._supervisor.later(0.0, come)
+        watched.add("a")
+        assert crew._streams["a"].incarnation == 0
+        assert watched.run.wait(PATIENCE)
+        assert watched.run.metrics().nodes["source"].packets_out == watched.count
+        assert {load.streams for load in watched.run.loads().values()} == {0}
+
+
 def test_the_streams_of_a_lost_engine_go_to_the_spare_engine() -> None:
     with Watched(replace(APART, spare_engines=1), count=2000) as watched:
         watched.add("a", "b")
