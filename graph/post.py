@@ -37,10 +37,24 @@ _RETRY = 0.05
 class Office:
     """Takes in what peers send: a thread that accepts, and one for each connection."""
 
-    def __init__(self, host: str, secret: bytes, receive: Callable[[str, Batch], None]) -> None:
-        """Listen on any free port of a host; ``receive`` gets each sender's name and batch."""
+    def __init__(
+        self,
+        host: str,
+        secret: bytes,
+        receive: Callable[[str, Batch], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Listen on any free port of a host.
+
+        Args:
+            host: Its address.
+            secret: What proves a peer.
+            receive: Gets each sender's name and batch.
+            failed: Told what went wrong in reading a batch or in receiving it.
+        """
         self._secret = secret
         self._receive = receive
+        self._failed = failed
         self._listener = Listener((host, 0), family="AF_INET")
         self._closed = False
         self._lock = threading.Lock()
@@ -83,7 +97,7 @@ class Office:
             answer_challenge(connection, self._secret)
             sender = connection.recv_bytes(1024).decode()
             while True:
-                self._receive(sender, unpack([connection.recv_bytes()]))
+                self._hand_on(sender, connection.recv_bytes())
         except (EOFError, OSError, AuthenticationError, ValueError):
             return  # The peer closed, died, or was none of ours: the driver knows what it means.
         finally:
@@ -91,6 +105,13 @@ class Office:
                 connection.close()
                 self._open.discard(connection)
                 self._readers.discard(threading.current_thread())
+
+    def _hand_on(self, sender: str, data: bytes) -> None:
+        try:
+            self._receive(sender, unpack([data]))
+        except Exception as error:
+            # Not the peer's end: to hang up would have it, or us, taken for lost.
+            self._failed(error)
 
     def close(self) -> None:
         """End all threads."""

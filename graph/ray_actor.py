@@ -124,12 +124,15 @@ class StageActor:
             mode=self._job.mode,
             options=self._job.options,
             notice=lambda notice: driver.tell("notice", notice),
-            failed=lambda error: driver.tell("failed", portable(error)),
+            failed=self._failed,
             stream_ended=self._stream_ended,
             bridge=self._bridge,
             taps={place: _PeerExit(self, place, "") for place in self._job.taps},
             left=self._left,
         )
+
+    def _failed(self, error: Exception) -> None:
+        self._outlets[DRIVER].tell("failed", portable(error))
 
     def _bridge(self, link: Link) -> "_PeerExit":
         single = self._plan.graph.node(link.edges[0].consumer).contract().scope == "single"
@@ -160,7 +163,7 @@ class StageActor:
             import ray
 
             host = ray.util.get_node_ip_address()
-            self._office = Office(host, self._job.secret, self.take_in)
+            self._office = Office(host, self._job.secret, self.take_in, self._failed)
         return self._office.address
 
     def connect(self, name: str, handle: Any, address: Address | None) -> None:
@@ -219,7 +222,10 @@ class StageActor:
 
     def receive(self, sender: str, *chunks: bytes) -> None:
         """Take in what a peer sent as a call."""
-        self.take_in(sender, unpack(chunks))
+        try:
+            self.take_in(sender, unpack(chunks))
+        except Exception as error:
+            self._failed(error)
 
     def take_in(self, sender: str, batch: Batch) -> None:
         """Take in what a peer sent. Never waits."""
@@ -417,7 +423,7 @@ class _Courier:
                 for batch in self._batches():
                     self._line.send(batch)
         except GraphError as error:
-            self._actor._outlets[DRIVER].tell("failed", portable(error))
+            self._actor._failed(error)
         except Exception as error:
             # The peer is gone, or Ray is: either way nothing can be sent there any more.
             self._outlet.close()

@@ -67,8 +67,18 @@ def unpack(chunks: Sequence[bytes]) -> Batch:
 
     Another machine's monotonic clock counts from another start. What a packet's age was when it
     was sent is known, the time on the way is not and is left out.
+
+    Raises:
+        GraphError: A payload does not unpickle here.
     """
-    batch: Batch = pickle.loads(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+    try:
+        batch: Batch = pickle.loads(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+    except Exception as error:
+        # Anything may go wrong in reading somebody's payload.
+        raise GraphError(
+            f"packets of another process cannot be read ({type(error).__name__}: {error}); install "
+            "the same packages wherever the graph runs"
+        ) from error
     machine, sent = batch.clock
     if machine and machine != MACHINE:
         _shift_arrivals(batch, time.monotonic() - sent)

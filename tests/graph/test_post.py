@@ -5,8 +5,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import AuthenticationError
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,19 @@ def received() -> Received:
     return []
 
 
+def open_office(
+    receive: Callable[[str, Batch], None], failed: Callable[[Exception], None] = print
+) -> Office:
+    return Office("127.0.0.1", SECRET, receive, failed)
+
+
+def into(received: Received) -> Callable[[str, Batch], None]:
+    return lambda sender, batch: received.append((sender, batch))
+
+
 @pytest.fixture
 def office(received: Received) -> Iterator[Office]:
-    made = Office("127.0.0.1", SECRET, lambda sender, batch: received.append((sender, batch)))
+    made = open_office(into(received))
     yield made
     made.close()
 
@@ -73,7 +84,7 @@ def test_a_peer_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 def test_a_closed_office_ends_its_threads_and_refuses(received: Received) -> None:
     before = threading.active_count()
-    office = Office("127.0.0.1", SECRET, lambda sender, batch: received.append((sender, batch)))
+    office = open_office(into(received))
     line = Line(office.address, SECRET, "worker-0")
     office.close()
     office.close()
@@ -91,7 +102,7 @@ def test_a_closed_office_ends_its_threads_and_refuses(received: Received) -> Non
 
 
 def test_a_closed_office_cannot_be_called() -> None:
-    office = Office("127.0.0.1", SECRET, lambda sender, batch: None)
+    office = open_office(lambda sender, batch: None)
     address = office.address
     office.close()
     with pytest.raises(OSError, match="refused"):
@@ -100,7 +111,7 @@ def test_a_closed_office_cannot_be_called() -> None:
 
 def test_an_office_closes_though_a_stranger_says_nothing(received: Received) -> None:
     before = threading.active_count()
-    office = Office("127.0.0.1", SECRET, lambda sender, batch: received.append((sender, batch)))
+    office = open_office(into(received))
     with socket.create_connection(office.address):
         assert wait_until(lambda: threading.active_count() == before + 2)
         office.close()
@@ -117,6 +128,27 @@ def test_a_stranger_that_talks_nonsense_is_not_heard(office: Office, received: R
     line.send(Batch([("notice", 1)]))
     assert wait_until(lambda: len(received) == 1)
     line.close()
+
+
+class Foreign:
+    """Unpickles nowhere, as what comes from a package that only its sender has."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def test_a_batch_that_cannot_be_read_is_told_and_the_next_is_taken(received: Received) -> None:
+    told: list[Exception] = []
+    office = open_office(into(received), told.append)
+    line = Line(office.address, SECRET, "worker-0")
+    line.send(Batch([("notice", Foreign())]))
+    line.send(Batch([("notice", 2)]))
+    assert wait_until(lambda: len(received) == 1)
+    line.close()
+    office.close()
+    assert received[0][1].messages == [("notice", 2)]
+    assert len(told) == 1
+    assert "packets of another process cannot be read (ValueError: invalid" in str(told[0])
 
 
 def test_two_senders_are_told_apart(office: Office, received: Received) -> None:
@@ -137,7 +169,7 @@ def test_hanging_up_wakes_a_sender_whose_peer_does_not_read() -> None:
     def receive(sender: str, batch: Batch) -> None:
         reading.wait(20.0)
 
-    office = Office("127.0.0.1", SECRET, receive)
+    office = open_office(receive)
     line = Line(office.address, SECRET, "worker-0")
     sent: list[int] = []
     raised: list[BaseException] = []
@@ -177,7 +209,7 @@ from padflow.graph import post
 from padflow.graph.outlet import Batch
 from padflow.graph.post import Line, Office
 got = []
-office = Office("127.0.0.1", b"s" * 32, lambda sender, batch: got.append(sender))
+office = Office("127.0.0.1", b"s" * 32, lambda sender, batch: got.append(sender), print)
 early = socket.socket()
 free = os.dup(0)
 os.close(free)

@@ -8,9 +8,12 @@ import pytest
 
 from padflow.graph import wire
 from padflow.graph.errors import GraphError
+from padflow.graph.options import RunOptions
 from padflow.graph.outlet import Batch, Lane
 from padflow.graph.packet import End, Packet
-from padflow.graph.testing import packet
+from padflow.graph.ray_actor import ActorJob, StageActor
+from padflow.graph.testing import chain, packet
+from padflow.graph.workers import LIBRARY_THREADS
 
 LANE = Lane(1, "s", 2)
 
@@ -53,6 +56,19 @@ def test_arrivals_of_another_machine_are_moved_to_this_clock(
     moved = wire.unpack(data).messages[0][2]
     assert time.monotonic() - moved[0].arrival == pytest.approx(0.5, abs=0.2)
     assert moved[1].arrival == 0.0
+
+
+def test_what_an_actor_cannot_read_is_told_to_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LIBRARY_THREADS:
+        monkeypatch.setenv(name, "1")  # As the actor does, and puts it back.
+    job = ActorJob("engine-0", chain(1), ("n0",), "lossless", RunOptions(), 0.0)
+    actor = StageActor(job)
+    actor.receive("worker-0", b"of another version")
+    (told,) = wire.unpack(actor.collect()).messages
+    assert told[0] == "failed"
+    assert isinstance(told[1], GraphError)
+    assert "install the same packages wherever the graph runs" in str(told[1])
+    assert actor.close(1.0) == []
 
 
 def test_what_does_not_pickle_is_told_with_what_to_do() -> None:
