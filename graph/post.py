@@ -29,7 +29,7 @@ Address = tuple[str, int]
 """Host and port."""
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds that a peer has to answer whoever connects."""
+"""Seconds that a peer has to answer whoever connects, and whoever connects to prove who it is."""
 _RETRY = 0.05
 """Seconds until the next try where a connection could not be taken."""
 
@@ -93,9 +93,12 @@ class Office:
 
     def _read(self, connection: Connection) -> None:
         try:
+            # Strangers who say nothing must not pile up, each with a thread and a descriptor.
+            _limit_reading(connection, CONNECT_TIMEOUT)
             deliver_challenge(connection, self._secret)
             answer_challenge(connection, self._secret)
             sender = connection.recv_bytes(1024).decode()
+            _limit_reading(connection, 0.0)
             while True:
                 self._hand_on(sender, connection.recv_bytes())
         except (EOFError, OSError, AuthenticationError, ValueError):
@@ -173,9 +176,9 @@ def _connected(address: Address, secret: bytes) -> Connection:
     try:
         connected = socket.create_connection(address, CONNECT_TIMEOUT)
         connected.settimeout(None)
-        _limit_reading(connected, CONNECT_TIMEOUT)  # A line reads nothing after this.
         connection = Connection(connected.detach())
         try:
+            _limit_reading(connection, CONNECT_TIMEOUT)  # A line reads nothing after this.
             answer_challenge(connection, secret)
             deliver_challenge(connection, secret)
         except BaseException:
@@ -190,11 +193,12 @@ def _connected(address: Address, secret: bytes) -> Connection:
     return connection
 
 
-def _limit_reading(open_socket: socket.socket, seconds: float) -> None:
-    """Let the kernel end a read that takes longer."""
+def _limit_reading(connection: Connection, seconds: float) -> None:
+    """Let the kernel end a read that takes longer (0: however long it takes)."""
     whole, part = divmod(seconds, 1.0)
     limit = struct.pack("@ll", int(whole), int(part * 1e6))
-    open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    with socket.socket(fileno=os.dup(connection.fileno())) as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def hang_up(connection: Connection) -> None:

@@ -72,6 +72,24 @@ def test_a_stranger_who_says_nothing_holds_nobody_up(office: Office, received: R
         line.close()
 
 
+def test_strangers_who_say_nothing_are_sent_away_and_peers_may_be_silent(
+    received: Received, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post, "CONNECT_TIMEOUT", 2.0)
+    office = open_office(into(received))
+    line = Line(office.address, SECRET, "worker-0")
+    strangers = [socket.create_connection(office.address) for _ in range(5)]
+    for stranger in strangers:
+        assert sent_away(stranger)
+    assert wait_until(lambda: len(office._readers) == 1), "only the peer is left"
+    for stranger in strangers:
+        stranger.close()
+    line.send(Batch([("notice", 1)]))
+    assert wait_until(lambda: len(received) == 1), "silent for longer than a stranger may be"
+    line.close()
+    office.close()
+
+
 def test_a_peer_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a process that is frozen: the kernel takes the connection, and nobody says a word."""
     monkeypatch.setattr(post, "CONNECT_TIMEOUT", 0.3)
@@ -128,6 +146,14 @@ def test_a_stranger_that_talks_nonsense_is_not_heard(office: Office, received: R
     line.send(Batch([("notice", 1)]))
     assert wait_until(lambda: len(received) == 1)
     line.close()
+
+
+def sent_away(stranger: socket.socket) -> bool:
+    """Whether an office ends a connection on which it hears nothing."""
+    stranger.settimeout(15.0)
+    while stranger.recv(4096):
+        pass
+    return True
 
 
 class Foreign:
