@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -378,6 +379,10 @@ class WorkerPool:
                 self._lost(worker)
         except Exception as error:
             self._setting.failed(error)
+            # A worker that nobody hears would wait for ever, and could not be stopped.
+            with suppress(EOFError, OSError):
+                while True:
+                    worker.data.recv_bytes()
 
     def _take(self, worker: _Worker, message: tuple[Any, ...]) -> None:
         kind, target = message[:2]

@@ -23,6 +23,7 @@ from padflow.graph.testing import (
     Faulty,
     ListSource,
     PassThrough,
+    chain,
     packet,
     wait_until,
 )
@@ -150,6 +151,20 @@ def test_what_does_not_pickle_is_told_with_what_to_do() -> None:
     with pytest.raises(GraphError, match=r"cannot leave their worker process.*workers=0"):
         run.wait(20)
     run.stop()
+
+
+def test_a_tap_that_raises_does_not_keep_a_worker_from_stopping() -> None:
+    def tap(given: Packet) -> None:
+        raise ZeroDivisionError("by zero")
+
+    run = LocalRun(chain(1), options=RunOptions(workers=1), taps={"n0.out": tap})
+    run.start()
+    run.add_stream(StreamSpec("s", "", {"count": 100_000}))
+    with pytest.raises(GraphError, match="raised ZeroDivisionError"):
+        run.wait(20)
+    before = run.metrics().nodes["n0"].packets_in
+    assert wait_until(lambda: run.metrics().nodes["n0"].packets_in > before + 2000), "it waits"
+    run.stop(drain=False)
 
 
 @pytest.mark.parametrize("drain", [True, False])
