@@ -63,6 +63,7 @@ class _PoolWithSinks:
 
     def add_stream(self, spec: StreamSpec, states: ExportedStates | None = None) -> None:
         """See :class:`Crew`."""
+        self.pool.check(spec)
         with self._lock:
             self._left[spec.name] = 1 if self._sinks is None else 2
         if self._sinks is not None:

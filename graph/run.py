@@ -110,6 +110,7 @@ class GraphRun(ABC):
         Raises:
             NodeFailed: A node could not be opened.
             WorkerLost: A worker process ended while starting.
+            GraphError: A stream that was added before could not begin.
         """
         if self._crew is not None or self._stopped:
             raise GraphError("a run starts once; make a new one to run again")
@@ -119,8 +120,12 @@ class GraphRun(ABC):
         except BaseException:
             self._stopped = True
             raise
-        for spec in self._waiting.values():
-            self._give(spec)
+        try:
+            for spec in self._waiting.values():
+                self._give(spec)
+        except BaseException as error:
+            self._stop_after(error)
+            raise
         self._waiting.clear()
 
     @abstractmethod
@@ -175,7 +180,7 @@ class GraphRun(ABC):
                 del self._restored[ref]
         try:
             self._crew.add_stream(spec, mine)
-        except GraphError:
+        except BaseException:
             with self._changed:
                 if spec.name in self._running:
                     self._finish_stream(spec.name, "error")
@@ -306,7 +311,10 @@ class GraphRun(ABC):
     ) -> None:
         if error is None:
             self.stop(drain=True)
-            return
+        else:
+            self._stop_after(error)
+
+    def _stop_after(self, error: BaseException) -> None:
         try:
             self.stop(drain=False)
         except GraphError as also:

@@ -7,6 +7,7 @@ then the worker. Commands go over a second pipe and are answered one by one.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -268,6 +269,21 @@ class WorkerPool:
                 worker.process.join()
             worker.control.close()
             worker.data.close()
+
+    def check(self, spec: StreamSpec) -> None:
+        """Refuse a stream that cannot go to another process, before anything knows of it.
+
+        Raises:
+            GraphError: Its options do not pickle.
+        """
+        try:
+            pickle.dumps(spec)
+        except Exception as error:
+            # Anything may go wrong in pickling somebody's options.
+            raise GraphError(
+                f"stream '{spec.name}': expected options that pickle, found "
+                f"{type(error).__name__}: {error}; give others, or run with workers=0"
+            ) from error
 
     def add_stream(self, spec: StreamSpec, states: ExportedStates | None = None) -> None:
         """Give a stream to the worker that has fewest.

@@ -280,6 +280,15 @@ def test_more_streams_than_there_is_room_for_are_refused() -> None:
         watched.add("c")
 
 
+def test_more_streams_before_the_start_than_there_is_room_for_leave_nothing_behind() -> None:
+    few = RayOptions(workers=1, worker_cpu=0.5, engines="within", streams_per_worker=1)
+    run = RayRun(graph(), "lossless", RunOptions(), {}, None, few)
+    for name in "ab":
+        run.add_stream(StreamSpec(name, "", {"count": 300, "delay": 0.01}))
+    with pytest.raises(GraphError, match="found all 1 places taken"):
+        run.start()
+
+
 def test_too_much_is_refused_at_once_with_names_and_sums() -> None:
     began = time.monotonic()
     run = RayRun(graph(), ray_options=RayOptions(workers=40))

@@ -153,6 +153,26 @@ def test_what_does_not_pickle_is_told_with_what_to_do() -> None:
     run.stop()
 
 
+def test_a_stream_that_cannot_go_to_a_worker_is_refused_and_forgotten() -> None:
+    into: list[tuple[str, Packet]] = []
+    with LocalRun(graph(into), options=RunOptions(workers=1)) as run:
+        with pytest.raises(GraphError, match=r"'s': expected options that pickle.*workers=0"):
+            run.add_stream(StreamSpec("s", "", {"packets": [packet("s", 0.0, lambda: None)]}))
+        assert run.wait(5), "nothing runs"
+        run.add_stream(StreamSpec("s", "", {"count": 3}))
+        assert run.wait(20)
+        assert run.streams()["s"].reason == "end"
+
+
+def test_a_start_that_fails_at_a_stream_leaves_nothing_behind() -> None:
+    run = LocalRun(graph(), options=RunOptions(workers=1))
+    run.add_stream(StreamSpec("s", "", {"count": 100_000, "delay": 0.001}))
+    run.add_stream(StreamSpec("t", "", {"packets": [packet("t", 0.0, lambda: None)]}))
+    with pytest.raises(GraphError, match="'t': expected options that pickle"):
+        run.start()
+    assert {stream.state for stream in run.streams().values()} == {"ended"}
+
+
 def test_a_tap_that_raises_does_not_keep_a_worker_from_stopping() -> None:
     def tap(given: Packet) -> None:
         raise ZeroDivisionError("by zero")
