@@ -172,11 +172,15 @@ def _stages_wait_for_each_other(edges: Sequence[Edge], groups: dict[str, int]) -
 
 
 def _stage_names(groups: Sequence[Sequence[NodeSpec]]) -> list[str]:
+    plain = [
+        specs[0].name if len(specs) == 1 else f"{specs[0].name}..{specs[-1].name}"
+        for specs in groups
+    ]
     names: list[str] = []
-    for specs in groups:
-        ends = specs[0].name if len(specs) == 1 else f"{specs[0].name}..{specs[-1].name}"
-        name = specs[0].stage or ends
-        names.append(ends if name in names else name)
+    for specs, ends in zip(groups, plain, strict=True):
+        given = specs[0].stage
+        # A name that is another stage's node, or given already, would mean two stages.
+        names.append(ends if not given or given in (*plain, *names) else given)
     return names
 
 

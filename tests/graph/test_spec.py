@@ -207,6 +207,20 @@ def test_resources_scope_and_names_cut() -> None:
     assert plan.stage_of["gpu"].place == "gpu"
 
 
+@pytest.mark.parametrize("named", ["source", "a", "b", "sink"])
+def test_a_stage_named_like_a_node_is_not_the_stage_of_that_node(named: str) -> None:
+    graph = (
+        Graph.build("g")
+        .add("source", ListSource)
+        .add("a", PassThrough, {}, {"in": "source.out"}, stage=named)
+        .add("b", PassThrough, {}, {"in": "a.out"})
+        .add("sink", Collect, CollectParams([]), {"in": "b.out"})
+    )
+    plan = make_plan(graph)
+    assert [s.name for s in plan.stages] == ["source", "a", "b", "sink"]
+    assert [link.name for link in plan.links] == ["source.out->a", "a.out->b", "b.out->sink"]
+
+
 def test_one_link_for_all_edges_of_a_port_into_a_stage() -> None:
     links = make_plan(fan(), fuse=False).links
     assert sorted(link.name for link in links) == [
