@@ -7,6 +7,7 @@ A track belongs to one stream. So a node that keeps state by track and one that 
 are routed alike, by stream, and fuse into one stage.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,8 +29,9 @@ class Stage:
     batching: Batching
     resources: Resources
     joins: bool
-    """Some node of it has more than one incoming edge: its batches are cut into ticks of one
-    capture time, and in lossless mode a tick waits until no link can add to it."""
+    """Some node of it has more than one incoming edge, or several links feed it and a stage
+    downstream joins: its batches are cut into ticks of one capture time, and in lossless mode a
+    tick waits until no link can add to it."""
     feeds_joins: bool
     """A stage downstream joins: this one tells how far in capture time it has come."""
     keeps_nothing: bool
@@ -110,8 +112,9 @@ def make_plan(graph: Graph, *, fuse: bool = True) -> Plan:
     }
     links = _links(graph, stage_name)
     feeding = _feeding_joins(graph, order, stage_name)
+    fed = Counter(link.stage for link in links)
     stages = tuple(
-        _stage(graph, name, specs, name in feeding)
+        _stage(graph, name, specs, name in feeding, fed[name])
         for name, specs in zip(names, members.values(), strict=True)
     )
     return Plan(graph, _in_order(stages, links), links)
@@ -214,7 +217,9 @@ def _feeding_joins(
         feeding |= more
 
 
-def _stage(graph: Graph, name: str, specs: Sequence[NodeSpec], feeds_joins: bool) -> Stage:
+def _stage(
+    graph: Graph, name: str, specs: Sequence[NodeSpec], feeds_joins: bool, links: int
+) -> Stage:
     contracts = [spec.contract() for spec in specs]
     return Stage(
         name=name,
@@ -223,7 +228,8 @@ def _stage(graph: Graph, name: str, specs: Sequence[NodeSpec], feeds_joins: bool
         is_source=specs[0].is_source,
         batching=contracts[0].batching,
         resources=contracts[0].resources,
-        joins=any(_joins(graph, spec) for spec in specs),
+        # What it tells a join of how far it has come must hold for the slowest link.
+        joins=any(_joins(graph, spec) for spec in specs) or (feeds_joins and links > 1),
         feeds_joins=feeds_joins,
         keeps_nothing=not any(c.state != "none" or c.makes_keys for c in contracts),
     )

@@ -10,7 +10,7 @@ from padflow.graph.node import StreamSpec
 from padflow.graph.packet import Packet
 from padflow.graph.run import GraphRun
 from padflow.graph.spec import Graph
-from padflow.graph.testing import ListSource
+from padflow.graph.testing import Faulty, ListSource, PassThrough
 from tests.graph.conftest import MakeRun
 from tests.graph.probes import Mix, Splitter
 from tests.graph.reference import reference
@@ -105,6 +105,25 @@ def test_any_schedule_gives_what_the_reference_gives(
         threads=threads, workers=0, fuse=fuse, lane_capacity=capacity, stop_timeout=20.0
     )
     run_and_compare(graph, feeds, lambda taps: LocalRun(graph, "lossless", options, taps))
+
+
+def test_a_slow_link_into_a_stage_with_others_keeps_its_place_at_a_join() -> None:
+    graph = (
+        Graph.build("g")
+        .add("source", ListSource, {"count": 60})
+        .add("slow", Faulty, {"sleep": 0.005}, {"in": "source.out"}, fuse=False)
+        .add("quick", PassThrough, {}, {"in": "source.out"}, fuse=False)
+        .add("x", PassThrough, {}, {"in": "slow.out"}, stage="both")
+        .add("y", PassThrough, {}, {"in": "quick.out"}, stage="both")
+        .add("join", PassThrough, {}, {"in": ["x.out", "y.out"]}, fuse=False)
+    )
+    times: list[float] = []
+    taps = {"join.out": lambda given: times.append(given.time)}
+    with LocalRun(graph, options=RunOptions(workers=0), taps=taps) as run:
+        run.add_stream(StreamSpec("s", ""))
+        assert run.wait(20.0)
+    assert len(times) == 120
+    assert times == sorted(times)
 
 
 @settings(
