@@ -212,6 +212,8 @@ class Inbox:
                 cut = min(left, len(chunk.packets))
                 del chunk.packets[:cut]
                 left -= cut
+        # Where links take turns, each packet has a chunk of its own.
+        waiting.chunks = [chunk for chunk in waiting.chunks if chunk.packets]
         dropped = count - left
         waiting.depth[link] -= dropped
         self._count -= dropped

@@ -37,6 +37,15 @@ def test_the_oldest_is_dropped_and_counted() -> None:
     assert inbox.counters[0].dropped == {"oldest": 3}
 
 
+def test_links_that_take_turns_leave_nothing_of_what_was_dropped() -> None:
+    inbox = Inbox([DROP, DROP])
+    for value in range(1000):
+        for link in (0, 1):
+            inbox.put(link, "s", packets("s", [value]))
+    assert len(inbox._streams["s"].chunks) == 6
+    assert taken(inbox) == [("s", link, [value]) for value in (997, 998, 999) for link in (0, 1)]
+
+
 def test_each_stream_has_a_lane_of_its_own() -> None:
     inbox = Inbox([DROP])
     inbox.put(0, "a", packets("a", range(3)))
