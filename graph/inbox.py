@@ -292,6 +292,8 @@ class Inbox:
             now = time.monotonic()
             for chunk in chunks:
                 self._drop_stale(waiting, stream, chunk, now)
+            # With nothing in them a node would be called, and its time counted, for nothing.
+            chunks = [chunk for chunk in chunks if chunk.packets]
         for chunk in chunks:
             count = len(chunk.packets)
             waiting.depth[chunk.link] -= count

@@ -108,6 +108,15 @@ def test_what_is_stale_is_not_handed_out() -> None:
     assert inbox.counters[0].snapshot().depth == 0
 
 
+def test_where_all_was_stale_nobody_is_called() -> None:
+    inbox = Inbox([LanePolicy(10, max_staleness=0.5)])
+    inbox.put(0, "s", packets("s", [1, 2], arrival=time.monotonic() - 1.0), mark=3.0)
+    found = inbox.take()
+    assert found is not None
+    assert (found[0].chunks, found[0].marks) == ([], (3.0,))
+    assert inbox.counters[0].dropped == {"stale": 2}
+
+
 def test_a_batch_waits_for_its_size_but_not_longer() -> None:
     inbox = Inbox([LanePolicy(100)])
     inbox.put(0, "s", packets("s", [0]))
