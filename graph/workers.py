@@ -298,9 +298,6 @@ class WorkerPool:
                     raise WorkerLost(f"stream '{spec.name}': expected a worker, found none alive")
                 worker = min(alive, key=lambda w: (len(w.streams), w.index))
                 worker.streams[spec.name] = 0.0
-                worker.ended_links -= {
-                    ended for ended in worker.ended_links if ended[1] == spec.name
-                }
             try:
                 worker.ask("add_stream", spec, states)
                 return
@@ -422,6 +419,7 @@ class WorkerPool:
         elif kind == "ended":
             with self._lock:
                 worker.streams.pop(target, None)
+                worker.ended_links -= {(index, target) for index in self._links}
             self._setting.stream_ended(*message[1:])
 
     def _lost(self, worker: _Worker) -> None:

@@ -173,6 +173,17 @@ def test_a_start_that_fails_at_a_stream_leaves_nothing_behind() -> None:
     assert {stream.state for stream in run.streams().values()} == {"ended"}
 
 
+def test_streams_that_ended_leave_nothing_behind_in_a_pool() -> None:
+    into: list[tuple[str, Packet]] = []
+    with LocalRun(graph(into), options=RunOptions(workers=1)) as run:
+        for index in range(20):
+            run.add_stream(StreamSpec(f"s{index}", "", {"count": 2}))
+        assert run.wait(20)
+        worker = pool_of(run)._workers[0]
+        assert not worker.streams
+        assert not worker.ended_links
+
+
 def test_a_tap_that_raises_does_not_keep_a_worker_from_stopping() -> None:
     def tap(given: Packet) -> None:
         raise ZeroDivisionError("by zero")
