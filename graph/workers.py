@@ -35,6 +35,9 @@ LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has to answer a command before its last answer is used."""
 
+CLOSING_GRACE = 1.0
+"""Seconds beyond the time of a stop in which a worker may tell who was stuck, and end."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
@@ -373,12 +376,13 @@ class WorkerPool:
         try:
             if worker.alive:
                 # The worker gets a little less, so that it can still tell who was stuck.
-                stuck.extend(worker.ask("close", left * 0.9, timeout=left))
+                stuck.extend(worker.ask("close", left * 0.9, timeout=left + CLOSING_GRACE))
         except TimeoutError:
             stuck.append(f"worker {worker.index}")
         except (OSError, EOFError):
             pass
-        worker.process.join(1.0)
+        # What it has opened is closed; a busy machine may take its time to end it.
+        worker.process.join(max(CLOSING_GRACE, deadline - time.monotonic()))
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()

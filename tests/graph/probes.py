@@ -3,6 +3,7 @@
 What they see they write into a file, a line at a time, since a list would stay in their process.
 """
 
+import atexit
 import json
 import os
 import random
@@ -28,7 +29,7 @@ from padflow.graph.node import (
     StreamSpec,
 )
 from padflow.graph.packet import End, Packet
-from padflow.graph.testing import NoParams
+from padflow.graph.testing import NoParams, PassThrough
 
 
 def read_log(path: Path | str) -> list[tuple[Any, ...]]:
@@ -144,6 +145,13 @@ class StuckParams:
         deadline = time.monotonic() + 30.0
         while not Path(self.release).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+class SlowToEnd(PassThrough):
+    """Its process takes two seconds to end, as on a busy machine."""
+
+    def open(self, context: NodeContext) -> None:
+        atexit.register(time.sleep, 2.0)
 
 
 class Stuck(Node[StuckParams]):
