@@ -234,8 +234,8 @@ def test_arrival_is_filled_in_and_ages_are_counted() -> None:
         assert run.wait(10)
         metrics = run.metrics().nodes["probe"]
     assert all(before <= arrival <= time.monotonic() for arrival in arrivals)
-    assert 0.01 <= metrics.age.p50 <= metrics.age.p99 < 2.0
-    assert 0.01 <= metrics.busy < 2.0
+    assert 0.01 <= metrics.age.p50 <= metrics.age.p99 < 10.0
+    assert 0.01 <= metrics.busy < 10.0
     assert metrics.cpu < metrics.busy
 
 
@@ -414,7 +414,7 @@ def test_realtime_takes_the_newest_when_it_cannot_keep_up() -> None:
     graph = probe_graph(ProbeParams(delay=0.02))
     given_options = options(entry_capacity=2)
     with LocalRun(graph, "realtime", given_options, {"probe.out": got.append}) as run:
-        run.add_stream(StreamSpec("s", "", {"count": 100, "delay": 0.002}))
+        run.add_stream(StreamSpec("s", "", {"count": 100}))
         assert run.wait(20)
     numbers = [p.payload for p in got if p.payload != "last word"]
     assert numbers[-1] == 99

@@ -138,12 +138,12 @@ def test_drops_are_counted_by_stream_while_it_runs() -> None:
     graph = (
         Graph.build("g")
         .add("source", ListSource)
-        .add("slow", Faulty, {"sleep": 0.02}, {"in": "source.out"})
+        .add("slow", Faulty, {"sleep": 0.2}, {"in": "source.out"})
     )
     few = RunOptions(workers=0, entry_capacity=2)
     with LocalRun(graph, "realtime", few) as run:
         run.add_stream(StreamSpec("fast", "", {"count": 100_000, "delay": 0.001}))
-        run.add_stream(StreamSpec("calm", "", {"count": 100_000, "delay": 0.2}))
+        run.add_stream(StreamSpec("calm", "", {"count": 100_000, "delay": 1.0}))
         assert wait_until(lambda: sum(run.metrics().streams["fast"].dropped.values()) > 50)
         streams = run.metrics().streams
         run.remove_stream("fast")

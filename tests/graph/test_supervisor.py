@@ -39,10 +39,10 @@ def test_nothing_is_done_after_a_stop() -> None:
     done: list[int] = []
     supervisor = Supervisor("test", lambda error: None)
     supervisor.start()
-    supervisor.later(0.1, lambda: done.append(1))
+    supervisor.later(3.0, lambda: done.append(1))
     supervisor.stop(2.0)
     assert supervisor.over
-    time.sleep(0.2)
+    assert not supervisor._thread.is_alive(), "it waits for no job that is due later"
     assert done == []
 
 
@@ -99,7 +99,8 @@ def test_a_stop_waits_for_the_job_that_is_being_done() -> None:
 
     def work() -> None:
         begun.set()
-        time.sleep(0.1)
+        assert wait_until(lambda: supervisor.over)
+        time.sleep(0.1)  # The stop waits meanwhile.
         done.append("whole")
 
     supervisor = Supervisor("test", lambda error: None)
