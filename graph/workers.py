@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -23,11 +24,13 @@ from .host import Host, HostSetting, LinkExit
 from .metrics import Notice, RunMetrics, merged
 from .node import Mode, StreamSpec
 from .options import RunOptions
+from .outlet import Target
 from .packet import End, Packet
-from .plan import Plan, make_plan
+from .plan import Plan, make_plan, topological
 from .spec import Graph
 from .stage_thread import SINK_MARK_PERIOD, MarkPace
 from .state import ExportedStates, StateRef
+from .wills import Place, Wills
 
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which numerical libraries size their thread pools."""
@@ -198,6 +201,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._stopping = False
+        self._wills = Wills([spec.name for spec in topological(plan.graph)])
         self._links: dict[int, LinkExit] = {}
         if sinks is not None:
             for index, link in enumerate(plan.links):
@@ -405,6 +409,7 @@ class WorkerPool:
         kind, target = message[:2]
         if kind == "send":
             _, _, stream, packets, ends, floor = message
+            self._wills.note(self._place(target), packets)
             if isinstance(target, tuple):
                 self._setting.taps[target].send(stream, packets, ends, floor)
             else:
@@ -424,6 +429,7 @@ class WorkerPool:
             with self._lock:
                 worker.streams.pop(target, None)
                 worker.ended_links -= {(index, target) for index in self._links}
+            self._wills.forget(target)
             self._setting.stream_ended(*message[1:])
 
     def _lost(self, worker: _Worker) -> None:
@@ -440,10 +446,28 @@ class WorkerPool:
         )
         self._setting.notice(Notice("", "", f"WorkerLost: {told}"))
         for stream, last in streams.items():
+            self._open_wills(worker, stream)
             end = Packet(stream, last, 0, None, End("worker_lost"), time.monotonic())
             for index, link in self._links.items():
                 if (index, stream) not in worker.ended_links:
-                    link.end(stream, end, float("-inf"))
+                    link.end(stream, end, -inf)
             self._setting.stream_ended(stream, "worker_lost", 0)
         if not left:
             self._setting.failed(WorkerLost(told))
+
+    def _place(self, target: Target) -> Place:
+        """Node and port that a link or tap comes from."""
+        if isinstance(target, tuple):
+            return target
+        link = self._plan.links[target]
+        return link.producer, link.output
+
+    def _open_wills(self, worker: _Worker, stream: str) -> None:
+        """Say, for sinks and taps, what a lost worker can no longer say of a stream."""
+        for place, packet in self._wills.open(stream, "worker_lost"):
+            for index, link in self._links.items():
+                if self._place(index) == place and (index, stream) not in worker.ended_links:
+                    link.send(stream, [packet], 0, -inf)
+            tap = self._setting.taps.get(place)
+            if tap is not None:
+                tap.send(stream, [packet], 0, -inf)

@@ -147,6 +147,24 @@ class StuckParams:
             time.sleep(0.01)
 
 
+@dataclass(frozen=True)
+class Vow:
+    """Something that has a will."""
+
+    subject: str
+    told: str = "it stands"
+
+    def last_word(self, reason: str) -> "Vow":
+        return Vow(self.subject, reason)
+
+
+class Vowing(PassThrough):
+    """Gives a vow, on one of two subjects in turn, for every number."""
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        return {"out": [p.carry(Vow(f"track/{p.payload % 2}")) for p in packets]}
+
+
 class SlowToEnd(PassThrough):
     """Its process takes two seconds to end, as on a busy machine."""
 

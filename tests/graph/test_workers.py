@@ -27,7 +27,7 @@ from padflow.graph.testing import (
     packet,
     wait_until,
 )
-from tests.graph.probes import SlowToEnd
+from tests.graph.probes import SlowToEnd, Vow, Vowing
 
 SPEC = ("count.out", "join.out")
 
@@ -106,6 +106,30 @@ def test_a_lost_worker_ends_its_streams_and_no_others() -> None:
     assert any("WorkerLost: worker 0" in n.message and "-9" in n.message for n in run.notices())
     whole = [p for _, p in into if reasons[p.stream] == "end" and p.payload == -400]
     assert len(whole) == 2 * 2  # the last word of both counts, by both edges into the sink
+
+
+def test_a_lost_worker_leaves_its_last_words_to_sinks_and_taps() -> None:
+    into: list[tuple[str, Packet]] = []
+    tapped: list[Packet] = []
+    made = (
+        Graph.build("g")
+        .add("source", ListSource)
+        .add("vows", Vowing, {}, {"in": "source.out"})
+        .add("sink", Collect, CollectParams(into), {"in": "vows.out"})
+    )
+    with LocalRun(made, options=RunOptions(workers=2), taps={"vows.out": tapped.append}) as run:
+        run.add_stream(StreamSpec("lost", "", {"count": 100_000, "delay": 0.005}))
+        run.add_stream(StreamSpec("kept", "", {"count": 50, "delay": 0.005}))
+        assert wait_until(lambda: sum(p.stream == "lost" for _, p in into) > 2)
+        os.kill(pool_of(run)._workers[0].process.pid, signal.SIGKILL)
+        assert run.wait(30)
+        assert run.streams()["lost"].reason == "worker_lost"
+    words = {"lost": [Vow("track/0", "worker_lost"), Vow("track/1", "worker_lost")], "kept": []}
+    for told in ([p for _, p in into], tapped):
+        for stream, expected in words.items():
+            of_stream = [p.payload for p in told if p.stream == stream]
+            assert [vow for vow in of_stream if vow.told == "worker_lost"] == expected
+            assert of_stream[-len(expected) :] == expected or not expected
 
 
 def test_the_loss_of_all_workers_fails_the_run() -> None:
