@@ -95,6 +95,8 @@ class GraphRun(ABC):
         self._tap_lock = threading.Lock()
         self._waiting: OrderedDict[str, StreamSpec] = OrderedDict()
         self._running: dict[str, StreamMetrics] = {}
+        self._beginning: dict[str, str] = {}
+        """Running streams that the crew may not know yet; why they are to end, if they are."""
         self._ended: OrderedDict[str, StreamMetrics] = OrderedDict()
         self._restored: dict[StateRef, bytes] = {}
         self._notices: deque[Notice] = deque(maxlen=KEPT_NOTICES)
@@ -168,12 +170,14 @@ class GraphRun(ABC):
                 self._waiting[spec.name] = spec
                 return
             self._running[spec.name] = StreamMetrics()
+            self._beginning[spec.name] = ""
         self._give(spec)
 
     def _give(self, spec: StreamSpec) -> None:
         assert self._crew is not None
         with self._changed:
             self._running[spec.name] = StreamMetrics()
+            self._beginning.setdefault(spec.name, "")
             self._ended.pop(spec.name, None)
             mine = {ref: data for ref, data in self._restored.items() if ref.stream == spec.name}
             for ref in mine:
@@ -182,10 +186,24 @@ class GraphRun(ABC):
             self._crew.add_stream(spec, mine)
         except BaseException:
             with self._changed:
+                self._beginning.pop(spec.name, "")
                 if spec.name in self._running:
                     self._finish_stream(spec.name, "error")
                 self._changed.notify_all()
             raise
+        with self._changed:
+            reason = self._beginning.pop(spec.name, "")
+        if reason:
+            self._crew.cancel(spec.name, reason)
+
+    def _cancel(self, name: str, reason: str) -> None:
+        """Ask a stream to end; one that is just beginning, as soon as it has begun."""
+        assert self._crew is not None
+        with self._changed:
+            if name in self._beginning:
+                self._beginning[name] = self._beginning[name] or reason
+                return
+        self._crew.cancel(name, reason)
 
     def remove_stream(self, name: str, reason: str = "removed") -> None:
         """End one stream; what it gave is still worked off.
@@ -198,8 +216,7 @@ class GraphRun(ABC):
                 return
             if name not in self._running:
                 raise GraphError(f"stream: {unknown_name(name, list(self._running))}")
-        assert self._crew is not None
-        self._crew.cancel(name, reason)
+        self._cancel(name, reason)
 
     def streams(self) -> dict[str, StreamMetrics]:
         """Where every stream stands, those that ended (the last thousand) included."""
@@ -249,7 +266,7 @@ class GraphRun(ABC):
             names = list(self._running)
         deadline = time.monotonic() + self.options.stop_timeout
         for name in names:
-            self._crew.cancel(name, "stopped")
+            self._cancel(name, "stopped")
         late = False
         if drain:
             # Half of the time is kept for closing.

@@ -38,6 +38,21 @@ def test_streams_come_and_go_while_it_runs() -> None:
     assert streams["long"].reason == "end"
 
 
+def test_a_stream_that_is_removed_while_it_begins_does_not_run_on() -> None:
+    with LocalRun(chain(1), options=options()) as run:
+        crew: Any = run._crew
+        begin = crew.add_stream
+
+        def remove_then_begin(*arguments: Any) -> None:
+            run.remove_stream("s")
+            begin(*arguments)
+
+        crew.add_stream = remove_then_begin
+        run.add_stream(StreamSpec("s", "", {"count": 100_000, "delay": 0.01}))
+        assert run.wait(10)
+        assert run.streams()["s"].reason == "removed"
+
+
 def test_stop_works_off_what_the_sources_gave() -> None:
     into: list[tuple[str, Packet]] = []
     graph = chain(2).add("sink", Collect, CollectParams(into, 0.002), {"in": "n1.out"})
