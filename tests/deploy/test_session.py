@@ -132,14 +132,14 @@ def test_private_details_are_given_to_who_asks_for_them(live_clip: Path) -> None
     assert any("private" in event["data"] for event in events)
 
 
-def test_closing_early_stops_the_run(live_clip: Path) -> None:
+def test_closing_early_stops_the_run(grey_clip: Path, compiled: None) -> None:
     before = set(threading.enumerate())
-    events = padflow.run([str(live_clip)], mode="realtime", options=HERE)
+    events = padflow.run([str(grey_clip)], mode="realtime", options=HERE)
     assert next(events)["type"] == "padflow.source.v1"
     assert set(threading.enumerate()) > before
     began = time.monotonic()
     events.close()  # type: ignore[attr-defined]  # a generator, which Iterator does not say
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15, "it would go on for forty seconds"
     assert set(threading.enumerate()) == before
 
 
