@@ -3,7 +3,7 @@
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Literal
@@ -93,7 +93,7 @@ class EdgeMetrics:
     packets_out: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     """By reason: ``oldest`` (lane full), ``full`` (no room in another process), ``stale``,
-    ``stopped`` (left behind by a hard stop)."""
+    ``stopped`` (left behind by a hard stop), ``lost`` (with the process in which they waited)."""
     depth: int = 0
     """Packets waiting."""
 
@@ -168,6 +168,18 @@ def merged(parts: Iterable[RunMetrics]) -> RunMetrics:
         notices += part.notices
         losses += part.losses
     return RunMetrics(nodes, edges, streams, notices, losses=losses)
+
+
+def of_lost_process(known: RunMetrics) -> RunMetrics:
+    """The last that a lost process told: what it counted stays, nothing is alive or waits there."""
+    nodes = {name: replace(node, states=0) for name, node in known.nodes.items()}
+    edges = {
+        name: replace(edge, depth=0, dropped=_add_counts(edge.dropped, {"lost": edge.depth}))
+        if edge.depth
+        else edge
+        for name, edge in known.edges.items()
+    }
+    return replace(known, nodes=nodes, edges=edges)
 
 
 def _add_nodes(a: NodeMetrics, b: NodeMetrics) -> NodeMetrics:

@@ -18,7 +18,14 @@ from typing import Any
 
 from .errors import GraphError
 from .host import HostSetting
-from .metrics import Notice, RunMetrics, StreamMetrics, merged, process_metrics
+from .metrics import (
+    Notice,
+    RunMetrics,
+    StreamMetrics,
+    merged,
+    of_lost_process,
+    process_metrics,
+)
 from .node import StreamSpec
 from .outlet import Batch, Lane
 from .packet import Packet
@@ -323,7 +330,8 @@ class RayCrew:
             return
         now = time.monotonic()
         with self._lock:
-            self._gone = merged([self._gone, replace(member.metrics, streams={})])
+            last = of_lost_process(replace(member.metrics, streams={}))
+            self._gone = merged([self._gone, last])
             self.losses += 1
             self._losses.append(now)
             having = [

@@ -21,7 +21,7 @@ from typing import Any
 
 from .errors import GraphError, NodeFailed, WorkerLost
 from .host import Host, HostSetting, LinkExit
-from .metrics import Notice, RunMetrics, merged
+from .metrics import Notice, RunMetrics, merged, of_lost_process
 from .node import Mode, StreamSpec
 from .options import RunOptions
 from .outlet import Target
@@ -436,6 +436,7 @@ class WorkerPool:
         worker.process.join(1.0)
         with self._lock:
             worker.alive = False
+            worker.metrics = of_lost_process(worker.metrics)
             streams = dict(worker.streams)
             worker.streams.clear()
             left = any(other.alive for other in self._workers)

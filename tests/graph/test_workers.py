@@ -132,6 +132,23 @@ def test_a_lost_worker_leaves_its_last_words_to_sinks_and_taps() -> None:
             assert of_stream[-len(expected) :] == expected or not expected
 
 
+def test_nothing_is_alive_or_waits_in_a_lost_worker() -> None:
+    made = graph().add("slow", Faulty, {"sleep": 0.01}, {"in": "join.out"}, fuse=False)
+    with LocalRun(made, options=RunOptions(workers=2)) as run:
+        run.add_stream(StreamSpec("lost", "", {"count": 100_000}))
+        run.add_stream(StreamSpec("kept", "", {"count": 20}))
+        assert wait_until(lambda: run.streams()["kept"].state == "ended")
+        assert wait_until(lambda: run.metrics().edges["join.out->slow.in"].depth > 10)
+        os.kill(pool_of(run)._workers[0].process.pid, signal.SIGKILL)
+        assert run.wait(30)
+        metrics = run.metrics()
+    assert {node.states for node in metrics.nodes.values()} == {0}
+    for name, edge in metrics.edges.items():
+        assert edge.depth == 0, name
+        assert edge.packets_in == edge.packets_out + sum(edge.dropped.values()), name
+    assert metrics.edges["join.out->slow.in"].dropped["lost"] > 0
+
+
 def test_the_loss_of_all_workers_fails_the_run() -> None:
     run = LocalRun(graph(), options=RunOptions(workers=1, stop_timeout=5.0))
     run.start()
