@@ -232,7 +232,6 @@ class _Run:
         )
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "recipe.yaml", pulse_recipe_text(recipe))
 
     @property
     def done(self) -> bool:
@@ -241,6 +240,8 @@ class _Run:
 
     def epochs(self) -> None:
         """All that are left."""
+        # Not before: a run that is refused keeps the recipe that it was made with.
+        write_text(self.folder / "recipe.yaml", pulse_recipe_text(self.recipe))
         if self.done:
             return
         began, recipe = time.monotonic(), self.recipe

@@ -281,8 +281,6 @@ class _Run:
         self.clock = 0.0
         """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.is_first:
-            write_text(folder / "recipe.yaml", recipe_text(recipe))
 
     @property
     def is_first(self) -> bool:
@@ -309,6 +307,9 @@ class _Run:
         """All that are left."""
         if resume:
             self.restore()
+        if self.is_first:
+            # Not before: a run that is refused keeps the recipe that it was made with.
+            write_text(self.folder / "recipe.yaml", recipe_text(self.recipe))
         with _board(self.folder, tensorboard) as board:
             while not self.done:
                 self.epoch(board)

@@ -106,6 +106,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path: Path) -> No
     other = load_pulse_recipe("pulse_net", seed=9, **QUICK)
     with pytest.raises(TrainingError, match="was made with another recipe"):
         train_pulse(other, tmp_path / "parts", resume=True, say=told.append)
+    assert load_pulse_recipe(str(tmp_path / "parts" / "recipe.yaml")).seed != 9
 
 
 def test_rendered_faces_are_trained_on_and_kept(

@@ -9,7 +9,7 @@ import torch
 
 from padflow.trainers.crops import CropStore
 from padflow.trainers.networks import Outputs
-from padflow.trainers.recipe import Losses, Recipe, TrainingError, parse_recipe
+from padflow.trainers.recipe import Losses, Recipe, TrainingError, load_recipe, parse_recipe
 from padflow.trainers.scoring import measures, score_rows, spread
 from padflow.trainers.training import Trained, loss_of, rate_at, train
 from tests.trainers.stores import write_store
@@ -87,6 +87,8 @@ def test_another_recipe_cannot_resume(store: CropStore, tmp_path: Path) -> None:
     quietly(recipe(epochs=1, steps_per_epoch=1), store, tmp_path)
     with pytest.raises(TrainingError, match="made with another recipe"):
         quietly(recipe(epochs=1, steps_per_epoch=1, seed=9), store, tmp_path, resume=True)
+    # The one that the refusal points to is still there.
+    assert load_recipe(tmp_path / "recipe.yaml").seed == 0
 
 
 def test_a_damaged_checkpoint_is_named(store: CropStore, tmp_path: Path) -> None:

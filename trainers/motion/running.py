@@ -126,7 +126,6 @@ class EpochRun(ABC, Generic[N, R, B]):
         self.average = WeightAverage(self.network, recipe.average)
         self.progress = Progress()
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "recipe.yaml", self.text(recipe))
 
     @abstractmethod
     def loss(self, batch: B) -> Tensor:
@@ -155,6 +154,8 @@ class EpochRun(ABC, Generic[N, R, B]):
         """All that are left."""
         if resume:
             self.restore()
+        # Not before: a run that is refused keeps the recipe that it was made with.
+        write_text(self.folder / "recipe.yaml", self.text(self.recipe))
         while not self.done:
             self.epoch()
 

@@ -106,6 +106,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(toys: list[StoredSequence], tmp_p
         assert torch.equal(a, b)
     with pytest.raises(TrainingError, match="another recipe"):
         quietly(toy_recipe(epochs=3, batch=4), toys, tmp_path / "cut", resume=True)
+    assert "batch: 4" not in (tmp_path / "cut" / "recipe.yaml").read_text()
 
 
 def test_backbone_and_motion_learn_together(toys: list[StoredSequence], tmp_path: Path) -> None:
