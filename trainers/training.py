@@ -50,6 +50,8 @@ PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed"]] = {
 """Lightning's name of a recipe's precision."""
 LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
+_TAKEN = frozenset(("epoch", "loss", "steps_per_s", "crops_per_s", "minutes", "validation", "last"))
+"""What an epoch's line, or ``select_by``, calls something else than an extra validation store."""
 FITTING_CROPS = 4000
 """At most so many training crops serve to fit the strangeness."""
 
@@ -503,9 +505,16 @@ def _board(folder: Path, wanted: bool | None) -> _Board:
 
 
 def _named(extra: Sequence[Path | str] | Mapping[str, CropStore]) -> dict[str, CropStore]:
+    names = list(extra) if isinstance(extra, Mapping) else [Path(place).name for place in extra]
+    for name in names:
+        if name in _TAKEN or names.count(name) > 1:
+            raise TrainingError(
+                f"extra validation: expected stores with names of their own and none of "
+                f"{', '.join(sorted(_TAKEN))}, found {name!r}; rename its folder"
+            )
     if isinstance(extra, Mapping):
         return dict(extra)
-    return {Path(folder).name: open_crops(folder) for folder in extra}
+    return {name: open_crops(place) for name, place in zip(names, extra, strict=True)}
 
 
 def _fabric(recipe: Recipe) -> Fabric:

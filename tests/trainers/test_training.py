@@ -102,6 +102,16 @@ def test_stops_when_the_time_is_up(store: CropStore, tmp_path: Path) -> None:
     assert len(lines) == 1
 
 
+@pytest.mark.parametrize("names", [("validation",), ("loss",), ("x/real", "y/real")])
+def test_extra_stores_have_names_of_their_own(
+    names: tuple[str, ...], store: CropStore, tmp_path: Path
+) -> None:
+    """One called ``validation`` would choose the epoch, and of two of one name one was lost."""
+    places = [tmp_path / name for name in names]
+    with pytest.raises(TrainingError, match="extra validation: expected stores with names"):
+        quietly(recipe(), store, tmp_path / "run", extra_validation=places)
+
+
 def test_extra_stores_choose_only_where_the_recipe_says_so(
     store: CropStore, tmp_path: Path
 ) -> None:
