@@ -29,7 +29,7 @@ from ..nodes.fusion import MOST_WEIGHT, CueWorth, Fusion
 from ..nodes.policy import CuePolicy, Policy
 from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
 from .evidence import Presentation, Recorded, each_track
-from .recipe import STRICT, TrainingError
+from .recipe import STRICT, Name, TrainingError
 
 _LAG_EDGES = np.array([0.0, 0.3, 0.6, 1.0, 1.6, 2.5, 4.0, 6.0, 10.0])
 """Seconds between looks: bins of the correlation."""
@@ -49,7 +49,7 @@ class FusionRecipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    name: Annotated[str, MinLen(1)] = "fusion"
+    name: Name = "fusion"
     task: Annotated[str, MinLen(1)]
     """What it tells, in one sentence, for the manifest."""
     cues: Annotated[tuple[str, ...], MinLen(1)]

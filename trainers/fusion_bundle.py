@@ -102,7 +102,12 @@ def make_fusion_bundle(
         f"{learned.attacks:.1f} attack presentations, of {_people(seen)} people"
     )
     manifest = Manifest(
-        about=About(name=recipe.name, version=VERSION, task=recipe.task, licence=LICENCE),
+        about=About(
+            name=recipe.name.replace(" ", "_").lower(),
+            version=VERSION,
+            task=recipe.task,
+            licence=LICENCE,
+        ),
         inputs=(inputs,),
         outputs=(output,),
         training=Training(

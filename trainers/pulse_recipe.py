@@ -9,7 +9,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import FiniteFloat, TypeAdapter
 
-from .recipe import STRICT, Amount, Count, RecipeError, Share, parsed, recipe_content
+from .recipe import STRICT, Amount, Count, Name, RecipeError, Share, parsed, recipe_content
 
 KIND = "pulse"
 """What such a recipe says as ``kind``."""
@@ -51,7 +51,7 @@ class PulseRecipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    name: Annotated[str, MinLen(1)]
+    name: Name
     task: Annotated[str, MinLen(1)]
     """What the network tells, in one sentence, for the manifest."""
     network: PulseNetworkChoice

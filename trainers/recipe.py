@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, StringConstraints, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
 from ..graph.errors import GraphDefinitionError
@@ -26,6 +26,8 @@ STRICT: dict[str, str] = {"extra": "forbid"}
 Share = Annotated[FiniteFloat, Ge(0), Le(1)]
 Amount = Annotated[FiniteFloat, Ge(0)]
 Count = Annotated[int, Gt(0)]
+Name = Annotated[str, StringConstraints(pattern=r"(?i)^[a-z0-9][a-z0-9 _-]*$")]
+"""Of a recipe: one that its bundle can have too, told before the training and not after it."""
 R = TypeVar("R")
 
 
@@ -140,7 +142,7 @@ class Recipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    name: Annotated[str, MinLen(1)]
+    name: Name
     task: Annotated[str, MinLen(1)]
     """What the network tells, in one sentence, for the manifest."""
     network: NetworkChoice

@@ -42,6 +42,8 @@ def test_text_holds_all_and_reads_back(tmp_path: Path) -> None:
         ({"learning_rate": float("nan")}, "learning_rate: .*finite"),
         ({"network": {"name": "vit"}}, "network.name: .*'depth'.*found 'vit'"),
         ({"hold_out": {"share": 0.9}}, "hold_out.share"),
+        ({"name": "größe"}, "name: .*pattern.*found 'größe'"),
+        ({"name": "a/b"}, "name: .*pattern.*found 'a/b'"),
     ],
 )
 def test_faults_are_named(change: dict[str, object], told: str) -> None:

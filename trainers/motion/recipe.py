@@ -10,7 +10,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import FiniteFloat, TypeAdapter
 
-from ..recipe import STRICT, Amount, Augmentation, Count, Share, parsed, recipe_content
+from ..recipe import STRICT, Amount, Augmentation, Count, Name, Share, parsed, recipe_content
 
 KIND = "motion"
 """What such a recipe says as ``kind``."""
@@ -25,7 +25,7 @@ class SequenceRecipe:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    name: Annotated[str, MinLen(1)]
+    name: Name
     task: Annotated[str, MinLen(1)]
     """What the network tells, in one sentence, for the manifest."""
     backbone: Annotated[str, MinLen(1)] = "depth_light"
