@@ -108,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, export, calibrate, write the bundle."""
+    _check_out(args)
     folder = args.folder or args.out.with_name(f"{args.out.name}.run")
     _check(args, folder)
     try:
@@ -165,6 +166,18 @@ def _run_fusion(args: argparse.Namespace) -> int:
         points = ", ".join(f"{100 * rate:g} %: {at:+.2f}" for rate, at in table.items())
         print(f"{name}: {points or 'by the bounds'}")
     return Exit.DONE
+
+
+def _check_out(args: argparse.Namespace) -> None:
+    """Told before hours of training: what the bundle could not be written over after them."""
+    from ...engines.bundle import MANIFEST
+
+    taken = args.recipe != SITE and args.out.exists() and not (args.out / MANIFEST).is_file()
+    if taken or not args.out.name:
+        raise UsageError(
+            f"--out {args.out}: expected a folder that is not there yet, or a bundle to replace, "
+            "found something else; name another"
+        )
 
 
 def _check(args: argparse.Namespace, folder: Path) -> None:

@@ -102,6 +102,10 @@ def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     words = ["patch_light", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "b")]
     with pytest.raises(UsageError, match="--workers: expected 1 or more"):
         train.run(asked(*words, "--workers", "0"))
+    (tmp_path / "empty").mkdir()
+    for out in (".", "/", str(tmp_path / "empty"), str(tmp_path / "store")):
+        with pytest.raises(UsageError, match=r"--out .*expected a folder that is not there yet"):
+            train.run(asked(*words[:3], "--out", out))
     with pytest.raises(UsageError, match="--start: expected a recipe and one worker"):
         train.run(asked(*words, "--start", str(tmp_path), "--workers", "2"))
     monkeypatch.setitem(sys.modules, "ray.train", None)
