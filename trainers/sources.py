@@ -99,6 +99,31 @@ def persons_of(files: Sequence[Path], people: Mapping[str, str]) -> dict[Path, s
     return {file: person for file, (_, person) in ranked}
 
 
+def source_name(path: Path) -> str:
+    """What ``padflow attacks`` calls whoever a file shows."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in path.stem) or "person"
+
+
+def people_by_source(people: Mapping[str, str]) -> dict[str, str]:
+    """Who a video is of, by what ``padflow attacks`` calls its source, or by its name.
+
+    Args:
+        people: From :func:`read_people`.
+
+    Raises:
+        SourceFilesError: two sources of one name are of different persons.
+    """
+    found: dict[str, str] = {}
+    for item, person in people.items():
+        for name in {Path(item).stem, source_name(Path(item))}:
+            if found.setdefault(name, person) != person:
+                raise SourceFilesError(
+                    f"list of people: expected one person for the name {name}, found {person} and "
+                    f"{found[name]}; the videos do not tell such sources apart: rename one"
+                )
+    return found
+
+
 def people_pictures(
     finder: FaceFinder, files: Sequence[Path], people: Mapping[str, str], say: Say = print
 ) -> list[PersonPicture]:

@@ -155,9 +155,11 @@ def _versions(
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """A person for each file: its stem, numbered where several have the same."""
+    from ...trainers.sources import source_name
+
     names: list[str] = []
     for path in paths:
-        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in path.stem) or "person"
+        stem = source_name(path)
         taken = sum(name.rpartition("~")[0] == stem or name == stem for name in names)
         names.append(f"{stem}~{taken + 1}" if taken else stem)
     return names

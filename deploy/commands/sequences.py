@@ -62,21 +62,30 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--cadence {args.cadence:g}: expected 2 to 60 crops a second")
     from ...trainers.motion.cutting import cut_sequences, living, read_making
     from ...trainers.motion.store import open_sequences
-    from ...trainers.sources import SourceFilesError, read_people, source_files
+    from ...trainers.sources import SourceFilesError, people_by_source, read_people, source_files
 
     try:
         people = read_people(args.people) if args.people else {}
-        videos = living(source_files(args.live)) if args.live else []
+        videos = living(source_files(args.live), people) if args.live else []
+        by_source = people_by_source(people) if args.data else {}
     except SourceFilesError as error:
         raise UsageError(str(error)) from error
-    by_source = {Path(item).stem: person for item, person in people.items()}
-    parts = [(root.name, _videos(root, args.layout), read_making(root)) for root in args.data]
-    for prefix, samples, making in [*parts, ("footage", videos, {})]:
+    names = [root.resolve().name for root in args.data]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"--data: expected folders of different names, found {twice[0]} more than once: their "
+            "sequences would be taken for each other; rename one"
+        )
+    parts = [
+        (name, _videos(root, args.layout), read_making(root), by_source)
+        for name, root in zip(names, args.data, strict=True)
+    ]
+    for prefix, samples, making, known in [*parts, ("footage", videos, {}, {})]:
         found = cut_sequences(
             samples,
             args.out,
             prefix=prefix,
-            people=by_source,
+            people=known,
             making=making,
             cadence=args.cadence,
             say=_say,

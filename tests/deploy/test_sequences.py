@@ -81,6 +81,10 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--data", str(tmp_path), "--cadence", "90"], "expected 2 to 60 crops"),
         (["--data", str(tmp_path)], "expected live/ and attack/"),
         (["--live", str(tmp_path / "nothing")], "found nothing"),
+        (
+            ["--data", str(tmp_path / "a" / "day"), "--data", str(tmp_path / "b" / "day")],
+            "found day more than once",
+        ),
     ):
         assert main(["sequences", *words, *out]) == Exit.WRONG_USE
         (line,) = capsys.readouterr().err.strip().splitlines()

@@ -7,6 +7,7 @@ import pytest
 from padflow.trainers.sources import (
     SourceFilesError,
     duration_of,
+    people_by_source,
     persons_of,
     read_people,
     source_files,
@@ -49,6 +50,13 @@ def test_people_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
     assert list(found.values()) == ["Ada", "Grace", "x/c", "y/c", "d"]
     turned = persons_of(files[::-1], read_people(table))
     assert list(turned.values()) == ["Ada", "Grace", "d", "y/c", "x/c"]
+
+
+def test_people_are_found_by_what_their_videos_call_them() -> None:
+    found = people_by_source({"in/my clip.mp4": "P1", "b.mkv": "P2", "again/b.mkv": "P2"})
+    assert found == {"my clip": "P1", "my_clip": "P1", "b": "P2"}
+    with pytest.raises(SourceFilesError, match="name b, found P3 and P2"):
+        people_by_source({"b.mkv": "P2", "again/b.mkv": "P3"})
 
 
 def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:

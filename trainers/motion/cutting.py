@@ -7,7 +7,8 @@ it (METHODS 8.7).
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from ..crops import Species
 from ..data.sample import Sample
 from ..labels.depth import depth_label, plane_label
 from ..labels.pulse import pulse_label, still_label
+from ..sources import persons_of
 from .store import (
     FEWEST,
     Floats,
@@ -169,9 +171,25 @@ def read_making(root: Path) -> dict[Path, Making]:
         ) from error
 
 
-def living(files: Iterable[Path]) -> list[Sample]:
-    """Videos of living people as samples."""
-    return [Sample(path, "footage", "live", "live", clip=path.name) for path in files]
+def living(files: Sequence[Path], people: Mapping[str, str]) -> list[Sample]:
+    """Videos of living people as samples; those of one name in several folders are told apart.
+
+    Args:
+        files: the videos.
+        people: who is in which, as of :func:`..sources.read_people`.
+    """
+    persons, names = persons_of(files, people), Counter(path.name for path in files)
+    return [
+        Sample(
+            path,
+            "footage",
+            "live",
+            "live",
+            person=persons[path],
+            clip=path.name if names[path.name] == 1 else path.as_posix().lstrip("/"),
+        )
+        for path in files
+    ]
 
 
 def longest_stay(crops: Iterable[Packet]) -> list[Packet]:

@@ -73,7 +73,7 @@ def test_a_living_sequence_is_labelled_with_its_own_pulse(
     clip = write_clip(tmp_path / "bob.mp4", [round(k * 1000 / 15) for k in range(100)],
                       images=frames, options={"crf": "10"})  # fmt: skip
     cut_sequences(
-        living([clip]), tmp_path / "store", prefix="f", people={}, making={}, cadence=30.0
+        living([clip], {}), tmp_path / "store", prefix="f", people={}, making={}, cadence=30.0
     )
     (one,) = open_sequences([tmp_path / "store"])
     assert one.row.frames >= 95  # at the video's own rate
@@ -128,5 +128,13 @@ def test_what_padflow_attacks_tells_is_used(tmp_path: Path) -> None:
 
 
 def test_footage_of_the_living_are_samples() -> None:
-    (one,) = living([Path("in/a.mp4")])
+    (one,) = living([Path("in/a.mp4")], {})
     assert (one.label, one.species, one.recording) == ("live", "live", "footage/a.mp4")
+    assert one.person == "a"
+
+
+def test_videos_of_one_name_are_two_recordings_of_their_own_persons() -> None:
+    files = [Path("ann/1.mp4"), Path("bob/1.mp4"), Path("bob/2.mp4")]
+    found = living(files, {"ann/1.mp4": "P1", "bob/1.mp4": "P2"})
+    assert [one.person for one in found] == ["P1", "P2", "2"]
+    assert [one.clip for one in found] == ["ann/1.mp4", "bob/1.mp4", "2.mp4"]
