@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     import cv2
 
+    from ...trainers.attacks.clip_files import ListsError
     from ...trainers.attacks.people import FaceFinder, NoPeople
 
     threads = cv2.getNumThreads()
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with FaceFinder(matte=False) as finder:
             _make(args, finder)
-    except NoPeople as error:
+    except (NoPeople, ListsError) as error:
         raise UsageError(str(error)) from error
     finally:
         cv2.setNumThreads(threads)
@@ -100,10 +101,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _make(args: argparse.Namespace, finder: "FaceFinder") -> None:
-    from ...trainers.attacks.clip_files import SHEET, write_lists, write_sheet
+    from ...trainers.attacks.clip_files import SHEET, read_lists, write_lists, write_sheet
     from ...trainers.attacks.sources import read_footage
 
-    names = _names(args.sources)
+    names, before = _names(args.sources), read_lists(args.out)
     # One look at every source first: a bad one is told before anything is made.
     faces = [
         read_footage(finder, path, name, 0.0, args.fps, 0.5).frames[0]
@@ -115,7 +116,7 @@ def _make(args: argparse.Namespace, finder: "FaceFinder") -> None:
         for number in range(args.count):
             for params in _versions(args, finder, path, name, (place, number), faces):
                 made.append(params)
-                write_lists(args.out, made)
+                write_lists(args.out, made, before)
                 if not args.quiet:
                     _say(f"{len(made)}: {params.item}{'' if params.face_found else ' (no face)'}")
     write_sheet(args.out, made)

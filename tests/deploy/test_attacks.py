@@ -98,6 +98,29 @@ def test_the_same_seed_makes_the_same_files(portrait: Path, made: Path, tmp_path
     assert again.read_bytes() == (made / again.relative_to(tmp_path)).read_bytes()
 
 
+def test_videos_of_an_earlier_run_stay_in_the_lists(
+    portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["attacks", "--out", str(tmp_path), "--seconds", "0.12", "--species", "live", "--quiet"]
+    other = tmp_path / "adam.png"
+    other.write_bytes(portrait.read_bytes())
+    assert main([*words, str(portrait)]) == 0
+    for name in ("labels.csv", "persons.csv"):
+        path = tmp_path / name
+        path.write_text(path.read_text("utf-8").replace(",eileen", ",P1"), "utf-8")
+    assert main([*words, str(other), "--seed", "5"]) == 0
+    assert [s.person for s in read_dataset("plain", tmp_path).samples] == ["adam", "P1"]
+    told = json.loads((tmp_path / "parameters.json").read_text("utf-8"))
+    assert [one["item"] for one in told] == ["live/eileen-00.mp4", "live/adam-00.mp4"]
+    (tmp_path / "live" / "eileen-00.mp4").unlink()
+    assert main([*words, str(other), "--seed", "6"]) == 0
+    assert [s.person for s in read_dataset("plain", tmp_path).samples] == ["adam"]
+    assert len((tmp_path / "labels.csv").read_text("utf-8").splitlines()) == 2
+    (tmp_path / "labels.csv").write_text("name,who\na,b\n", "utf-8")
+    assert main([*words, str(other)]) == 2
+    assert "expected lists that padflow attacks wrote" in capsys.readouterr().err
+
+
 def test_progress_names_each_video(
     portrait: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

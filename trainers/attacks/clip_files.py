@@ -7,18 +7,19 @@ import io
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
 import numpy as np
 from pydantic import TypeAdapter
 
+from ...engines.errors import EngineError
 from .clips import Clip, ClipParams
 from .codec import CodecParams
 from .parameters import Array
@@ -80,16 +81,69 @@ def _encode(
         container.mux(stream.encode(None))
 
 
-def write_lists(folder: Path, made: Sequence[ClipParams]) -> None:
-    """Labels, persons and parameters of what has been made so far, each written whole."""
-    rows = [
+class ListsError(EngineError):
+    """A folder's lists are not those that ``padflow attacks`` writes."""
+
+
+class Lists(NamedTuple):
+    """What a folder's lists say of its videos, by item."""
+
+    labels: Mapping[str, Sequence[object]]
+    persons: Mapping[str, str]
+    parameters: Mapping[str, Mapping[str, Any]]
+
+
+def read_lists(folder: Path) -> Lists:
+    """What earlier runs said of videos that are still there: theirs are kept beside new ones.
+
+    Raises:
+        ListsError: a list is there that is none of ours.
+    """
+    try:
+        labels = {row["item"]: [row[name] for name in _COLUMNS] for row in _rows(folder / LABELS)}
+        persons = {row["item"]: row["person"] for row in _rows(folder / PERSONS)}
+        path = folder / PARAMETERS
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        parameters = {one["item"]: one for one in told}
+        there = [item for item in labels if (folder / item).is_file()]
+        return Lists(
+            {item: labels[item] for item in there},
+            {item: persons[item] for item in there},
+            {item: parameters[item] for item in there},
+        )
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ListsError(
+            f"{folder}: expected lists that padflow attacks wrote, or none, found "
+            f"{type(error).__name__}: {error}; give another folder"
+        ) from error
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_lists(folder: Path, made: Sequence[ClipParams], before: Lists) -> None:
+    """Labels, persons and parameters of what has been made so far, each written whole.
+
+    Args:
+        folder: where the videos are.
+        made: those of this run.
+        before: those of earlier ones; of an item that was made anew, what is new counts.
+    """
+    rows: list[Sequence[object]] = [
         (p.item, "live" if p.species == "live" else "attack", p.species, p.instrument, p.person,
          p.medium, f"camera-{p.stage.camera:02d}", p.seed, p.raised.after if p.raised else "")
         for p in made
     ]  # fmt: skip
-    _write(folder / LABELS, _table((_COLUMNS, *rows)))
-    _write(folder / PERSONS, _table((("item", "person"), *((p.item, p.person) for p in made))))
-    text = json.dumps([asdict(p) for p in made], indent=1, allow_nan=False, default=_plain)
+    labels = {**before.labels, **{str(row[0]): row for row in rows}}
+    persons = {**before.persons, **{p.item: p.person for p in made}}
+    parameters = {**before.parameters, **{p.item: asdict(p) for p in made}}
+    _write(folder / LABELS, _table((_COLUMNS, *labels.values())))
+    _write(folder / PERSONS, _table((("item", "person"), *persons.items())))
+    text = json.dumps(list(parameters.values()), indent=1, allow_nan=False, default=_plain)
     _write(folder / PARAMETERS, text + "\n")
 
 
