@@ -17,7 +17,12 @@ from ..nodes.evidence import Evidence
 from ..nodes.payloads import Event, FaceObservation
 from ..nodes.sources import redact
 from ..trainers.data import Dataset, Sample
-from ..trainers.evidence import evidence_file, presentation_of, write_evidence
+from ..trainers.evidence import (
+    evidence_file,
+    presentation_of,
+    read_presentation,
+    write_evidence,
+)
 from .session import RunRequest, build_graph, event_ports, ports_of_type
 
 AT_ONCE = 8
@@ -33,7 +38,7 @@ class Made:
     known: int
     """Recordings that had a file already."""
     failed: Mapping[str, str]
-    """Why, by recording."""
+    """Why, by recording; also where the file that is there is of another one."""
 
 
 def record(dataset: Dataset, request: RunRequest, out: Path, *, quiet: bool = False) -> Made:
@@ -47,11 +52,11 @@ def record(dataset: Dataset, request: RunRequest, out: Path, *, quiet: bool = Fa
         sample: evidence_file(out, presentation_of(sample, dataset.root).item)
         for sample in dataset.samples
     }
-    todo = [sample for sample, place in places.items() if not place.exists()]
+    todo, failed = _lacking(dataset, places)
+    others = len(failed)
     parts = [todo[start : start + AT_ONCE] for start in range(0, len(todo), AT_ONCE)]
     console = Console(stderr=True)
     hidden = quiet or not console.is_terminal
-    failed: dict[str, str] = {}
     for part in track(parts, "judging", console=console, disable=hidden):
         for sample, (packets, error) in zip(part, _judged(graph, request, part), strict=True):
             presentation = presentation_of(sample, dataset.root)
@@ -59,7 +64,26 @@ def record(dataset: Dataset, request: RunRequest, out: Path, *, quiet: bool = Fa
                 write_evidence(places[sample], presentation, packets)
             else:
                 failed[presentation.item] = error
-    return Made(len(todo) - len(failed), len(places) - len(todo), failed)
+    written = len(todo) - (len(failed) - others)
+    return Made(written, len(places) - len(todo) - others, failed)
+
+
+def _lacking(
+    dataset: Dataset, places: Mapping[Sample, Path]
+) -> tuple[list[Sample], dict[str, str]]:
+    """Samples without a file yet, and, by recording, why a file that is there is not of it."""
+    lacking: list[Sample] = []
+    strange: dict[str, str] = {}
+    for sample, place in places.items():
+        wanted = presentation_of(sample, dataset.root)
+        if not place.exists():
+            lacking.append(sample)
+        elif read_presentation(place) != wanted:
+            strange[wanted.item] = (
+                f"{place} is of another recording of this name, or was made with other labels; "
+                "give another --out, or remove it"
+            )
+    return lacking, strange
 
 
 def _judged(

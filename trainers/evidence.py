@@ -113,22 +113,43 @@ def read_evidence(path: Path) -> Recorded:
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         head, rows = lines[0], lines[1:]
-        if head["format"] != FORMAT:
-            raise EvidenceError(
-                f"evidence {path}: expected format {FORMAT}, found {head['format']}; make it anew "
-                "with padflow evidence"
-            )
+        presentation = _presentation(head, path)
         tracks: dict[int, list[Packet]] = {}
         for row in rows:
             tracks.setdefault(int(row["track"]), []).append(_packet(row))
-        presentation = Presentation(**head["presentation"])
         kept = {track: tuple(packets) for track, packets in tracks.items()}
         return Recorded(presentation, dict(head["engines"]), kept)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise _unread(path, error) from error
+
+
+def read_presentation(path: Path) -> Presentation:
+    """Who or what a recording's file says was presented.
+
+    Raises:
+        EvidenceError: as of :func:`read_evidence`.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return _presentation(json.loads(file.readline()), path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unread(path, error) from error
+
+
+def _presentation(head: Mapping[str, Any], path: Path) -> Presentation:
+    if head["format"] != FORMAT:
         raise EvidenceError(
-            f"evidence {path}: expected a file that padflow evidence wrote, found "
-            f"{type(error).__name__}: {error}; make it anew"
-        ) from error
+            f"evidence {path}: expected format {FORMAT}, found {head['format']}; make it anew "
+            "with padflow evidence"
+        )
+    return Presentation(**head["presentation"])
+
+
+def _unread(path: Path, error: Exception) -> EvidenceError:
+    return EvidenceError(
+        f"evidence {path}: expected a file that padflow evidence wrote, found "
+        f"{type(error).__name__}: {error}; make it anew"
+    )
 
 
 def read_folder(*folders: Path) -> list[Recorded]:

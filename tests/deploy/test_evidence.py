@@ -48,6 +48,17 @@ def test_every_cue_of_every_recording_is_kept(
     assert "1 recordings written" in capsys.readouterr().out
     assert len(list(out.iterdir())) == 2
     assert all(path.stat().st_mtime_ns == then for path, then in stays.items())
+    # Of another folder's recording of the same name it is not.
+    other = tmp_path / "other"
+    shutil.copytree(dataset, other)
+    (other / "labels.csv").write_text("item,person\nlive/eve.mp4,ann\n")
+    shutil.rmtree(other / "attack")
+    capsys.readouterr()
+    assert main(["evidence", "--data", str(other), "--out", str(out)]) == 3
+    told = capsys.readouterr()
+    assert "is of another recording of this name" in told.err
+    assert "0 recordings written" in told.out
+    assert "0 were there" in told.out
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_kept(
