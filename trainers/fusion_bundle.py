@@ -27,13 +27,17 @@ OPSET = 18
 KIND = "fusion"
 
 
-def load_fusion_recipe(name_or_file: str | Path) -> FusionRecipe:
+def load_fusion_recipe(name_or_file: str | Path, **changes: Any) -> FusionRecipe:
     """Read a fusion's recipe by its shipped name or from a YAML file.
+
+    Args:
+        name_or_file: such as ``fusion`` or ``my/recipe.yaml``.
+        changes: keys that replace the file's.
 
     Raises:
         RecipeError: there is none, or it does not keep to the schema.
     """
-    content = recipe_content(name_or_file)
+    content = recipe_content(name_or_file) | changes
     return parsed(TypeAdapter(FusionRecipe), content, str(name_or_file), FusionRecipe, {})
 
 

@@ -143,9 +143,13 @@ def _run_fusion(args: argparse.Namespace) -> int:
     from ...trainers.fusion import watched
     from ...trainers.fusion_bundle import load_fusion_recipe, make_fusion_bundle
 
-    recipe = load_fusion_recipe(args.recipe)
-    if args.seed is not None:
-        recipe = replace(recipe, seed=args.seed)
+    if unused := [f"--{name}" for name in _NOT_OF_FUSION if _given(args, name)]:
+        raise UsageError(
+            f"{unused[0]}: expected none with {args.recipe}, which learns from all recordings and "
+            "judges each person by what the others' teach; leave it out"
+        )
+    changes = {} if args.seed is None else {"seed": args.seed}
+    recipe = load_fusion_recipe(args.recipe, **changes)
     seen = watched(read_folder(*args.data))
     names = [path.name for path in args.data]
     bundle, learned = make_fusion_bundle(seen, recipe, names, args.out)
@@ -226,6 +230,8 @@ _OF_CROPS = (
     "files",
 )
 """Options that are about crops."""
+_NOT_OF_FUSION = (*_OF_CROPS[1:], "epochs", "max-minutes")
+"""Options that a fusion would take no notice of."""
 
 
 def _check_folds(args: argparse.Namespace) -> None:

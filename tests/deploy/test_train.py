@@ -9,7 +9,7 @@ from padflow.deploy.exits import Exit, UsageError
 from padflow.engines.bundle import read_bundle
 from padflow.engines.errors import BackendMissing
 from padflow.trainers.crops import open_crops
-from padflow.trainers.recipe import TrainingError
+from padflow.trainers.recipe import RecipeError, TrainingError
 from tests.trainers.stores import write_store
 
 RECIPE = """
@@ -111,3 +111,16 @@ def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray.train", None)
     with pytest.raises(BackendMissing, match="expected Ray Train, found none"):
         train.run(asked(*words, "--workers", "2"))
+
+
+@pytest.mark.parametrize(
+    "words", [("--hold-out", "P1"), ("--validate", "real"), ("--max-minutes", "3")]
+)
+def test_a_fusion_refuses_what_it_would_take_no_notice_of(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    given = ["fusion", "--data", str(tmp_path), "--out", str(tmp_path / "b")]
+    with pytest.raises(UsageError, match=f"{words[0]}: expected none with fusion"):
+        train.run(asked(*given, *words))
+    with pytest.raises(RecipeError, match=r"seed: .*greater than or equal to 0"):
+        train.run(asked(*given, "--seed", "-1"))
