@@ -153,12 +153,13 @@ def _unread(path: Path, error: Exception) -> EvidenceError:
 
 
 def read_folder(*folders: Path) -> list[Recorded]:
-    """All recordings of some folders, by name.
+    """All recordings of some folders, by name; of a folder that is given twice, each once.
 
     Raises:
         EvidenceError: a file is not one, or there is none.
     """
-    paths = [path for folder in folders for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    each = dict.fromkeys(folder.resolve() for folder in folders)  # a second time is no more people
+    paths = [path for folder in each for path in sorted(folder.glob(f"*{SUFFIX}"))]
     if not paths:
         raise EvidenceError(
             f"evidence: expected files *{SUFFIX} in {', '.join(map(str, folders))}, found none; "

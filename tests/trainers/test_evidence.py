@@ -92,6 +92,12 @@ def test_another_format_is_told(tmp_path: Path) -> None:
         read_evidence(path)
 
 
+def test_a_folder_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    for number, recorded in enumerate(recordings(World(people=2, clips=1))[:2]):
+        write_evidence(tmp_path / f"{number}.evidence.jsonl", recorded.presentation, recorded.main)
+    assert len(read_folder(tmp_path, tmp_path / ".." / tmp_path.name)) == 2
+
+
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="found none; make them with padflow evidence"):
         read_folder(tmp_path)
