@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.recipe == SITE:
             return run_site(args, folder)
-        from ...trainers.recipe import recipe_kind
+        from ...trainers.recipe import NETWORK, recipe_kind
 
         kind = recipe_kind(args.recipe)
         if kind == FUSION:
@@ -123,6 +123,11 @@ def run(args: argparse.Namespace) -> int:
             return _run_pulse(args, folder)
         if kind in KINDS:
             return run_on_sequences(args, folder, kind)
+        if kind != NETWORK:
+            raise UsageError(
+                f"recipe {args.recipe}: kind: expected {NETWORK}, {FUSION}, {PULSE} or "
+                f"{' or '.join(KINDS)}, found {kind!r}; correct it or leave it out"
+            )
         from ...trainers.bundling import make_bundle
 
         trained, folds = _cross_fitted(args, folder) if args.folds else (_trained(args, folder), ())

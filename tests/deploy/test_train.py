@@ -102,6 +102,9 @@ def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     words = ["patch_light", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "b")]
     with pytest.raises(UsageError, match="--workers: expected 1 or more"):
         train.run(asked(*words, "--workers", "0"))
+    (tmp_path / "other.yaml").write_text("kind: pulse_net\n" + RECIPE)
+    with pytest.raises(UsageError, match=r"kind: expected network, fusion, .*found 'pulse_net'"):
+        train.run(asked(str(tmp_path / "other.yaml"), *words[1:]))
     (tmp_path / "empty").mkdir()
     for out in (".", "/", str(tmp_path / "empty"), str(tmp_path / "store")):
         with pytest.raises(UsageError, match=r"--out .*expected a folder that is not there yet"):
