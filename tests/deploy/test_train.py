@@ -98,6 +98,7 @@ def loss_of_first_epoch(printed: str) -> float:
 
 def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
     write_store(tmp_path / "store", rows=24)
     words = ["patch_light", "--data", str(tmp_path / "store"), "--out", str(tmp_path / "b")]
     with pytest.raises(UsageError, match="--workers: expected 1 or more"):
