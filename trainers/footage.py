@@ -14,7 +14,7 @@ from ..nodes.mesh import square_of_mesh, to_crop
 from .attacks.parameters import Array
 from .attacks.people import FaceFinder
 from .crops import CropRow, Crops, CropWriter, Species
-from .data.frames import read_frames
+from .data.frames import Undecodable, read_frames
 from .data.sample import Sample
 from .labels.depth import depth_label, plane_label
 
@@ -33,12 +33,14 @@ class FootageCount:
     """Pictures looked at."""
     faces: int
     """Pictures with a face, which are in the store."""
+    unreadable: tuple[str, ...]
+    """Why items could not be read, or not to their end; a sentence each."""
 
 
 def store_footage(
     samples: Iterable[Sample], writer: CropWriter, finder: FaceFinder, step: int = 1
 ) -> FootageCount:
-    """Cut the largest face of every picture.
+    """Cut the largest face of every picture; of an item that stops, those before.
 
     Args:
         samples: Labelled items.
@@ -48,23 +50,28 @@ def store_footage(
 
     Raises:
         FootageError: a sample's species has no place in a store.
-        DataError: an item cannot be read.
+        DataError: what reading an item needs is not installed.
     """
     pictures = faces = 0
+    unreadable: list[str] = []
     for sample in samples:
         if sample.species not in _KNOWN:
             raise FootageError(
                 f"{sample.path}: expected a species of {', '.join(_KNOWN)}, found "
                 f"{sample.species!r}; leave it out"
             )
-        for index, image in enumerate(read_frames(sample, step)):
-            pictures += 1
-            mesh = finder.mesh(image)
-            if mesh is None:
-                continue
-            faces += 1
-            writer.add(_row(sample, index * step, mesh), crops_of_face(image, mesh, sample.species))
-    return FootageCount(pictures, faces)
+        try:
+            for index, image in enumerate(read_frames(sample, step)):
+                pictures += 1
+                mesh = finder.mesh(image)
+                if mesh is None:
+                    continue
+                faces += 1
+                row = _row(sample, index * step, mesh)
+                writer.add(row, crops_of_face(image, mesh, sample.species))
+        except Undecodable as error:
+            unreadable.append(str(error))
+    return FootageCount(pictures, faces, tuple(unreadable))
 
 
 def crops_of_face(image: Array, mesh: Array, species: str) -> Crops:

@@ -1,6 +1,7 @@
 """``padflow crops``: from labelled footage to a crop store."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..exits import Exit, UsageError
@@ -37,10 +38,12 @@ def run(args: argparse.Namespace) -> int:
     samples = of_known_species(read_labelled(args.layout, args.data))
     with FaceFinder(matte=False) as finder, CropWriter(args.out) as writer:
         found = store_footage(samples, writer, finder, args.step)
+    for why in found.unreadable:
+        print(why, file=sys.stderr)
     if not found.faces:
         raise UsageError(
             f"--data {args.data}: expected a face in one of {found.pictures} pictures, found none"
         )
     print_store(open_crops(args.out))
     print(f"{found.faces} of {found.pictures} pictures have a face")
-    return Exit.DONE
+    return Exit.FAILED if found.unreadable else Exit.DONE

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from padflow.deploy.cli import main
 from padflow.nodes.crops import face_crop
 from padflow.trainers.attacks.people import FaceFinder, PersonPicture
 from padflow.trainers.crops import CropWriter, open_crops
@@ -44,6 +45,19 @@ def test_faces_of_labelled_footage_become_rows(
     assert all(store.one("depth", i).max() == 255 for i in lively)
     frames = [row.id for row in store.rows if row.clip.endswith("c.mp4")]
     assert [name.rpartition("#")[2] for name in frames] == ["0", "3"]
+
+
+def test_an_item_that_cannot_be_decoded_does_not_lose_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "live" / "aa.png").write_bytes(b"no picture" * 50)
+    (folder / "attack" / "print" / "aa.mp4").write_bytes(b"no video" * 50)
+    assert main(["crops", "--data", str(folder), "--out", str(tmp_path / "store")]) == 3
+    told = capsys.readouterr()
+    assert len(told.err.splitlines()) == 2
+    assert "aa.png: expected a picture, found bytes that are none" in told.err
+    assert "8 of 9 pictures have a face" in told.out
+    assert len(open_crops(tmp_path / "store")) == 8
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ Picture = npt.NDArray[np.uint8]
 _HDF5 = frozenset((".hdf5", ".h5"))
 
 
+class Undecodable(DataError):
+    """A file holds something else than pictures, or stops."""
+
+
 def read_frames(sample: Sample, step: int = 1) -> Iterator[Picture]:
     """Pictures of a sample in order, uint8 RGB (h, w, 3); opened as they are asked for.
 
@@ -25,7 +29,8 @@ def read_frames(sample: Sample, step: int = 1) -> Iterator[Picture]:
         step: Take every so many frames, from the first on.
 
     Raises:
-        DataError: a file cannot be decoded, or what reading it needs is not installed.
+        Undecodable: a file cannot be decoded.
+        DataError: what reading it needs is not installed.
     """
     path = sample.path
     if path.is_dir():
@@ -80,5 +85,5 @@ def _read_hdf5(path: Path, step: int) -> Iterator[Picture]:
             yield np.ascontiguousarray(planes.transpose(1, 2, 0) if len(planes) == 3 else planes)
 
 
-def _undecodable(path: Path, expected: str, found: str) -> DataError:
-    return DataError(f"sample {path}: expected {expected}, found {found}; copy the file again")
+def _undecodable(path: Path, expected: str, found: str) -> Undecodable:
+    return Undecodable(f"sample {path}: expected {expected}, found {found}; copy the file again")
