@@ -337,7 +337,7 @@ def _row_adapter() -> TypeAdapter[CropRow]:
 
 def _table(part: Path) -> list[CropRow]:
     rows = []
-    for number, line in enumerate((part / TABLE).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(part / TABLE), 1):
         try:
             rows.append(_row_adapter().validate_json(line))
         except ValidationError as error:
@@ -348,6 +348,17 @@ def _table(part: Path) -> list[CropRow]:
                 "and make it anew"
             ) from error
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a table: a name may hold what ``splitlines`` takes for the end of one."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            return list(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CropStoreError(
+            f"{path}: cannot be read: {error}; remove the part and make it anew"
+        ) from error
 
 
 def _mapped(part: Path, name: str, rows: int) -> Pixels:

@@ -58,6 +58,13 @@ def test_rows_come_back_in_order_over_parts_and_stores(tmp_path: Path) -> None:
         store.one("face", 10)
 
 
+@pytest.mark.parametrize("name", ["a\x85b", "a\u2028b", "日本 語"])
+def test_any_name_comes_back(name: str, tmp_path: Path) -> None:
+    """What ``splitlines`` takes for the end of a line may stand in a file's name."""
+    store = write_crops(tmp_path, [(replace(ROW, clip=name), some_crops(1))] * 2)
+    assert [row.clip for row in store.rows] == [name] * 2
+
+
 def test_two_writers_share_a_store(tmp_path: Path) -> None:
     threads = [
         threading.Thread(
@@ -109,6 +116,9 @@ def test_names_the_damage(tmp_path: Path) -> None:
     row = json.loads(table[1]) | {"species": "wax"}
     (part / "table.jsonl").write_text("\n".join([table[0], json.dumps(row)]))
     with pytest.raises(CropStoreError, match="line 2: species"):
+        open_crops(tmp_path)
+    (part / "table.jsonl").write_bytes(b"\xff")
+    with pytest.raises(CropStoreError, match=r"table\.jsonl: cannot be read"):
         open_crops(tmp_path)
     (part / "table.jsonl").write_text("\n".join(table))
     (part / "face.npy").write_bytes(b"short")
