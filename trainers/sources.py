@@ -29,7 +29,8 @@ def source_files(sources: Sequence[Path]) -> list[Path]:
     """Videos and pictures among files and, however deep, in folders; each once, in order.
 
     Raises:
-        SourceFilesError: a source is not there, is neither video nor picture, or holds none.
+        SourceFilesError: a source is not there, is neither video nor picture, or holds none, or
+            the name of a file is no text.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -49,6 +50,14 @@ def source_files(sources: Sequence[Path]) -> list[Path]:
                 f"source {source}: expected a video, a picture or a folder of those, found {what}; "
                 "check the path"
             )
+    for file in found:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError as error:
+            raise SourceFilesError(
+                f"source {file}: expected a name in UTF-8, which a store can hold, found other "
+                "bytes; rename the file"
+            ) from error
     return list(found)
 
 

@@ -24,6 +24,12 @@ def test_folders_are_searched_and_each_file_is_taken_once(tmp_path: Path) -> Non
     assert [file.name for file in found] == ["10.mp4", "2.mp4", "a.png"]
 
 
+def test_a_name_that_is_no_text_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9.mp4").write_bytes(b"x")
+    with pytest.raises(SourceFilesError, match="expected a name in UTF-8"):
+        source_files([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("gone.mp4", "found nothing"), ("notes.txt", "another kind of file"), ("empty", "found none")],

@@ -113,10 +113,11 @@ def walk(root: Path) -> Iterator[PurePosixPath]:
 
 
 def readable(path: Path) -> bool:
-    """Whether a file has bytes and may be read."""
+    """Whether a file has bytes, may be read, and has a name that lists and stores can hold."""
     try:
+        str(path).encode()
         return path.stat().st_size > 0 and os.access(path, os.R_OK)
-    except OSError:
+    except (OSError, UnicodeEncodeError):  # the latter: bytes that are no UTF-8
         return False
 
 

@@ -73,7 +73,8 @@ class Dataset:
     missing: tuple[str, ...] = ()
     """What the dataset has and this folder has not."""
     unreadable: tuple[str, ...] = ()
-    """Files of no bytes or that may not be read, and folders without frames."""
+    """Files of no bytes, that may not be read or whose names are no UTF-8, and folders without
+    frames."""
     surplus: tuple[str, ...] = ()
     """Files that do not belong to the dataset, and second copies."""
 

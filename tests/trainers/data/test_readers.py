@@ -278,6 +278,13 @@ def test_plain_names_what_it_cannot_use(tmp_path: Path) -> None:
     assert [s.clip for s in found.samples] == ["live/a.mp4", "live/c"]
 
 
+def test_plain_names_that_are_no_text_are_unreadable(tmp_path: Path) -> None:
+    """They would end the command that writes them after all of its work."""
+    found = plain(tmp_path, "live/a.mp4", "live/caf\udce9.mp4", "live/caf\udce9/1.png")
+    assert [s.clip for s in found.samples] == ["live/a.mp4"]
+    assert set(found.unreadable) == {"live/caf\udce9.mp4", "live/caf\udce9/1.png"}
+
+
 def test_plain_persons_come_from_the_list(tmp_path: Path) -> None:
     persons = b"item,person\nlive/a.mp4,Ann\nlive/c/,Bob\nlive/gone.mp4,Cem\n"
     trees.touch(tmp_path, ["persons.csv"], persons)
