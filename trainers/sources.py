@@ -68,7 +68,8 @@ def read_people(path: Path) -> dict[str, str]:
     it takes to tell them apart.
 
     Raises:
-        SourceFilesError: the file cannot be read or a line has not two values.
+        SourceFilesError: the file cannot be read, a line has not two values, an item has two
+            persons, or the first line is no header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -78,6 +79,11 @@ def read_people(path: Path) -> dict[str, str]:
             f"list {path}: expected a CSV file with the header item,person, found {error}; "
             "correct it"
         ) from error
+    if rows and rows[0] and Path(rows[0][0].strip()).suffix.lower() in VIDEOS | PICTURES:
+        raise SourceFilesError(
+            f"list {path}, line 1: expected the header item,person, found the item {rows[0][0]}; "
+            "put a header above it"
+        )
     people: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):
         if not row:
@@ -87,7 +93,12 @@ def read_people(path: Path) -> dict[str, str]:
                 f"list {path}, line {number}: expected an item and a person, found "
                 f"{','.join(row)!r}; add what is missing"
             )
-        people[row[0].strip()] = row[1].strip()
+        item, person = row[0].strip(), row[1].strip()
+        if people.setdefault(item, person) != person:
+            raise SourceFilesError(
+                f"list {path}, line {number}: expected one person for {item}, found {person} after "
+                f"{people[item]}; remove one of the lines"
+            )
     return people
 
 

@@ -70,6 +70,12 @@ def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:
     table.write_text("item,person\na.mp4\n")
     with pytest.raises(SourceFilesError, match="line 2: expected an item and a person"):
         read_people(table)
+    table.write_text("a.mp4,Ada\nb.mp4,Grace\n")
+    with pytest.raises(SourceFilesError, match="expected the header item,person, found the item a"):
+        read_people(table)
+    table.write_text("item,person\na.mp4,Ada\nb.mp4,Grace\na.mp4,Ada\na.mp4,Grace\n")
+    with pytest.raises(SourceFilesError, match=r"line 5: expected one person for a\.mp4"):
+        read_people(table)
     table.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceFilesError, match="expected a CSV file"):
         read_people(table)

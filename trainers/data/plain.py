@@ -41,7 +41,8 @@ def read_plain(root: Path) -> Dataset:
     such lists; an item that they do not name has no known person.
 
     Raises:
-        DataError: neither folder is there, a species is unknown, or the list is malformed.
+        DataError: neither folder is there, a species is unknown, or a list is malformed or says
+            two things of one item.
     """
     if not (root / "live").is_dir() and not (root / "attack").is_dir():
         raise DataError(
@@ -174,7 +175,15 @@ def _listed_items(path: Path) -> dict[str, dict[str, str]]:
                 f"{','.join(str(key) for key in row)}; correct the header or the line"
             )
     stripped = [{key: value.strip() for key, value in row.items()} for row in rows]
-    return {row["item"].removesuffix("/"): row for row in stripped}
+    found: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(stripped, 2):
+        item = row["item"].removesuffix("/")
+        if found.setdefault(item, row) != row:
+            raise DataError(
+                f"list {path}, line {number}: expected one line for {item}, found another that "
+                "says otherwise; remove one"
+            )
+    return found
 
 
 def _entries(folder: Path) -> list[Path]:

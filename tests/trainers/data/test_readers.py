@@ -293,6 +293,15 @@ def test_plain_persons_come_from_the_list(tmp_path: Path) -> None:
     assert found.missing == ("live/gone.mp4 (in persons.csv)",)
 
 
+def test_plain_list_that_says_two_things_of_an_item_is_refused(tmp_path: Path) -> None:
+    once, other = b"item,person\nlive/a.mp4,Ann\nlive/a.mp4,Ann\n", b"live/a.mp4,Bob\n"
+    trees.touch(tmp_path, ["persons.csv"], once)
+    assert plain(tmp_path, "live/a.mp4").samples[0].person == "Ann"
+    trees.touch(tmp_path, ["persons.csv"], once + other)
+    with pytest.raises(DataError, match=r"line 4: expected one line for live/a\.mp4"):
+        plain(tmp_path, "live/a.mp4")
+
+
 def test_plain_list_with_another_header_is_refused(tmp_path: Path) -> None:
     trees.touch(tmp_path, ["persons.csv"], b"file,who\nlive/a.mp4,Ann\n")
     with pytest.raises(DataError, match=r"line 2: expected the columns item,person, found file"):
