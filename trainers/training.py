@@ -52,6 +52,8 @@ LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
 _TAKEN = frozenset(("epoch", "loss", "steps_per_s", "crops_per_s", "minutes", "validation", "last"))
 """What an epoch's line, or ``select_by``, calls something else than an extra validation store."""
+_KEPT_APART = ("persons", "media")
+"""Of what a split holds some out: names of its attributes."""
 FITTING_CROPS = 4000
 """At most so many training crops serve to fit the strangeness."""
 
@@ -280,6 +282,8 @@ class _Run:
         self.average.network.colour.fused = recipe.fuse_colour
         self.network, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = BestProgress()
+        self.learned = _learned_from(store, self.split)
+        """Whom and what it learns from, by :data:`_KEPT_APART`; those of resumed runs included."""
         self.clock = 0.0
         """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -411,6 +415,7 @@ class _Run:
             "average": self.average.network.state_dict(),
             "average_steps": self.average.steps,
             "recipe": recipe_text(self.recipe),
+            "learned_from": {kind: sorted(names) for kind, names in self.learned.items()},
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
         }
@@ -439,6 +444,7 @@ class _Run:
             return
         state = load_state(path)
         check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
+        self._check_held_out(path, state.get("learned_from", {}))  # none in checkpoints of before
         self._bare().load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.network.load_state_dict(state["average"])
@@ -446,6 +452,18 @@ class _Run:
         kept = state["progress"]
         self.progress = BestProgress(**kept | {"best_error": tuple(kept["best_error"])})
         torch.set_rng_state(state["random"])
+
+    def _check_held_out(self, path: Path, before: Mapping[str, Sequence[str]]) -> None:
+        """Whether nobody and nothing is held out now that was learned from: other data may."""
+        for kind in _KEPT_APART:
+            names = set(before.get(kind, ()))
+            if known := sorted(names & set(getattr(self.split, kind))):
+                raise TrainingError(
+                    f"{path}: expected the data that it was made with, found others that hold out "
+                    f"{kind} that it has learned from ({', '.join(known)}); give those data, or "
+                    "train anew"
+                )
+            self.learned[kind] |= names
 
     def finish(self) -> Trained:
         """The best epoch's network, with the strangeness fitted, saved as ``network.pt``."""
@@ -465,6 +483,12 @@ class _Run:
             best["line"],
             self.progress.seconds / 60,
         )
+
+
+def _learned_from(store: CropStore, found: Split) -> dict[str, set[str]]:
+    rows = [store.rows[int(i)] for i in found.train]
+    media = {row.medium for row in rows} - {"", *found.media}  # a sole medium is on both sides
+    return {"persons": {row.person for row in rows}, "media": media}
 
 
 class _Board:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from padflow.trainers.crops import CropStore
+from padflow.trainers.crops import CropStore, write_crops
 from padflow.trainers.networks import Outputs
 from padflow.trainers.recipe import Losses, Recipe, TrainingError, load_recipe, parse_recipe
 from padflow.trainers.scoring import measures, score_rows, spread
@@ -89,6 +90,21 @@ def test_another_recipe_cannot_resume(store: CropStore, tmp_path: Path) -> None:
         quietly(recipe(epochs=1, steps_per_epoch=1, seed=9), store, tmp_path, resume=True)
     # The one that the refusal points to is still there.
     assert load_recipe(tmp_path / "recipe.yaml").seed == 0
+
+
+def test_a_run_is_not_judged_on_people_that_it_learned_from(tmp_path: Path) -> None:
+    """More people in the store, and others of them are drawn to be held out."""
+    before = write_store(tmp_path / "store", rows=64, persons=4)
+    quietly(recipe(epochs=1, steps_per_epoch=1), before, tmp_path / "run")
+    more = [
+        (replace(row, id=f"n{row.id}", person=f"q{row.person}"), before.crops(i))
+        for i, row in enumerate(before.rows)
+    ]
+    grown = write_crops(tmp_path / "store", more)
+    wanted = recipe(epochs=2, steps_per_epoch=1)
+    with pytest.raises(TrainingError, match=r"hold out persons that it has learned from \(p3\)"):
+        quietly(wanted, grown, tmp_path / "run", resume=True)
+    quietly(wanted, before, tmp_path / "run", resume=True)
 
 
 def test_a_damaged_checkpoint_is_named(store: CropStore, tmp_path: Path) -> None:

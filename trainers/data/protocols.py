@@ -61,6 +61,10 @@ class Rule:
             raise DataError(
                 f"{where}: {unknown_name(str(error.args[0]), list(fold))}; give it in the fold"
             ) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{where}: expected names of the fold in braces, found {error}; correct the rule"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
