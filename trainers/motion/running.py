@@ -4,6 +4,7 @@ The folder of a run holds ``recipe.yaml``, ``history.jsonl`` and ``checkpoint.pt
 chosen by the held-out persons: what is shipped is the average of the last weights.
 """
 
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +126,8 @@ class EpochRun(ABC, Generic[N, R, B]):
         )
         self.average = WeightAverage(self.network, recipe.average)
         self.progress = Progress()
+        self.learned = frozenset[str]().union(*(one.row.persons for one in found.train))
+        """Whom it learns from; those of resumed runs included."""
         folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -199,7 +202,11 @@ class EpochRun(ABC, Generic[N, R, B]):
         )
 
     def _keep(self) -> None:
-        about = {"recipe": self.text(self.recipe), "edition": self.backbone.edition}
+        about = {
+            "recipe": self.text(self.recipe),
+            "edition": self.backbone.edition,
+            "learned_from": json.dumps(sorted(self.learned)),
+        }
         self._learner.keep(self.folder, about)
 
     def restore(self) -> None:
@@ -216,3 +223,11 @@ class EpochRun(ABC, Generic[N, R, B]):
             raise TrainingError(
                 f"{path}: was made with another edition of {self.recipe.backbone}; train anew"
             )
+        before = frozenset(json.loads(state.get("learned_from", "[]")))  # not told before
+        if known := sorted(before & set(self.found.persons)):
+            raise TrainingError(
+                f"{path}: expected the data that it was made with, found others that hold out "
+                f"persons that it has learned from ({', '.join(known)}); give those data, or "
+                "train anew"
+            )
+        self.learned |= before

@@ -154,3 +154,21 @@ def test_recipes() -> None:
         toy_recipe(sampling={"shortest": 0.3, "longest": 0.2})
     with pytest.raises(RecipeError, match="no such file"):
         MOTION.load("nowhere.yaml")
+
+
+def test_a_run_is_not_judged_on_people_that_it_learned_from(
+    toys: list[StoredSequence], tmp_path: Path
+) -> None:
+    """With more people in the stores others of them are drawn to be held out."""
+    quietly(toy_recipe(epochs=1, steps_per_epoch=1, hold_out=()), toys, tmp_path / "run")
+    more = [*toys, *write_toys(tmp_path / "more", ("fay", "gus"))]
+    with pytest.raises(TrainingError, match=r"hold out persons that it has learned from \(cid\)"):
+        quietly(
+            toy_recipe(epochs=2, steps_per_epoch=1, hold_out=()),
+            more,
+            tmp_path / "run",
+            resume=True,
+        )
+    quietly(
+        toy_recipe(epochs=2, steps_per_epoch=1, hold_out=()), toys, tmp_path / "run", resume=True
+    )
