@@ -224,6 +224,10 @@ def test_protocol_of_ones_own_is_read_from_a_file(
             "name: x\ntitle: x\nsource: x\ntrain: []\ntest: []\nfolds: [{phone: '1'}]\n",
             "a name of its own for every fold",
         ),
+        (
+            "name: x\ntitle: x\nsource: x\ntrain: [{person: ['{']}]\ntest: [{}]\n",
+            "expected names of the fold in braces, found Single",
+        ),
     ],
 )
 def test_malformed_protocol_is_told_in_a_sentence(
