@@ -114,10 +114,21 @@ def keep_history(history: list[dict[str, Any]], folder: Path) -> None:
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
-    """Write tensors and plain values, aside and then renamed."""
+    """Write tensors and plain values, aside and then renamed.
+
+    Raises:
+        TrainingError: there is no room, or no right to write; what was there before stays.
+    """
     aside = path.with_name(f".{path.name}")
-    torch.save(state, aside)
-    os.replace(aside, path)
+    try:
+        torch.save(state, aside)
+        os.replace(aside, path)
+    except (OSError, RuntimeError) as error:  # torch's own error where the disk is full
+        raise TrainingError(
+            f"{path}: cannot be written: {error}; make room, then go on with --resume"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any]:

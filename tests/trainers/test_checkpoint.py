@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from padflow.trainers.average import WeightAverage
-from padflow.trainers.checkpoint import Learner, Progress, check_recipe
+from padflow.trainers.checkpoint import (
+    Learner,
+    Progress,
+    check_recipe,
+    load_state,
+    save_state,
+)
 from padflow.trainers.pulse_recipe import load_pulse_recipe
 from padflow.trainers.recipe import TrainingError
 
@@ -66,6 +72,22 @@ def test_a_checkpoint_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not mine"):
         other.restore(tmp_path, refuse)
     assert torch.equal(before, weight(other.network))
+
+
+def test_a_full_disk_is_told_and_what_was_kept_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state({"step": 1}, tmp_path / "checkpoint.pt")
+
+    def full(state: object, place: Path) -> None:
+        place.write_bytes(b"half")
+        raise RuntimeError("unexpected pos 2311488 vs 2311380")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: cannot be written: .*make room"):
+        save_state({"step": 2}, tmp_path / "checkpoint.pt")
+    assert load_state(tmp_path / "checkpoint.pt") == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_a_longer_run_is_the_same_recipe_and_another_seed_is_not() -> None:
