@@ -233,7 +233,7 @@ def read_bundle(folder: Path | str) -> Bundle:
         for role, file in manifest.files.items():
             _check_file(folder, role, file)
         _warn_of_strangers(folder, manifest)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last: too deep, or links in a ring
         raise BundleError(f"bundle {folder}: cannot be read: {error}") from error
     return Bundle(folder, manifest)
 

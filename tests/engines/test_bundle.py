@@ -277,6 +277,13 @@ def test_a_link_out_of_the_bundle_is_refused(bundle: Path, tmp_path: Path) -> No
         read_bundle(bundle)
 
 
+def test_a_link_to_itself_is_refused(bundle: Path) -> None:
+    (bundle / "sample.onnx").unlink()
+    (bundle / "sample.onnx").symlink_to("sample.onnx")
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_bundle(bundle)
+
+
 @pytest.mark.parametrize("missing", [MANIFEST, SUMS, "sample.onnx"])
 def test_a_missing_file_is_told(bundle: Path, missing: str) -> None:
     (bundle / missing).unlink()
