@@ -1,6 +1,7 @@
 """``padflow train``: from crops to a calibrated bundle; ``padflow train site``: from footage."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from .train_motion import KINDS, run_on_sequences
 from .train_site import add_site_arguments, run_site
 
 if TYPE_CHECKING:
-    from ...engines.bundle import Training
+    from ...engines.bundle import Bundle, Training
     from ...trainers.recipe import Recipe
 
 FUSION = "fusion"
@@ -324,8 +325,11 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     recipe = _recipe(args)
     if args.threads:
         use_threads(args.threads)
+    base = read_bundle(args.start) if args.start else None
+    if base is not None:
+        _tell_whom_it_may_know(base, recipe, args)
     if args.calibrate_only:
-        base = read_bundle(args.start)
+        assert base is not None
         return taken_as_it_is(
             _held_out_as(recipe, base.manifest.training),
             open_crops(*args.data),
@@ -351,9 +355,26 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
         folder,
         extra_validation=args.validate,
         resume=args.resume,
-        start=bundle_weights(read_bundle(args.start)) if args.start else None,
+        start=None if base is None else bundle_weights(base),
         say=_say,
     )
+
+
+def _tell_whom_it_may_know(base: "Bundle", recipe: "Recipe", args: argparse.Namespace) -> None:
+    """Told, not refused: a manifest says whom a network was kept from, not whom it learned from."""
+    from ...trainers.crops import open_crops
+    from ...trainers.holdout import drawn
+
+    kept = str(base.manifest.training.settings.get("held_out_persons", ""))
+    rows = (r for r in open_crops(*args.data).rows if r.source not in recipe.leave_out_sources)
+    held = recipe.hold_out.persons or drawn({row.person for row in rows}, recipe.hold_out.share)
+    if others := sorted(set(held) - set(kept.split(", "))):
+        print(
+            f"--start {args.start}: was kept from {kept or 'nobody'}; if it has learned from "
+            f"{', '.join(others)}, who are held out now, it is judged and calibrated on people it "
+            "knows: then hold out others",
+            file=sys.stderr,
+        )
 
 
 def _held_out_as(recipe: "Recipe", training: "Training") -> "Recipe":

@@ -57,7 +57,12 @@ def test_trains_and_writes_a_bundle(
     again = [*words, "--out", str(tmp_path / "on"), "--start", str(out), "--epochs", "1"]
     again += ["--files", "f32"]
     assert train.run(asked(*again)) == Exit.DONE
-    assert loss_of_first_epoch(capsys.readouterr().out) < loss_of_first_epoch(printed)
+    told = capsys.readouterr()
+    assert loss_of_first_epoch(told.out) < loss_of_first_epoch(printed)
+    assert "was kept from" not in told.err
+    anew = [*words[:-2], people[2], "--out", str(tmp_path / "anew"), "--start", str(out)]
+    assert train.run(asked(*anew, "--calibrate-only")) == Exit.DONE
+    assert f"if it has learned from {people[2]}, who are held out now" in capsys.readouterr().err
 
 
 def test_cross_fits(
