@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NUMBERS, PAGE = "study.json", "study.md"
 FORMAT = 1
+_OF_FOLDS = ("synthetic", "real", "live")
+"""Studies that can be merged."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -168,10 +170,9 @@ def run(args: argparse.Namespace) -> int:
             _stream(args)
             return Exit.DONE
         if args.kind == "merge":
-            kind, folds = _merged(args.files)
+            _merge(args)
         else:
-            kind, folds = args.kind, [_fold(args)]
-        _write(kind, folds, args)
+            _write(args.kind, [_fold(args)], args)
     except (StudyError, CropStoreError, EvaluationError) as error:
         raise UsageError(str(error)) from error
     return Exit.DONE
@@ -309,6 +310,17 @@ def _sheet(
         _put(args.out / f"{name}.png", bytes(data))
 
 
+def _merge(args: argparse.Namespace) -> None:
+    kind, folds = _merged(args.files)
+    try:
+        _write(kind, folds, args)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"study merge: expected what padflow study wrote in {', '.join(map(str, args.files))}, "
+            f"found {type(error).__name__}: {error}; make it anew"
+        ) from error
+
+
 def _merged(files: Sequence[Path]) -> tuple[str, list[dict[str, Any]]]:
     found = [_read(path) for path in files]
     kinds = [str(one["study"]) for one in found]
@@ -333,12 +345,19 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or "folds" not in found:
+    if not (isinstance(found, dict) and found.get("format") == FORMAT and _has_folds(found)):
         raise UsageError(
-            f"{path}: expected a {NUMBERS} of format {FORMAT}, found something else; make it with "
-            "padflow study"
+            f"{path}: expected a {NUMBERS} of format {FORMAT} of {', '.join(_OF_FOLDS)}, found "
+            "something else; make it with padflow study"
         )
     return found
+
+
+def _has_folds(found: Mapping[str, Any]) -> bool:
+    folds = found.get("folds")
+    if found.get("study") not in _OF_FOLDS or not isinstance(folds, list) or not folds:
+        return False
+    return all(isinstance(fold, dict) and isinstance(fold.get("name"), str) for fold in folds)
 
 
 def _write(kind: str, folds: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:

@@ -120,8 +120,17 @@ def test_studies_that_do_not_go_together_are_told(place: Path, tmp_path: Path) -
         study.run(merged(tmp_path / "out", live, real))
     with pytest.raises(UsageError, match="found 'X' more than once"):
         study.run(merged(tmp_path / "out", live, live))
-    (tmp_path / "other.json").write_text("[]")
-    with pytest.raises(UsageError, match="make it with padflow study"):
+    for text in (
+        "[]",
+        '{"format": 1, "folds": [{}], "study": "real"}',
+        '{"format": 1, "folds": []}',
+        '{"format": 1, "folds": [{"name": "X"}], "study": "stream"}',
+    ):
+        (tmp_path / "other.json").write_text(text)
+        with pytest.raises(UsageError, match="make it with padflow study"):
+            study.run(merged(tmp_path / "out", tmp_path / "other.json"))
+    (tmp_path / "other.json").write_text('{"format": 1, "folds": [{"name": "X"}], "study": "real"}')
+    with pytest.raises(UsageError, match="KeyError: 'rows'; make it anew"):
         study.run(merged(tmp_path / "out", tmp_path / "other.json"))
 
 
