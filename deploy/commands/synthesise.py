@@ -108,6 +108,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')}: expected 1 or more, found {value}")
     if args.seed < 0:
         raise UsageError(f"--seed: expected 0 or more, found {args.seed}")
+    if not 0 <= args.enlarge <= 300:
+        raise UsageError(f"--enlarge: expected 0 to 300 pixels, found {args.enlarge:g}")
     if args.portraits and args.lend_portraits:
         raise UsageError(
             "--lend-portraits: expected without --portraits, found both; shown people lend anyway"

@@ -40,6 +40,8 @@ def test_portraits_give_a_store(
         (["--workers", "0"], "--workers: expected 1 or more, found 0"),
         (["gone.mp4"], "source gone.mp4: expected a video, a picture or a folder"),
         (["--people", "gone.csv"], "list gone.csv: expected a CSV file"),
+        (["--enlarge", "900"], "--enlarge: expected 0 to 300 pixels, found 900"),
+        (["--enlarge", "nan"], "--enlarge: expected 0 to 300 pixels, found nan"),
         (["--portraits", "--lend-portraits"], "found both"),
         (["--share", "papier=3"], "--share: expected one of live, print, screen, mask, partial"),
         (["--share", "mask=-1"], "found 'mask=-1'"),
