@@ -63,9 +63,11 @@ def test_videos_become_a_store(
     for place in ("live", "attack/print"):
         (tmp_path / "door" / place).mkdir(parents=True)
         write_clip(tmp_path / "door" / place / "a.mp4", range(0, 600, 40), images=[face] * 15)
+    (tmp_path / "door" / "live" / "b.mp4").write_bytes(b"no video" * 99)
     words = ["sequences", "--data", str(tmp_path / "door"), "--out", str(tmp_path / "store")]
     assert main(words) == Exit.DONE
     printed = capsys.readouterr().out
+    assert "b.mp4: expected a video or picture, found what cannot be read" in printed
     assert "door: 2 sequences made, 0 were there" in printed
     assert "2 sequences (1 live, 1 print) of 1 persons" in printed
     assert main([*words, "--live", str(tmp_path / "door" / "live")]) == Exit.DONE

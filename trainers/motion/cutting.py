@@ -23,7 +23,8 @@ from ...graph.options import RunOptions
 from ...graph.packet import Packet
 from ...graph.spec import Graph
 from ...nodes.appearance import AppearanceConditions
-from ...nodes.payloads import FaceCrop
+from ...nodes.capture import SOURCE_EVENT
+from ...nodes.payloads import Event, FaceCrop
 from ...nodes.pulse_window import REGIONS
 from ...nodes.skin import SkinMapper
 from ...nodes.spectrum import PULSE_BAND, resample
@@ -116,6 +117,12 @@ def cut_sequences(
     without: list[str] = []
     crops: list[Packet] = []
     skin: list[Packet] = []
+    errors: list[str] = []
+
+    def hear(packet: Packet) -> None:
+        event: Event = packet.payload
+        if event.type == SOURCE_EVENT and event.data.get("state") in ("error", "lost"):
+            errors.append(str(event.data.get("reason", "")))
 
     def keep_colours(packet: Packet) -> None:
         if packet.payload.usable:
@@ -125,6 +132,7 @@ def cut_sequences(
     taps: dict[str, Callable[[Packet], None]] = {
         "align.crops": crops.append,
         "align.skin": keep_colours,
+        "capture.events": hear,
     }
     with LocalRun(_graph(cadence), "lossless", options, taps) as run:
         for sample in samples:
@@ -134,12 +142,13 @@ def cut_sequences(
                 continue
             crops.clear()
             skin.clear()
+            errors.clear()
             run.add_stream(StreamSpec(name, str(sample.path)))
             run.wait()
             stay = longest_stay(crops)
             if len(stay) < FEWEST:
                 without.append(str(sample.path))
-                say(f"{sample.path}: no face for long enough")
+                say(f"{sample.path}: {'; '.join(errors) or 'no face for long enough'}")
                 continue
             row = _row(sample, name, people, making.get(sample.path), len(stay))
             pulse = _pulse(stay, skin) if sample.label == "live" else still_label()
