@@ -234,7 +234,7 @@ def _state(model: ThirdPartyModel, digest: str) -> State:
     if digest in model.digests:
         return "ok"
     added = _digest_file(model)
-    if added.is_file() and added.read_text().strip() == digest:
+    if added.is_file() and added.read_bytes().strip() == digest.encode():
         return "unknown"
     return "damaged"
 

@@ -197,6 +197,13 @@ def test_add_warns_of_an_unknown_edition_that_fits(
         load_engine("yunet")
 
 
+def test_a_damaged_digest_is_a_damaged_model(empty_folder: Path) -> None:
+    empty_folder.mkdir(exist_ok=True)
+    (empty_folder / "face_landmark.tflite").write_bytes(b"another edition")
+    (empty_folder / "face_landmark.tflite.sha256").write_bytes(b"\xff\xfe")
+    assert [model.name for model in verify()] == ["face_mesh"]
+
+
 def test_add_refuses_what_is_no_such_model(empty_folder: Path, tmp_path: Path) -> None:
     write_sample_network(tmp_path / "other.onnx")
     (tmp_path / "text.onnx").write_text("hello")
