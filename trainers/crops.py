@@ -209,6 +209,11 @@ class CropStore:
         view: Pixels = self._maps[name][part][place]
         return view
 
+    def folder_of(self, index: int) -> Path:
+        """The folder of the store that a row lies in."""
+        part, _ = self._place(index)
+        return self._parts[part].parent
+
     def sight(self, sight: Sight, index: int) -> Pixels:
         """The pictures of one row that a third-party network sees, uint8 (V, 160, 160, 3)."""
         return self._seen(sight, *self._place(index))

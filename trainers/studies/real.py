@@ -1,6 +1,6 @@
 """Real footage, judged by networks that were trained without it, sequence by sequence.
 
-A sequence (the rows of one source and clip) has as score of
+A sequence (the rows of one source and clip of a store) has as score of
 
 - a network: the mean of its ratios in nats, not clipped, so that sequences can be ranked;
 - a fusion: what the graph would say at the end of the sequence. Each cue's ratios, within the
@@ -12,6 +12,7 @@ A sequence (the rows of one source and clip) has as score of
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -94,18 +95,20 @@ def real_fold(
     return fold, judged
 
 
-def sequences(store: CropStore) -> dict[tuple[str, str], list[int]]:
-    """Rows by source and clip, in order of their appearance.
+def sequences(store: CropStore) -> dict[tuple[str, str, Path], list[int]]:
+    """Rows by source, clip and folder, in order of their appearance.
+
+    Two stores may have a clip of one name, such as ``live/01.mp4`` of two days.
 
     Raises:
         StudyError: there is none, or one has live rows and attacks.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, Path], list[int]] = {}
     for i, row in enumerate(store.rows):
-        groups.setdefault((row.source, row.clip), []).append(i)
+        groups.setdefault((row.source, row.clip, store.folder_of(i)), []).append(i)
     if not groups:
         raise StudyError("study: expected crops, found none; check --store and --persons")
-    for (source, clip), own in groups.items():
+    for (source, clip, _), own in groups.items():
         if len(species := {store.rows[i].species for i in own}) > 1:
             raise StudyError(
                 f"{source} {clip}: expected one species a clip, found {', '.join(sorted(species))}"
@@ -130,7 +133,7 @@ def of_persons(store: CropStore, persons: Sequence[str]) -> CropStore:
     return store.only([i for i, both in enumerate(names) if set(both) & set(persons)])
 
 
-def _means(values: Floats, groups: Mapping[tuple[str, str], Sequence[int]]) -> Floats:
+def _means(values: Floats, groups: Mapping[tuple[str, str, Path], Sequence[int]]) -> Floats:
     """Of each sequence's rows that have a value; NaN where none has."""
     found = []
     for own in groups.values():
