@@ -99,12 +99,22 @@ def part_features(part: Path, rows: int, sight: Sight, pictures: Callable[[int],
         return kept
     made = _computed((rows, sight.length), pictures)
     try:
-        with tempfile.NamedTemporaryFile(dir=part, prefix=".", delete=False) as aside:
-            np.save(aside, made)
-        os.replace(aside.name, path)
+        _keep(made, path)
     except OSError as error:
         log.warning("%s: cannot be kept: %s; it is computed anew each time", path, error)
     return made
+
+
+def _keep(made: Floats, path: Path) -> None:
+    """Write an array aside, then rename it; nothing is left of it where the disk is full."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as aside:
+        try:
+            np.save(aside, made)
+            aside.flush()
+            os.replace(aside.name, path)
+        except BaseException:
+            os.unlink(aside.name)
+            raise
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Floats | None:

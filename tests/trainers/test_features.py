@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def test_a_store_that_cannot_be_written_is_read(
         part.chmod(0o555)
     assert store.take(VIEWS.features, [0]).shape == (1, VIEWS.length)
     assert "cannot be kept" in caplog.text
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(
+    store: CropStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(file: IO[bytes], array: np.ndarray) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = sorted(store.folders[0].rglob("*"))
+    monkeypatch.setattr(np, "save", full)
+    assert store.take(VIEWS.features, [0]).shape == (1, VIEWS.length)
+    assert "cannot be kept" in caplog.text
+    assert sorted(store.folders[0].rglob("*")) == before
 
 
 NETWORKS = {
