@@ -139,8 +139,13 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damage leads to
+    except OSError as error:
         raise TrainingError(f"{path}: cannot be read: {error}; train anew") from error
+    except Exception as error:
+        # Torch raises whatever the damage leads to, and advises to unpickle what it does not know.
+        raise TrainingError(
+            f"{path}: cannot be read: it is damaged, or was not written by padflow; train anew"
+        ) from error
     return state
 
 

@@ -1,5 +1,6 @@
 """A run goes on from its checkpoint as if nothing had been, and from no other run's."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def test_a_checkpoint_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not mine"):
         other.restore(tmp_path, refuse)
     assert torch.equal(before, weight(other.network))
+
+
+def test_nobody_is_advised_to_unpickle_a_damaged_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(pickle.dumps({"network": Path}))
+    with pytest.raises(TrainingError, match="it is damaged, or was not written by padflow") as told:
+        load_state(path)
+    assert "weights_only" not in str(told.value)
+    with pytest.raises(TrainingError, match="No such file"):
+        load_state(tmp_path / "gone.pt")
 
 
 def test_a_full_disk_is_told_and_what_was_kept_stays(
