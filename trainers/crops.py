@@ -289,7 +289,7 @@ def open_crops(*folders: Path | str) -> CropStore:
         if not (parts := _parts(folder)):
             raise CropStoreError(
                 f"{folder}: expected a crop store with parts such as part-0000, found none; "
-                "make one with CropWriter"
+                "make one with padflow crops or padflow synthesise"
             )
         for part in parts:
             starts.append(len(rows))

@@ -94,7 +94,7 @@ def test_a_failing_writer_leaves_whole_parts_only(tmp_path: Path) -> None:
 
 
 def test_refuses_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(CropStoreError, match="found none"):
+    with pytest.raises(CropStoreError, match="found none; make one with padflow crops or"):
         open_crops(tmp_path / "gone")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
