@@ -19,7 +19,7 @@ from ..graph.packet import Packet
 from ..graph.ray_options import RayOptions
 from ..graph.ray_run import RayRun
 from ..graph.spec import Graph
-from ..nodes.sources import parse_source, redact
+from ..nodes.sources import parse_source, redact, shown_address
 from .event_tally import EventTally
 from .prometheus import MetricsServer, RunCollector, by_actor
 from .session import event_ports
@@ -131,7 +131,7 @@ class Hub:
             )
         self._run.add_stream(spec)
         with self._lock:
-            self._uris[spec.name] = redact(spec.uri)
+            self._uris[spec.name] = shown_address(spec.uri)
 
     def remove(self, name: str) -> None:
         """End a stream, running or paused.

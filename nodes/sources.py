@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 SourceKind = Literal["file", "still", "folder", "camera", "rtsp", "http"]
 
@@ -53,7 +53,7 @@ class SourceAddress:
     @property
     def shown(self) -> str:
         """The address without credentials."""
-        return redact(self.uri)
+        return shown_address(self.uri)
 
     @property
     def path(self) -> Path:
@@ -82,7 +82,7 @@ def parse_source(uri: str) -> SourceAddress:
 def name_source(uri: str, taken: Collection[str] = ()) -> str:
     """A stream name for a source: short, unique among those taken, without credentials."""
     if _SCHEME.match(uri) and not uri.lower().startswith("file://"):
-        shown = urlsplit(redact(uri))
+        shown = urlsplit(shown_address(uri))
         host = shown.netloc.rpartition("@")[2]
         base = f"{host}{shown.path}".rstrip("/")
     else:
@@ -98,10 +98,13 @@ def name_source(uri: str, taken: Collection[str] = ()) -> str:
 _SECRET_NAME = (
     r"[\w.-]*(?:token|passw(?:or)?d|passwd|passphrase|pwd|secret|signature|credential|jwt|apikey)"
     r"[\w.-]*|(?:[\w.-]*[_.-])?(?:pass|pw|psw|key|auth|sig|sas|session|sid|usr|user|username|login)"
+    r"|loginuse|loginpas"  # as many cameras of one make have it
 )
 _QUERY_SECRET = re.compile(rf"(?i)((?:^|[^A-Za-z0-9.-])(?:{_SECRET_NAME})=)[^&\s'\"<>#;,]+")
 _HEADER_SECRET = re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:[a-z]+\s+)?[^\s'\"]+")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s'\"<>]+)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)((?:[^\s'\"<>/?#@:]+:[^\s/?#@]*@)?[^\s'\"<>]+)")
+"""In running text a quote ends an address, unless it is in what must be a password."""
+_ENDS_ADDRESS = re.compile(r"[\s'\"<>]")
 _WITHOUT_PORT = re.compile(r"[^/?#@:]+(?::\d*)?(?:[/?#].*)?")
 
 
@@ -115,6 +118,13 @@ def redact(text: str) -> str:
     text = _URL.sub(_without_user, text)
     text = _HEADER_SECRET.sub(r"\1***", text)
     return _QUERY_SECRET.sub(r"\1***", text)
+
+
+def shown_address(uri: str) -> str:
+    """A source's whole address without credentials, whatever characters they are made of."""
+    if _SCHEME.match(uri):
+        uri = _ENDS_ADDRESS.sub(lambda match: quote(match[0]), uri)
+    return redact(uri)
 
 
 def _without_user(match: re.Match[str]) -> str:
@@ -138,8 +148,8 @@ def _network(uri: str, scheme: str) -> SourceAddress:
         host = None
     if not host:
         raise SourceError(
-            f"source {redact(uri)}: expected a host after {scheme}://, found none that can be "
-            "read; check the address (characters like @ / # in a password must be %-escaped)"
+            f"source {shown_address(uri)}: expected a host after {scheme}://, found none that can "
+            "be read; check the address (characters like @ / # in a password must be %-escaped)"
         )
     return SourceAddress(uri, _SCHEMES[scheme])
 
@@ -185,7 +195,7 @@ def _folder(uri: str, found: list[Path]) -> SourceAddress:
     if not found:
         kinds = ", ".join(sorted(PICTURES))
         raise SourceError(
-            f"source {redact(uri)}: expected pictures ({kinds}), found none; check the path"
+            f"source {shown_address(uri)}: expected pictures ({kinds}), found none; check the path"
         )
     return SourceAddress(uri, "folder", tuple(sorted(found, key=natural_order)))
 
@@ -205,4 +215,4 @@ def _special(mode: int) -> str:
 
 
 def _refused(uri: str, found: str, advice: str) -> SourceError:
-    return SourceError(f"source {redact(uri)}: {_EXPECTED}, found {found}; {advice}")
+    return SourceError(f"source {shown_address(uri)}: {_EXPECTED}, found {found}; {advice}")

@@ -100,6 +100,12 @@ def test_refusals_are_one_sentence_and_hang_on_nothing(tmp_path: Path) -> None:
             "rtsp://cam/user=Adm1n&password=hunter2&channel=1",
             "rtsp://cam/user=***&password=***&channel=1",
         ),
+        (
+            "http://cam/videostream.cgi?loginuse=Adm1n&loginpas=s3cr3t",
+            "http://cam/videostream.cgi?loginuse=***&loginpas=***",
+        ),
+        ("refused: 'rtsp://Adm1n:hunt\"er2@cam/s'", "refused: 'rtsp://***@cam/s'"),
+        ("'rtsp://cam:554', 'http://cam'", "'rtsp://cam:554', 'http://cam'"),
         ("Authorization: Basic s3cr3t==", "Authorization: ***"),
         ("/data/keyframes=3/clip.mp4", "/data/keyframes=3/clip.mp4"),
         (
@@ -112,6 +118,18 @@ def test_refusals_are_one_sentence_and_hang_on_nothing(tmp_path: Path) -> None:
 def test_redact(text: str, expected: str) -> None:
     assert redact(text) == expected
     assert not any(secret in redact(text) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("letter", "'\"<> ;,|`")
+def test_an_address_is_shown_without_its_password_whatever_that_is_made_of(letter: str) -> None:
+    for url in (f"rtsp://Adm1n:hu{letter}nt@cam/s", f"http://Adm1n:{letter}nt@cam:80/s?x=1"):
+        address = parse_source(url)
+        assert address.uri == url
+        assert address.shown.startswith(f"{address.kind}://***@cam")
+        assert name_source(url).startswith("cam")
+    with pytest.raises(SourceError, match=r"rtsp://\*\*\*@cam/s") as caught:
+        parse_source(f"rtsp://Adm1n:hu{letter}n/t@cam/s")
+    assert "Adm1n" not in str(caught.value)
 
 
 word = st.text(
