@@ -20,7 +20,7 @@ from .capture_pump import Closed, Opened, Pump, Reader
 from .clock import StreamClock
 from .frame import Frame
 from .payloads import Event
-from .sources import SourceAddress, SourceError, parse_source, redact
+from .sources import SourceAddress, SourceError, parse_source, readable, redact
 
 SOURCE_EVENT = "padflow.source.v1"
 _KEYFRAME_PATIENCE = 10.0
@@ -308,7 +308,7 @@ def _read_folder(stream: _Stream, options: MediaOptions) -> Iterator[Outputs]:
             finally:
                 media.close()
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-            decoded, last_error = None, f"{path.name}: {explain(error)}"
+            decoded, last_error = None, f"{readable(path.name)}: {explain(error)}"
         if decoded is None:
             unreadable += 1
             continue

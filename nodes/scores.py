@@ -10,6 +10,7 @@ from pathlib import Path
 from ..graph.packet import Packet
 from .decide import VERDICT, State
 from .payloads import Event
+from .sources import readable
 
 COLUMNS = ("item", "frames", "frames_with_face", "p_live", "state")
 
@@ -134,7 +135,7 @@ def _before(key: tuple[int, int | None]) -> tuple[int, int]:
 
 def _cells(row: ScoreRow, cues: Sequence[str]) -> list[str]:
     return [
-        row.item,
+        readable(row.item),
         str(row.frames),
         str(row.frames_with_face),
         "" if row.p_live is None else f"{row.p_live:.6f}",

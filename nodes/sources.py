@@ -88,7 +88,7 @@ def name_source(uri: str, taken: Collection[str] = ()) -> str:
     else:
         path = _path(uri)
         base = path.stem if path.suffix and not _CAMERA.fullmatch(str(path)) else path.name
-    base = base or "source"
+    base = readable(base) or "source"
     name, number = base, 2
     while name in taken:
         name, number = f"{base}-{number}", number + 1
@@ -120,8 +120,17 @@ def redact(text: str) -> str:
     return _QUERY_SECRET.sub(r"\1***", text)
 
 
+def readable(name: str) -> str:
+    r"""A file's name as text that can be written: what is no UTF-8 in it stands as ``\xff``.
+
+    Linux lets names be any bytes, and Python hands them on as characters that no encoding has.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def shown_address(uri: str) -> str:
     """A source's whole address without credentials, whatever characters they are made of."""
+    uri = readable(uri)
     if _SCHEME.match(uri):
         uri = _ENDS_ADDRESS.sub(lambda match: quote(match[0]), uri)
     return redact(uri)

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def test_the_file_has_the_promised_columns(tmp_path: Path) -> None:
     assert read[2] == ["b.jpg", "1", "0", "", "UNDECIDED", "", "", ""]
     assert read[3][3:] == ["1.000000", "LIVE", "5.0000", "", ""]
     assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_a_name_that_is_no_utf8_costs_nobody_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    item = os.fsdecode(b"d\xffr.mp4")
+    write_scores(
+        path, [ScoreRow("a.mp4", 1, 0, None, "LIVE", {}), ScoreRow(item, 1, 0, None, "", {})]
+    )
+    with path.open(newline="", encoding="utf-8") as file:
+        assert [row["item"] for row in csv.DictReader(file)] == ["a.mp4", "d\\xffr.mp4"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:

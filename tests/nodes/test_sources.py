@@ -156,6 +156,18 @@ def test_redact_takes_any_text_and_twice_is_once(text: str) -> None:
     assert redact(once) == once
 
 
+def test_a_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path / "d") + b"\xff\xc3\xbcr.mp4"))
+    path.write_bytes(b"no video")
+    address = parse_source(str(path))
+    assert address.path == path
+    assert address.shown == f"{tmp_path}/d\\xffür.mp4"
+    assert name_source(str(path)) == "d\\xffür"
+    with pytest.raises(SourceError, match=r"e\\xff") as caught:
+        parse_source(os.fsdecode(b"e\xff"))
+    assert str(caught.value).encode()
+
+
 def test_names_are_short_unique_and_carry_no_secret(tmp_path: Path) -> None:
     assert name_source(str(tmp_path / "door.mp4")) == "door"
     assert name_source("/dev/video0") == "video0"
