@@ -30,6 +30,8 @@ from .exits import UsageError
 QUEUED_EVENTS = 1000
 """Events that wait for the program before the run waits for it too (lossless)."""
 POLL_SECONDS = 0.2
+EVENTS_SINK = "events_file"
+"""Name of the node that writes the events that a request asks for."""
 
 Override = tuple[str, str, Any]
 """Node, parameter, value."""
@@ -61,7 +63,7 @@ def build_graph(request: RunRequest) -> Graph:
     graph = _with_engine_hashes(_apply_overrides(load_graph(request.graph), request))
     if request.events is not None:
         params = {"path": request.events, "private": request.private}
-        graph = graph.add("events_file", "events", params, {"events": event_ports(graph)})
+        graph = graph.add(EVENTS_SINK, "events", params, {"events": event_ports(graph)})
     if request.video is not None:
         graph = _add_video(graph, _one_per_stream(request), request.private)
     graph.validate()

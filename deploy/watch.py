@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from ..nodes.summary import RunSummary, StreamCounters
 from .event_tally import EventTally
 from .exits import Exit
 from .prometheus import MetricsServer, RunCollector, by_actor
-from .session import RunRequest, mode_of, ports_of_type, running
+from .session import EVENTS_SINK, RunRequest, mode_of, ports_of_type, running
 
 log = logging.getLogger("padflow")
 
@@ -44,6 +44,7 @@ class RunWatch:
         self.summary = RunSummary()
         self._lock = threading.Lock()
         self._last: dict[str, Event] = {}
+        self._faults: dict[str, str] = {}
 
     def take(self, packet: Packet) -> None:
         """Note one event; called on threads of the run."""
@@ -51,6 +52,22 @@ class RunWatch:
             self.summary.take(packet)
             if packet.payload.type == SOURCE_EVENT:
                 self._last[packet.stream] = packet.payload
+
+    def hear(self, notice: Notice) -> None:
+        """Keep the first fault of each node; called on threads of the run."""
+        if notice.fault:
+            with self._lock:
+                self._faults.setdefault(notice.node, notice.message)
+
+    def unwritten(self, graph: Graph) -> dict[str, str]:
+        """The sinks that did not write all they were to write, and why, without credentials."""
+        sinks = [node.name for node in graph.nodes if not node.contract().outputs]
+        with self._lock:
+            return {
+                name: redact(f"{name}: not everything was written: {self._faults[name]}")
+                for name in sinks
+                if name in self._faults
+            }
 
     def failures(self) -> dict[str, str]:
         """Why each stream failed that did, without credentials."""
@@ -97,6 +114,7 @@ def watch(
         tally.take(packet)
 
     def tell(notice: Notice) -> None:
+        seen.hear(notice)
         where = " ".join(part for part in (notice.node, notice.stream) if part)
         log.warning("%s", redact(f"{where}: {notice.message}" if where else notice.message))
 
@@ -123,7 +141,10 @@ def watch(
     if interrupted:
         console.print("interrupted: everything written so far is whole", style="yellow")
         return Exit.INTERRUPTED
-    return _verdict(seen, metrics, console)
+    unwritten = seen.unwritten(run.plan.graph)
+    if request.events == "-" and _nobody_reads():
+        unwritten.pop(EVENTS_SINK, None)  # ``padflow run … | head``
+    return _verdict(seen, metrics, unwritten, console)
 
 
 @contextmanager
@@ -213,15 +234,17 @@ def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, 
     }
 
 
-def _verdict(seen: RunWatch, metrics: RunMetrics, console: Console) -> Exit:
+def _verdict(
+    seen: RunWatch, metrics: RunMetrics, unwritten: Mapping[str, str], console: Console
+) -> Exit:
     failures = seen.failures()
     for stream, metric in metrics.streams.items():
         if metric.reason in ("error", "worker_lost"):
             failures.setdefault(stream, f"{stream}: ended with {metric.reason}")
-    for reason in failures.values():
+    for reason in (*failures.values(), *unwritten.values()):
         console.print(Text(f"padflow run: {reason}"), soft_wrap=True)
     if not failures:
-        return Exit.DONE
+        return Exit.FAILED if unwritten else Exit.DONE
     frames = seen.frames()
     nothing = all(frames.get(stream, 0) == 0 for stream in metrics.streams)
     return Exit.WRONG_USE if nothing else Exit.FAILED

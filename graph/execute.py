@@ -129,7 +129,7 @@ class StageExecutor:
             try:
                 runner.node.close()
             except Exception as error:
-                runner.tell("", f"could not be closed: {_told(error)}")
+                runner.tell("", f"could not be closed: {_told(error)}", fault=True)
         self.running = ""
 
     def execute(self, tick: Tick) -> None:

@@ -58,6 +58,8 @@ class Notice:
     stream: str
     """Name of the stream, or empty."""
     message: str
+    fault: bool = False
+    """The node raised: what it was to do was not done."""
 
 
 @dataclass(frozen=True, slots=True)

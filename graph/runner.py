@@ -366,7 +366,7 @@ class NodeRunner:
             self.counters.drop("fault", lost)
         self._faults_in_a_row += 1
         told = f"{type(error).__name__}: {error}"
-        self.tell(stream, f"raised {told}; {lost} packets lost")
+        self.tell(stream, f"raised {told}; {lost} packets lost", fault=True)
         allowed = self.stage.setting.max_faults_in_a_row
         if self._faults_in_a_row >= allowed:
             raise NodeFailed(
@@ -378,9 +378,9 @@ class NodeRunner:
         """What a node calls through its context."""
         self.tell("", message)
 
-    def tell(self, stream: str, message: str) -> None:
+    def tell(self, stream: str, message: str, fault: bool = False) -> None:
         """Give a notice in the node's name."""
-        self.stage.setting.notice(Notice(self.name, stream, message))
+        self.stage.setting.notice(Notice(self.name, stream, message, fault))
 
 
 def _completed(packets: Sequence[Packet], ends: Iterable[Packet]) -> list[Packet]:

@@ -319,6 +319,17 @@ def test_a_reader_that_goes_away_is_no_crash(live_clip: Path) -> None:
     assert process.returncode in (0, 3)
 
 
+def test_a_full_disk_is_not_the_exit_code_of_a_whole_log(
+    grey_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A short run: fewer faults in a row than end it.
+    args = ["run", str(grey_clip), "--events", "/dev/full", "--quiet", "--workers", "0"]
+    assert main(args) == 3
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("padflow run: events_file: not everything was written: ")
+    assert "No space left on device" in last
+
+
 def test_events_alone_go_to_standard_output(
     print_clip: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
