@@ -1,9 +1,12 @@
 """``padflow run``: watch sources and tell, for every face, LIVE, SPOOF or UNDECIDED."""
 
 import argparse
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...graph.ray_options import RayOptions
+from ...nodes.sources import SourceAddress, shown_address
 from ..exits import UsageError
 
 
@@ -141,9 +144,16 @@ def run(args: argparse.Namespace) -> int:
             f"--video {args.video}: expected --runtime local, found ray, where frames stay in the "
             "process that decoded them; leave one of the two out"
         )
-    for option, path in (("--events", args.events), ("--video", args.video)):
-        if path is not None and path != "-":
-            require_folder(option, Path(path))
+    outputs = {
+        option: Path(path)
+        for option, path in (("--events", args.events), ("--video", args.video))
+        if path is not None and str(path) != "-"
+    }
+    for option, path in outputs.items():
+        require_writable(option, path)
+        require_other(option, path, args.sources)
+    if len(outputs) == 2:
+        require_other("--video", outputs["--video"], [outputs["--events"]])
     request = RunRequest(
         sources=tuple(args.sources),
         graph=args.graph,
@@ -161,14 +171,42 @@ def run(args: argparse.Namespace) -> int:
     return watch(request, duration=args.duration, quiet=args.quiet, metrics_at=at)
 
 
-def require_folder(option: str, path: Path) -> None:
-    """Refuse a file to write whose folder does not exist.
+def require_writable(option: str, path: Path) -> None:
+    """Refuse a file that cannot be written before hours of work go into it.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: its folder does not exist or may not be written to, or it is a folder itself.
     """
     if not path.parent.is_dir():
         raise UsageError(
             f"{option} {path}: expected an existing folder, found none at {path.parent}; "
             "make it first"
         )
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: expected a file, found a folder; give a file in it")
+    if not path.exists() and not os.access(path.parent, os.W_OK):
+        raise UsageError(
+            f"{option} {path}: expected a folder that may be written to, found {path.parent}, "
+            "which may not; check its permissions or choose another"
+        )
+
+
+def require_other(option: str, path: Path, taken: Iterable[str | Path]) -> None:
+    """Refuse to write over a file that is read, or that something else is written to.
+
+    Raises:
+        UsageError: it is one of those taken.
+    """
+    for other in taken:
+        if _same(path, SourceAddress(str(other), "file").path):
+            raise UsageError(
+                f"{option} {path}: expected a file of its own, found {shown_address(str(other))}, "
+                "which it would overwrite; choose another"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError):  # an address, or nothing that is there
+        return False

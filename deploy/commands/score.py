@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..exits import Exit
-from .run import add_graph_arguments, require_folder
+from .run import add_graph_arguments, require_other, require_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from ..scoring import items_of, score_items
     from ..session import RunRequest, parse_override
 
-    require_folder("--out", args.out)
+    require_writable("--out", args.out)
     items = items_of(args.items)
+    require_other("--out", args.out, items)
     request = RunRequest(
         sources=(),
         graph=args.graph,

@@ -104,6 +104,14 @@ WRONG_USE = {
     "one of two is no file": (["run", "{clip}", "nothing.mp4"], "no such file"),
     "nothing to score": (["score", "nothing.mp4", "--out", "{tmp}/s.csv"], "no such file"),
     "no folder for scores": (["score", "{clip}", "--out", "{tmp}/no/s.csv"], "existing folder"),
+    "a folder for scores": (["score", "{clip}", "--out", "{tmp}"], "found a folder"),
+    "events over a source": (["run", "{clip}", "--events", "{clip}"], "would overwrite"),
+    "a video over a source": (["run", "file://{clip}", "--video", "{clip}"], "would overwrite"),
+    "scores over an item": (["score", "{clip}", "--out", "{clip}"], "would overwrite"),
+    "two outputs in one file": (
+        ["run", "{clip}", "--events", "{tmp}/v.mp4", "--video", "{tmp}/../{name}/v.mp4"],
+        "would overwrite",
+    ),
     "no picture format": (["graph", "show", "--out", "{tmp}/graph.bmp"], "graph.bmp"),
     "no graph to show": (["graph", "show", "defualt"], "expected one of default"),
 }
@@ -117,9 +125,14 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    args = [w.replace("{clip}", str(live_clip)).replace("{tmp}", str(tmp_path)) for w in words]
+    given = {"{clip}": str(live_clip), "{tmp}": str(tmp_path), "{name}": tmp_path.name}
+    args = words
+    for mark, value in given.items():
+        args = [word.replace(mark, value) for word in args]
     quiet = [] if words[0] == "graph" else ["--quiet"]
+    size = live_clip.stat().st_size
     assert main([*args, *quiet]) == 2
+    assert live_clip.stat().st_size == size
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
