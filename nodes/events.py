@@ -1,5 +1,6 @@
 """Writes events as CloudEvents JSON lines: the node ``events``."""
 
+import errno
 import json
 import os
 import select
@@ -61,11 +62,11 @@ class Events(Node[EventsParams]):
         """
         lossless = context.mode == "lossless"
         self._envelopes = Envelopes(lossless, self.params.private)
-        if self.params.path == "-":
-            self._file = _standard_output()
-            return
         keep = {"auto": not lossless, "append": True, "overwrite": False}[self.params.existing]
         try:
+            if self.params.path == "-":
+                self._file = _standard_output()
+                return
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self.params.path, flags | (0 if keep else os.O_TRUNC), 0o644)
             lost = mend(self._file) if keep else 0
@@ -111,7 +112,13 @@ class Events(Node[EventsParams]):
 
 
 def _standard_output() -> int:
-    """A file descriptor of its own for standard output."""
+    """A file descriptor of its own for standard output.
+
+    Raises:
+        OSError: it is closed (``>&-``).
+    """
+    if sys.stdout is None:  # what has the number 1 now is some other file
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     sys.stdout.flush()
     try:
         return os.dup(sys.stdout.fileno())

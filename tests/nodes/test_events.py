@@ -187,6 +187,14 @@ def test_an_interrupted_run_leaves_whole_lines(tmp_path: Path, kill: signal.Sign
     assert len(found) > 100
 
 
+def test_a_closed_standard_output_is_told_and_nothing_else_is_written_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of ``>&-``
+    with pytest.raises(EventsFileError, match="cannot open standard output: Bad file descriptor"):
+        write(EventsParams("-"), [event(0)])
+
+
 def test_standard_output_gets_every_event_at_once() -> None:
     process = start("-", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
