@@ -78,6 +78,10 @@ def _dispatch(args: argparse.Namespace) -> int:
         # The reader of our output went away (``padflow run … | head``): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich's way to tell the same
+            return Exit.DONE
+        raise
     except Exception as error:
         if args.debug:
             raise

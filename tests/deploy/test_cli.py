@@ -332,6 +332,25 @@ def test_a_reader_that_goes_away_is_no_crash(live_clip: Path) -> None:
     assert process.returncode in (0, 3)
 
 
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("words", [("models", "list"), ("doctor",), ("graph", "show")])
+def test_a_table_that_nobody_reads_to_its_end_is_no_failure(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            (*PADFLOW, *words),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_full_disk_is_not_the_exit_code_of_a_whole_log(
     grey_clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
