@@ -19,6 +19,7 @@ from ..nodes.payloads import Event, FaceObservation
 from ..nodes.scores import ItemScores, ScoreRow, write_scores
 from ..nodes.sources import PICTURES, SourceError, parse_source, redact
 from .session import RunRequest, build_graph, event_ports, ports_of_type
+from .watch import terminated_like_interrupted
 
 AT_ONCE = 2
 """Items in work beyond one for each thread or worker: reading one overlaps computing another."""
@@ -44,6 +45,8 @@ class _Item:
     """Capture time of the last frame with a face."""
     frames_with_face: int = 0
     error: str = ""
+    unfinished: bool = False
+    """The run was interrupted before all of it was judged."""
 
     def row(self) -> ScoreRow:
         """The item's row; state ERROR where not one frame could be read."""
@@ -92,14 +95,15 @@ def score_items(items: Sequence[Path], request: RunRequest, out: Path, *, quiet:
     try:
         _run(graph, request, seen, console, quiet)
     finally:  # an interrupted run keeps the rows that are done
-        done = [item for item in seen if item.frames or item.error]
+        done = [item for item in seen if (item.frames or item.error) and not item.unfinished]
         write_scores(out, [item.row() for item in done], _cues(graph))
     for item in seen:
         if item.error:
             where = "" if item.frames else "padflow score: "
             console.print(Text(f"{where}{item.error}"), soft_wrap=True)
     if not quiet:
-        console.print(f"{len(seen)} items, {sum(1 for i in seen if i.error)} with errors: {out}")
+        told = f"{len(seen)} items, {sum(1 for i in seen if i.error)} with errors: {out}"
+        console.print(Text(told), soft_wrap=True)
     return sum(1 for item in seen if item.error and not item.frames)
 
 
@@ -143,19 +147,24 @@ def _run(
         transient=True,
         disable=quiet or not console.is_terminal,
     )
-    with bar, LocalRun(graph, "lossless", request.options, taps) as run:
-        task = bar.add_task("scoring", total=len(seen))
-        for number, item in enumerate(seen):
-            try:
-                parse_source(str(item.path))
-            except SourceError as error:
-                item.error = redact(str(error))
+    run = LocalRun(graph, "lossless", request.options, taps)
+    try:
+        with terminated_like_interrupted(), bar, run:
+            task = bar.add_task("scoring", total=len(seen))
+            for number, item in enumerate(seen):
+                try:
+                    parse_source(str(item.path))
+                except SourceError as error:
+                    item.error = redact(str(error))
+                    bar.advance(task)
+                    continue
+                _wait_below(run, most)
+                run.add_stream(StreamSpec(str(number), str(item.path)))
                 bar.advance(task)
-                continue
-            _wait_below(run, most)
-            run.add_stream(StreamSpec(str(number), str(item.path)))
-            bar.advance(task)
-        run.wait()
+            run.wait()
+    finally:
+        for name, stream in run.streams().items():
+            by_stream[name].unfinished = stream.reason == "stopped"
 
 
 def _wait_below(run: LocalRun, most: int) -> None:

@@ -14,7 +14,10 @@ import av
 import pytest
 
 from padflow import __version__
+from padflow.deploy import scoring
 from padflow.deploy.cli import COMMANDS, main
+from padflow.graph.local import LocalRun
+from padflow.graph.packet import Packet
 
 PADFLOW = (sys.executable, "-m", "padflow.deploy.cli")
 PATIENCE = 60.0
@@ -203,6 +206,35 @@ def test_score_is_the_same_twice(live_clip: Path, print_clip: Path, tmp_path: Pa
         assert main(["score", *items, "--out", str(out), "--quiet", "--threads", threads]) == 0
         contents.append(out.read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_scores_are_those_of_the_items_that_are_done(
+    number: signal.Signals,
+    print_clip: Path,
+    grey_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, take = tmp_path / "scores.csv", scoring._take
+
+    def one_at_a_time(run: LocalRun, most: int) -> None:
+        while any(stream.state == "running" for stream in run.streams().values()):
+            run.wait(0.02)
+
+    def interrupted_in_the_second(item: Any, packet: Packet) -> None:
+        take(item, packet)
+        if packet.stream == "1" and packet.payload.data.get("state") == "connected":
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(scoring, "_wait_below", one_at_a_time)
+    monkeypatch.setattr(scoring, "_take", interrupted_in_the_second)
+    before = signal.getsignal(number)
+    # At camera speed the second item lasts forty seconds.
+    args = ["score", str(print_clip), str(grey_clip), "--set", "capture.pace=camera"]
+    assert main([*args, "--out", str(out), "--quiet"]) == 130
+    assert signal.getsignal(number) is before
+    assert [row["item"] for row in rows_of(out)] == [str(print_clip)]
 
 
 @pytest.mark.usefixtures("models")
