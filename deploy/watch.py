@@ -33,6 +33,8 @@ from .session import EVENTS_SINK, RunRequest, mode_of, ports_of_type, running
 log = logging.getLogger("padflow")
 
 REFRESH_SECONDS = 0.5
+INSIST_SECONDS = 15.0
+"""A run stops sooner than that: where it does not, it may be interrupted once more."""
 LOG_WIDTH = 120
 """Columns of the summary where nobody's terminal says."""
 
@@ -267,16 +269,30 @@ def _progress(console: Console, request: RunRequest) -> Iterator[Progress]:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM (a service being stopped) drains like Ctrl-C, where this is the main thread."""
+    """SIGTERM (a service being stopped) drains like Ctrl-C, where this is the main thread.
+
+    A second one of either does not cut that short, which would leave half a video: only one that
+    comes after ``INSIST_SECONDS`` does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    first: float | None = None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first < INSIST_SECONDS:
+            return
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heeded = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not so under nohup
+        heeded.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """What the progress line and the table at the end of ``padflow run`` count."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from padflow.deploy.session import RunRequest, running
-from padflow.deploy.watch import status_line, watch
+from padflow.deploy.watch import status_line, terminated_like_interrupted, watch
 from padflow.graph.options import RunOptions
 
 RENAMED = """
@@ -49,3 +50,29 @@ def test_drops_of_several_streams_are_told_together(
     assert rows["live"][-2] == rows["print"][-2] == "-", "edges count all streams together"
     assert rows["all"][:2] == ["all", "streams"]
     assert int(rows["all"][2]) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_not_cut_short_by_a_second_one(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(number)
+    with terminated_like_interrupted():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        monkeypatch.setattr("padflow.deploy.watch.INSIST_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_under_nohup_an_interruption_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with terminated_like_interrupted():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
