@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ..graph.local import LocalRun
+from ..graph.metrics import Notice
 from ..graph.node import StreamSpec
 from ..graph.packet import Packet
 from ..graph.spec import Graph
@@ -135,6 +136,12 @@ def _run(
                 item.faces_at = packet.time
                 item.frames_with_face += 1
 
+    def hear(notice: Notice) -> None:
+        item = by_stream.get(notice.stream)
+        if notice.fault and item is not None:
+            with lock:
+                item.error = item.error or redact(f"{item.path}: {notice.node} {notice.message}")
+
     taps = dict.fromkeys(event_ports(graph), take_event)
     taps |= dict.fromkeys(ports_of_type(graph, FaceObservation), take_face)
     most = AT_ONCE + max(request.options.threads, request.options.workers or 0)
@@ -147,7 +154,7 @@ def _run(
         transient=True,
         disable=quiet or not console.is_terminal,
     )
-    run = LocalRun(graph, "lossless", request.options, taps)
+    run = LocalRun(graph, "lossless", request.options, taps, hear)
     try:
         with terminated_like_interrupted(), bar, run:
             task = bar.add_task("scoring", total=len(seen))

@@ -18,6 +18,7 @@ from padflow.deploy import scoring
 from padflow.deploy.cli import COMMANDS, main
 from padflow.graph.local import LocalRun
 from padflow.graph.packet import Packet
+from padflow.nodes.detect import Detect
 
 PADFLOW = (sys.executable, "-m", "padflow.deploy.cli")
 PATIENCE = 60.0
@@ -206,6 +207,28 @@ def test_score_is_the_same_twice(live_clip: Path, print_clip: Path, tmp_path: Pa
         assert main(["score", *items, "--out", str(out), "--quiet", "--threads", threads]) == 0
         contents.append(out.read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_score_tells_of_a_node_that_raised(
+    print_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    process, calls = Detect.process, []
+
+    def raises_once(node: Detect, port: str, packets: Any, states: Any) -> Any:
+        calls.append(packets)
+        if len(calls) == 3:
+            raise RuntimeError("a cosmic ray")
+        return process(node, port, packets, states)
+
+    monkeypatch.setattr(Detect, "process", raises_once)
+    out = tmp_path / "scores.csv"
+    assert main(["score", str(print_clip), "--out", str(out), "--quiet"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{print_clip}: detect raised RuntimeError: a cosmic ray" in line
+    assert rows_of(out)[0]["state"] in STATES
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
