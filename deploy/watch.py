@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class RunWatch:
         self.summary = RunSummary()
         self._lock = threading.Lock()
         self._last: dict[str, Event] = {}
+        self._told: Counter[str] = Counter()
         self._faults: dict[str, str] = {}
 
     def take(self, packet: Packet) -> None:
@@ -54,6 +56,7 @@ class RunWatch:
             self.summary.take(packet)
             if packet.payload.type == SOURCE_EVENT:
                 self._last[packet.stream] = packet.payload
+                self._told[packet.stream] += 1
 
     def hear(self, notice: Notice) -> None:
         """Keep the first fault of each node; called on threads of the run."""
@@ -84,6 +87,11 @@ class RunWatch:
         """Frames that each stream's source told of last."""
         with self._lock:
             return {name: int(e.data.get("frames", 0)) for name, e in self._last.items()}
+
+    def told(self) -> Counter[str]:
+        """How many events each stream's source gave."""
+        with self._lock:
+            return Counter(self._told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ def watch(
             interrupted = True
     metrics = run.metrics()
     if not quiet:
-        counters = _counters(metrics, seen, time.monotonic() - began)
+        counters = _counters(metrics, seen, run.plan.graph, time.monotonic() - began)
         together = _dropped(metrics) if len(counters) > 1 else None
         console.print(seen.summary.table(counters, together))
     if interrupted:
@@ -221,8 +229,15 @@ def _dropped(metrics: RunMetrics) -> int:
     return sum(sum(edge.dropped.values()) for edge in metrics.edges.values())
 
 
-def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, StreamCounters]:
+def _counters(
+    metrics: RunMetrics, seen: RunWatch, graph: Graph, seconds: float
+) -> dict[str, StreamCounters]:
     frames = seen.frames()
+    if _give_frames_and_events(graph):
+        # A source that is stopped has told of its frames last when it connected.
+        told = seen.told()
+        for name, stream in metrics.streams.items():
+            frames[name] = max(frames.get(name, 0), stream.packets - told[name])
     alone = len(metrics.streams) == 1
     dropped = _dropped(metrics)
     return {
@@ -234,6 +249,14 @@ def _counters(metrics: RunMetrics, seen: RunWatch, seconds: float) -> dict[str, 
         )
         for name in metrics.streams
     }
+
+
+def _give_frames_and_events(graph: Graph) -> bool:
+    """Whether the sources give nothing else, and only one of them frames."""
+    ports = [port.type for node in graph.sources for port in node.contract().outputs.values()]
+    return sum(issubclass(port, Frame) for port in ports) == 1 and all(
+        issubclass(port, Frame | Event) for port in ports
+    )
 
 
 def _verdict(

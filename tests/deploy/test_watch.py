@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from padflow.deploy.session import RunRequest, running
-from padflow.deploy.watch import status_line, terminated_like_interrupted, watch
+from padflow.deploy.watch import (
+    RunWatch,
+    _counters,
+    status_line,
+    terminated_like_interrupted,
+    watch,
+)
 from padflow.graph.options import RunOptions
 
 RENAMED = """
@@ -50,6 +56,17 @@ def test_drops_of_several_streams_are_told_together(
     assert rows["live"][-2] == rows["print"][-2] == "-", "edges count all streams together"
     assert rows["all"][:2] == ["all", "streams"]
     assert int(rows["all"][2]) > 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_frames_of_a_stopped_stream_are_counted(grey_clip: Path, workers: int) -> None:
+    request = RunRequest((str(grey_clip),), mode="realtime", options=RunOptions(workers=workers))
+    seen = RunWatch()
+    with running(request, seen.take) as run:
+        while run.metrics().streams["grey"].packets < 5:  # all but one of them frames
+            assert not run.wait(0.1)
+    (counted,) = _counters(run.metrics(), seen, run.plan.graph, 1.0).values()
+    assert 4 <= counted.frames < 200, "of forty seconds at five a second"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
