@@ -80,7 +80,10 @@ def parse_source(uri: str) -> SourceAddress:
 
 
 def name_source(uri: str, taken: Collection[str] = ()) -> str:
-    """A stream name for a source: short, unique among those taken, without credentials."""
+    """A stream name for a source: short, unique among those taken, without credentials.
+
+    Unique as part of a file's name too.
+    """
     if _SCHEME.match(uri) and not uri.lower().startswith("file://"):
         shown = urlsplit(shown_address(uri))
         host = shown.netloc.rpartition("@")[2]
@@ -90,9 +93,16 @@ def name_source(uri: str, taken: Collection[str] = ()) -> str:
         base = path.stem if path.suffix and not _CAMERA.fullmatch(str(path)) else path.name
     base = readable(base) or "source"
     name, number = base, 2
-    while name in taken:
+    files = {safe_name(other) for other in taken}
+    while safe_name(name) in files:
         name, number = f"{base}-{number}", number + 1
     return name
+
+
+def safe_name(stream: str) -> str:
+    """The stream's name as part of a file name."""
+    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream)
+    return kept.strip(".") or "stream"
 
 
 _SECRET_NAME = (

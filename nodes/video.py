@@ -22,6 +22,7 @@ from .decide import VERDICT
 from .frame import Frame
 from .overlay import FaceView, Overlay, View
 from .payloads import Box, DepthMap, Event, FaceObservation, PulseTrace
+from .sources import safe_name
 
 ENCODERS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"preset": "veryfast", "bf": "0"},
@@ -36,6 +37,8 @@ NOMINAL_FPS = 25
 """Hint for the encoder's rate control; frames keep their own times."""
 BT709 = 1
 LIMITED_RANGE = 1
+LONGEST_SIDE = 16_384
+"""Pixels in a line that H.264 encoders take at most."""
 LOOKAHEAD = {"lossless": 1, "realtime": 8}
 """Frames held back until their observations have come. In lossless runs all inputs come in time
 order, so the next frame says that everything about the last one is here."""
@@ -232,9 +235,12 @@ class Video(Node[VideoParams]):
             path = path_for(self.params.path, stream)
             if path in self._names.values():
                 path = path.with_stem(f"{path.stem}-{safe_name(stream)}")
+                stem, number = path.stem, 2
+                while path in self._names.values():
+                    path, number = path.with_stem(f"{stem}-{number}"), number + 1
                 self._context.notice(
-                    f"several streams and no {{stream}} in {self.params.path}: stream {stream} "
-                    f"is written to {path}"
+                    f"{self.params.path} without {{stream}}, or with streams of like names, is one "
+                    f"file for several: stream {stream} is written to {path}"
                 )
             self._names[stream] = path
         return self._names[stream]
@@ -252,6 +258,7 @@ class VideoFile:
         self._start: float | None = None
         self._reformatter = VideoReformatter()
         times = ceil(least_height / max(first.height, 1))
+        times = max(min(times, LONGEST_SIDE // max(first.width, 1)), 1)
         # 4:2:0 needs even sides.
         self.width = max(first.width * times // 2 * 2, 2)
         self.height = max(first.height * times // 2 * 2, 2)
@@ -440,9 +447,3 @@ def check_path(path: Path) -> None:
 def path_for(template: str, stream: str) -> Path:
     """The file of a stream."""
     return Path(template.replace("{stream}", safe_name(stream)))
-
-
-def safe_name(stream: str) -> str:
-    """The stream's name as part of a file name."""
-    kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream)
-    return kept.strip(".") or "stream"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padflow.nodes.sources import SourceError, name_source, parse_source, redact
+from padflow.nodes.sources import SourceError, name_source, parse_source, redact, safe_name
 
 SECRETS = ("hunter2", "s3cr3t", "Adm1n")
 
@@ -176,3 +176,11 @@ def test_names_are_short_unique_and_carry_no_secret(tmp_path: Path) -> None:
     for _ in range(3):
         taken.append(name_source("rtsp://Adm1n:hunter2@10.0.0.4:554/ch1?token=s3cr3t", taken))
     assert taken == ["10.0.0.4:554/ch1", "10.0.0.4:554/ch1-2", "10.0.0.4:554/ch1-3"]
+
+
+def test_streams_whose_files_would_have_one_name_are_told_apart() -> None:
+    taken: list[str] = []
+    for clip in ("door 1.mp4", "door_1.mkv", "door+1.mp4", "door 1-2.mp4"):
+        taken.append(name_source(clip, taken))
+    assert taken == ["door 1", "door_1-2", "door+1-3", "door 1-2-2"]
+    assert len({safe_name(name) for name in taken}) == len(taken)

@@ -18,8 +18,9 @@ from padflow.graph.packet import Packet
 from padflow.nodes.frame import Frame
 from padflow.nodes.overlay import FOR_LIVE
 from padflow.nodes.payloads import Box, DepthMap, Event, PulseTrace
+from padflow.nodes.sources import safe_name
 from padflow.nodes.testing import face_observation
-from padflow.nodes.video import Video, VideoFileError, VideoParams, VideoState, safe_name
+from padflow.nodes.video import Video, VideoFileError, VideoParams, VideoState
 
 
 def frame(width: int = 400, height: int = 300, level: int = 90, rotation: int = 0) -> Frame:
@@ -211,6 +212,25 @@ def test_small_pictures_are_enlarged_with_what_is_drawn_on_them(tmp_path: Path) 
         column = np.abs(np.diff(image[50 * times, : 60 * times].sum(axis=-1)))
         boxes.append(int(np.argmax(column)) / times)
     assert boxes == pytest.approx([40, 40], abs=1.5)
+
+
+def test_a_strip_is_enlarged_only_as_far_as_encoders_go(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    run = Run(path)
+    for i in range(2):
+        run.give("frames", frame(1920, 8), i / 25)
+    run.end()
+    assert [image.shape for _, image in decoded(path)] == [(64, 15360, 3)] * 2
+
+
+def test_three_streams_of_one_file_name_have_three_files(tmp_path: Path) -> None:
+    run = Run(tmp_path / "{stream}.mp4")
+    for stream in ("door 1", "door_1", "door+1"):
+        run.give("frames", frame(), 0.0, stream=stream)
+    for stream in list(run.states):
+        run.end(stream)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert len(run.notices) == 2
 
 
 def test_a_stream_that_changes_its_size_keeps_its_file(tmp_path: Path) -> None:
