@@ -59,28 +59,29 @@ class _Item:
 def items_of(paths: Iterable[Path]) -> list[Path]:
     """The items that paths stand for, in order.
 
-    A folder that holds pictures is one item (ordered frames); any other folder is searched for
-    pictures, videos and folders of pictures. A path that is nothing of these stays an item and
-    fails with its reason when scored.
+    The pictures of a folder are one item (ordered frames); its videos are items too, and so is
+    what its folders hold. A path that is nothing of these stays an item and fails with its reason
+    when scored.
     """
     items: list[Path] = []
     for path in paths:
-        items.extend(_inside(path) if path.is_dir() else [path])
+        items.extend(_inside(path, set()) or [path] if path.is_dir() else [path])
     return items
 
 
-def _inside(folder: Path) -> list[Path]:
-    try:
-        parse_source(str(folder))
-    except SourceError:
-        found: list[Path] = []
-        for child in sorted(folder.iterdir()):
-            if child.is_dir():
-                found.extend(_inside(child))
-            elif child.suffix.lower() in VIDEOS | PICTURES:
-                found.append(child)
-        return found or [folder]
-    return [folder]
+def _inside(folder: Path, known: set[Path]) -> list[Path]:
+    if folder.resolve() in known:  # a link back
+        return []
+    known.add(folder.resolve())
+    children = sorted(folder.iterdir())
+    frames = any(child.suffix.lower() in PICTURES and child.is_file() for child in children)
+    found = [folder] if frames else []
+    for child in children:
+        if child.is_dir():
+            found.extend(_inside(child, known))
+        elif child.suffix.lower() in VIDEOS:
+            found.append(child)
+    return found
 
 
 def score_items(items: Sequence[Path], request: RunRequest, out: Path, *, quiet: bool) -> int:

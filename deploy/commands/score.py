@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="picture, video or folder of ordered frames; other folders are searched for these",
+        help="picture, video or folder: its pictures are ordered frames of one item, its videos "
+        "and folders are items of their own",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="CSV to write")
     add_graph_arguments(parser)

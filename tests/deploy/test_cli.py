@@ -209,6 +209,18 @@ def test_score_is_the_same_twice(live_clip: Path, print_clip: Path, tmp_path: Pa
     assert contents[0] == contents[1]
 
 
+def test_a_picture_beside_videos_does_not_hide_them_from_score(tmp_path: Path) -> None:
+    for name in ("cover.jpg", "a.mp4", "b/c.MKV", "b/notes.txt", "d/1.png", "d/2.png", "e/f/g.txt"):
+        path = tmp_path / "clips" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"-")
+    (tmp_path / "clips" / "b" / "back").symlink_to(tmp_path / "clips")
+    (tmp_path / "empty").mkdir()
+    given = [tmp_path / name for name in ("clips", "empty", "missing.mp4")]
+    found = [str(item.relative_to(tmp_path)) for item in scoring.items_of(given)]
+    assert found == ["clips", "clips/a.mp4", "clips/b/c.MKV", "clips/d", "empty", "missing.mp4"]
+
+
 def test_score_tells_of_a_node_that_raised(
     print_clip: Path,
     tmp_path: Path,
