@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import inf, isfinite
+from math import inf
+from sys import float_info
 from typing import Any, NamedTuple, TypeGuard
 
 from ..nodes.capture import SOURCE_EVENT
@@ -190,7 +191,7 @@ class EventChecker:
             event = json.loads(line, parse_constant=_refuse)
             if not isinstance(event, dict):
                 raise ValueError(f"a {type(event).__name__}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # nested deeper than anything of ours
             self._tell("log", f"expected one whole JSON object, found what is none ({error})")
             return None
         lacking = [
@@ -395,8 +396,9 @@ def _malformed(data: Mapping[str, Any]) -> str:
         return f"expected p_live and llr together, found {p_live} and {llr}"
     if llr is not None and not (_is_number(llr) and _is_number(p_live) and 0 <= p_live <= 1):
         return f"expected a finite llr and a p_live from 0 to 1, found {llr} and {p_live}"
-    if not (data.get("media_time") is None or _is_number(data["media_time"])):
-        return f"expected media_time in seconds or null, found {data['media_time']!r}"
+    media_time = data.get("media_time", "nothing")
+    if not (media_time is None or _is_number(media_time)):
+        return f"expected media_time in seconds or null, found {media_time!r}"
     if _seconds(data.get("expires_at")) is None:
         return f"expected expires_at in RFC 3339, found {data.get('expires_at')!r}"
     thresholds = data.get("thresholds", [0.0, 0.0])  # logs of earlier releases tell none
@@ -437,7 +439,12 @@ def _place(stream: _Stream, epoch: int, track: Any) -> str:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    # Compared, since JSON's integers may be larger than any float.
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= float_info.max
+    )
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

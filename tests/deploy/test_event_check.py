@@ -302,6 +302,14 @@ def half_a_threshold(events: list[LogEvent], dice: Dice) -> None:
     dice.choice(lives(events))["data"]["thresholds"].pop()
 
 
+def no_media_time(events: list[LogEvent], dice: Dice) -> None:
+    del dice.choice(verdicts(events, final=False))["data"]["media_time"]
+
+
+def integer_beyond_floats(events: list[LogEvent], dice: Dice) -> None:
+    dice.choice(lives(events))["data"]["llr"] = 10**400
+
+
 def carried_evidence(events: list[LogEvent], dice: Dice) -> None:
     """Evidence of the pulse reaches back over the reconnect."""
     live = dice.choice([e for e in lives(events) if e["data"]["epoch"] == 1])
@@ -333,6 +341,8 @@ BROKEN: dict[Change, str] = {
     weak_live: "expected a LIVE to have at least 2.465 nats",
     strange_policy: "give its policy file",
     impossible_probability: "a p_live from 0 to 1",
+    no_media_time: "expected media_time in seconds or null, found 'nothing'",
+    integer_beyond_floats: "expected a finite llr",
     carried_evidence: "expected a LIVE to rest on its own epoch",
 }
 
@@ -384,6 +394,11 @@ def test_a_number_too_great_for_a_float_is_not_finite() -> None:
         for event, line in ((e, json_line(e)) for e in events)
     ]
     assert any("expected a finite llr" in str(v) for v in check_log(lines).violations)
+
+
+def test_a_line_nested_beyond_reason_is_told() -> None:
+    (told,) = check_log([b"[" * 100_000 + b"\n"]).violations
+    assert "whole JSON" in told.what
 
 
 def made_log(lossless: bool = False) -> list[LogEvent]:
