@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, get_args
 
 from .errors import GraphDefinitionError, GraphError, StopTimeout
 from .host import HostSetting
@@ -84,8 +84,11 @@ class GraphRun(ABC):
             on_notice: Called with each notice, on a thread of the run.
 
         Raises:
-            GraphDefinitionError: The graph is not valid, or a tap names no output port.
+            GraphDefinitionError: The graph is not valid, a tap names no output port, or there is
+                no such mode.
         """
+        if mode not in get_args(Mode):
+            raise GraphDefinitionError(f"mode: {unknown_name(mode, get_args(Mode))}")
         self.options = options or RunOptions()
         self.plan = make_plan(graph, fuse=self.options.fuse)
         self.mode: Mode = mode

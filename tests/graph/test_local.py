@@ -174,6 +174,12 @@ def test_a_tap_on_no_port_is_refused() -> None:
         LocalRun(chain(1), taps={"n0.uot": print})
 
 
+def test_a_mode_that_is_none_is_refused() -> None:
+    mode: Any = "losless"
+    with pytest.raises(GraphDefinitionError, match="did you mean 'lossless'"):
+        LocalRun(chain(1), mode)
+
+
 # sources
 
 
