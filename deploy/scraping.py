@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from math import inf
 from urllib.parse import urlsplit, urlunsplit
 
@@ -116,7 +117,10 @@ def metrics_url(text: str) -> str:
     Raises:
         UsageError: It is no address of the web.
     """
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+    except ValueError:  # half a bracket
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
             f"{redact(text)}: expected the URL of a metrics page, e.g. "
@@ -135,7 +139,7 @@ def scrape(url: str) -> Scrape:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             text = answer.read(MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:  # the last: no HTTP, or no address
         why = getattr(error, "reason", None) or error
         raise Unreachable(
             f"{redact(url)}: expected a padflow run that serves metrics, found none ({why}); start "

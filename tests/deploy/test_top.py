@@ -4,10 +4,12 @@ import fcntl
 import os
 import pty
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -165,7 +167,32 @@ def test_another_page_is_not_taken_for_ours(
     assert "something else" in line
 
 
-@pytest.mark.parametrize("text", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://", ""])
+@pytest.mark.parametrize("address", ["127.0.0.1:port", "127.0.0.1/a b"])
+def test_what_is_no_port_or_path_is_told_in_a_sentence(address: str) -> None:
+    with pytest.raises(UsageError, match="expected a padflow run that serves metrics"):
+        scrape(metrics_url(address))
+
+
+def test_a_server_of_another_protocol_is_told_in_a_sentence() -> None:
+    def greet() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=greet)
+        server.start()
+        try:
+            with pytest.raises(UsageError, match=r"found none \(SSH-2.0"):
+                scrape(metrics_url(f"127.0.0.1:{listener.getsockname()[1]}"))
+        finally:
+            server.join()
+
+
+@pytest.mark.parametrize(
+    "text", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://", "", "http://[::1"]
+)
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected the URL of a metrics page"):
         metrics_url(text)
