@@ -1,6 +1,7 @@
 """``padflow bench``: tables of what this machine does. Prints, and writes nothing."""
 
 import argparse
+from math import inf
 from pathlib import Path
 
 from ..exits import Exit, UsageError
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables asked for."""
+    _refuse_nonsense(args)
     if args.what in ("all", "hops"):
         from ..bench_hops import main as hops
 
@@ -68,6 +70,18 @@ def run(args: argparse.Namespace) -> int:
     if args.what in ("transport", "ray", "scaling"):
         _on_ray(args)
     return Exit.DONE
+
+
+def _refuse_nonsense(args: argparse.Namespace) -> None:
+    if args.clip is not None and not args.clip.is_file():
+        raise UsageError(f"--clip {args.clip}: expected a video file, found none; check the path")
+    if not 0 < args.seconds < inf:
+        raise UsageError(f"--seconds {args.seconds:g}: expected seconds above 0; give more")
+    for option, count in (("--rounds", args.rounds), ("--least", args.least)):
+        if count < 1:
+            raise UsageError(f"{option} {count}: expected at least 1; give more")
+    if args.most < args.least:
+        raise UsageError(f"--most {args.most}: expected no less than --least {args.least}")
 
 
 def _on_ray(args: argparse.Namespace) -> None:

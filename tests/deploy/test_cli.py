@@ -116,6 +116,10 @@ WRONG_USE = {
         ["run", "{clip}", "--events", "{tmp}/v.mp4", "--video", "{tmp}/../{name}/v.mp4"],
         "would overwrite",
     ),
+    "no clip to measure on": (["bench", "cues", "--clip", "nothing.mp4"], "expected a video file"),
+    "no rounds": (["bench", "frame", "--clip", "{clip}", "--rounds", "0"], "at least 1"),
+    "no seconds to measure": (["bench", "streams", "--seconds", "-1"], "seconds above 0"),
+    "fewer than the least": (["bench", "streams", "--most", "1"], "no less than --least 2"),
     "no picture format": (["graph", "show", "--out", "{tmp}/graph.bmp"], "graph.bmp"),
     "no graph to show": (["graph", "show", "defualt"], "expected one of default"),
 }
@@ -133,7 +137,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     args = words
     for mark, value in given.items():
         args = [word.replace(mark, value) for word in args]
-    quiet = [] if words[0] == "graph" else ["--quiet"]
+    quiet = [] if words[0] in ("graph", "bench") else ["--quiet"]
     size = live_clip.stat().st_size
     assert main([*args, *quiet]) == 2
     assert live_clip.stat().st_size == size
