@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -99,6 +100,7 @@ def name_source(uri: str, taken: Collection[str] = ()) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def safe_name(stream: str) -> str:
     """The stream's name as part of a file name."""
     kept = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in stream)
