@@ -16,8 +16,6 @@ import pytest
 from padflow import __version__
 from padflow.deploy import scoring
 from padflow.deploy.cli import COMMANDS, main
-from padflow.graph.local import LocalRun
-from padflow.graph.packet import Packet
 from padflow.nodes.detect import Detect
 
 PADFLOW = (sys.executable, "-m", "padflow.deploy.cli")
@@ -247,32 +245,33 @@ def test_score_tells_of_a_node_that_raised(
     assert rows_of(out)[0]["state"] in STATES
 
 
+INTERRUPTED_IN_THE_SECOND = """
+import os, sys
+from padflow.deploy import scoring
+from padflow.deploy.cli import main
+take = scoring._take
+def one_at_a_time(run, most):
+    while any(stream.state == "running" for stream in run.streams().values()):
+        run.wait(0.02)
+def interrupt(item, packet):
+    take(item, packet)
+    if packet.stream == "1" and packet.payload.data.get("state") == "connected":
+        os.kill(os.getpid(), int(sys.argv[1]))
+scoring._wait_below, scoring._take = one_at_a_time, interrupt
+raise SystemExit(main(sys.argv[2:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_scores_are_those_of_the_items_that_are_done(
-    number: signal.Signals,
-    print_clip: Path,
-    grey_clip: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals, print_clip: Path, grey_clip: Path, tmp_path: Path
 ) -> None:
-    out, take = tmp_path / "scores.csv", scoring._take
-
-    def one_at_a_time(run: LocalRun, most: int) -> None:
-        while any(stream.state == "running" for stream in run.streams().values()):
-            run.wait(0.02)
-
-    def interrupted_in_the_second(item: Any, packet: Packet) -> None:
-        take(item, packet)
-        if packet.stream == "1" and packet.payload.data.get("state") == "connected":
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(scoring, "_wait_below", one_at_a_time)
-    monkeypatch.setattr(scoring, "_take", interrupted_in_the_second)
-    before = signal.getsignal(number)
+    out = tmp_path / "scores.csv"
     # At camera speed the second item lasts forty seconds.
-    args = ["score", str(print_clip), str(grey_clip), "--set", "capture.pace=camera"]
-    assert main([*args, "--out", str(out), "--quiet"]) == 130
-    assert signal.getsignal(number) is before
+    items = ("score", str(print_clip), str(grey_clip), "--set", "capture.pace=camera")
+    program = (sys.executable, "-c", INTERRUPTED_IN_THE_SECOND, str(int(number)))
+    ended = shell(*program, *items, "--out", str(out), "--quiet")
+    assert ended.returncode == 130, ended.stderr
     assert [row["item"] for row in rows_of(out)] == [str(print_clip)]
 
 

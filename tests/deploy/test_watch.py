@@ -73,15 +73,20 @@ def test_the_frames_of_a_stopped_stream_are_counted(grey_clip: Path, workers: in
 def test_an_interruption_is_not_cut_short_by_a_second_one(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def deliver(which: signal.Signals) -> None:
+        handler = signal.getsignal(which)
+        assert callable(handler)
+        handler(which, None)
+
     before = signal.getsignal(number)
     with terminated_like_interrupted():
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
+            deliver(number)
+        deliver(signal.SIGINT)
+        deliver(signal.SIGTERM)
         monkeypatch.setattr("padflow.deploy.watch.INSIST_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
+            deliver(number)
     assert signal.getsignal(number) is before
 
 
@@ -89,7 +94,6 @@ def test_under_nohup_an_interruption_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with terminated_like_interrupted():
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
