@@ -14,8 +14,8 @@ pytestmark = pytest.mark.alone
 
 SECONDS, RESTARTS = 6.0, 4
 LONGEST = 3.0
-"""Seconds that a frame or verdict may be old on a busy machine: bounded queues keep it from growing.
-How old they are on a quiet one is measured by ``live_camera.py`` (docs/PERFORMANCE.md)."""
+"""Seconds that a frame or verdict may be old on a busy machine: bounded queues keep it from
+growing. How old they are on a quiet one is measured by ``live_camera.py``."""
 GROWTH = 2.0
 """MiB that a connection may leave behind: a decoder's pictures of this camera are five."""
 
