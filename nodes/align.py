@@ -213,7 +213,7 @@ class Align(Node[AlignParams]):
         occlusion = self._occlusion.hint(state.looks, skin, packet.time, learn=usable)
         _measure(state, packet.time, reading, frame)
         measured = state.sharpness, state.colour
-        quality = assess(reading, pose, skin, occlusion.share, motion, *measured)
+        quality = assess(reading, pose, skin, occlusion.share, motion, *measured, size)
         observation = FaceObservation(
             box=box,
             frame_size=size,

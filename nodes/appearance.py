@@ -21,7 +21,7 @@ from ..graph.packet import Packet
 from .evidence import Evidence, Reason
 from .own_engine import open_engine
 from .payloads import FaceCrop, FacePatches, FaceViews, Quality
-from .quality import LEAST_COLOUR
+from .quality import LEAST_BELOW, LEAST_COLOUR, LEAST_INSIDE
 
 Share = Annotated[float, Interval(ge=0.0, le=1.0)]
 Luma = Annotated[float, Interval(ge=0.0, le=255.0)]
@@ -45,6 +45,11 @@ class AppearanceConditions:
     min_colour: Annotated[float, Ge(0)] = LEAST_COLOUR
     """Least reach of the picture's colours in levels of chroma: the networks have learned from
     colour, and take living faces without it for attacks."""
+    min_inside: Share = LEAST_INSIDE
+    """Least share of the face's box within the picture."""
+    min_below: Annotated[float, Interval(ge=-10.0, le=10.0)] = LEAST_BELOW
+    """Least heights of the face's box that the picture shows below it: what holds an attack is
+    there, and networks that do not see it take attacks for living faces."""
     max_yaw: Degrees = 40.0
     """Greatest turn of the head to either side, in degrees."""
     max_pitch: Degrees = 32.0
@@ -63,6 +68,8 @@ class AppearanceConditions:
             Reason.TOO_DARK: not q.exposure >= self.min_exposure,
             Reason.TOO_BRIGHT: dazzled,
             Reason.NO_COLOUR: not q.colour >= self.min_colour,
+            Reason.FACE_CUT_OFF: not q.inside >= self.min_inside,
+            Reason.FACE_AT_LOWER_EDGE: not q.below >= self.min_below,
             Reason.FACE_NOT_FRONTAL: turned,
             Reason.FACE_OCCLUDED: not q.occlusion <= self.max_occlusion,
         }

@@ -99,6 +99,11 @@ class Quality:
     colour: float = 255.0
     """How far the colours of the whole picture reach, in levels of chroma, as of
     :meth:`.Frame.colour_reach`: near 0 the camera gives none. By default as far as can be."""
+    inside: float = 1.0
+    """Share of the face's box that lies within the picture, 0 to 1."""
+    below: float = 10.0
+    """How far the picture goes on below the face's box, in heights of the box; negative where it
+    ends above the chin."""
 
 
 @dataclass(frozen=True, slots=True)

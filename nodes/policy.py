@@ -20,7 +20,7 @@ from ..graph.errors import GraphDefinitionError
 from ..graph.schema import parse
 from .evidence import Reason
 from .payloads import FaceObservation
-from .quality import LEAST_COLOUR
+from .quality import LEAST_BELOW, LEAST_COLOUR, LEAST_INSIDE
 
 Rate = Annotated[float, Gt(0), Lt(0.5)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -151,6 +151,10 @@ class QualityGates:
     """Greatest share of skin pixels at the ends of the range."""
     min_colour: Annotated[float, Ge(0)] = LEAST_COLOUR
     """Least reach of the picture's colours, in levels of chroma."""
+    min_inside: Share = LEAST_INSIDE
+    """Least share of the face's box within the picture."""
+    min_below: Annotated[float, Ge(-10), Le(10)] = LEAST_BELOW
+    """Least heights of the face's box that the picture shows below it."""
     max_yaw: Annotated[float, Gt(0), Le(180)] = 45.0
     """Greatest turn of the head to either side, in degrees."""
     max_pitch: Annotated[float, Gt(0), Le(180)] = 35.0
@@ -180,6 +184,10 @@ class QualityGates:
             failed.append(Reason.TOO_BRIGHT.value)
         if not q.colour >= self.min_colour:
             failed.append(Reason.NO_COLOUR.value)
+        if not q.inside >= self.min_inside:
+            failed.append(Reason.FACE_CUT_OFF.value)
+        if not q.below >= self.min_below:
+            failed.append(Reason.FACE_AT_LOWER_EDGE.value)
         if not (abs(q.yaw) <= self.max_yaw and abs(q.pitch) <= self.max_pitch):
             failed.append(Reason.FACE_NOT_FRONTAL.value)
         if not q.occlusion <= self.max_occlusion:

@@ -9,13 +9,20 @@ import numpy as np
 
 from .canonical import GRID_SIDE, canonical_face
 from .mesh import CROP_SIDE, MeshReading
-from .payloads import Quality
+from .payloads import Box, Quality
 from .pose import Pose
 from .skin import SkinMap
 
 LEAST_COLOUR = 4.0
 """Reach of a picture's colours (:meth:`.Frame.colour_reach`), in levels of chroma, below which it
 is a picture without colour: cameras at night give 0 to 1, the dullest real clip at hand 16."""
+LEAST_INSIDE = 0.9
+"""Share of the face's box within the picture below which networks take living faces for attacks:
+with a quarter cut off ten of 26 real clips of strangers fell by 2 nats and more."""
+LEAST_BELOW = 0.35
+"""Heights of the face that the picture must show below it: hands, edges and shoulders are there.
+Where the picture ends at the chin the ratios of all faces, attacks too, rise by some 2 nats; at
+half a height by 0.2 to 0.6, which is where the closest of the real clips end."""
 
 FACE_WIDTHS = 2.5
 """Width of a face in interocular distances."""
@@ -177,8 +184,10 @@ def assess(
     motion: float,
     sharpness: float,
     colour: float,
+    frame_size: tuple[int, int],
 ) -> Quality:
-    """All of :class:`Quality` for one frame."""
+    """All of :class:`Quality` for one frame of width x height pixels."""
+    inside, below = framing(reading.box, frame_size)
     return Quality(
         size=pose.scale * FACE_WIDTHS,
         sharpness=sharpness,
@@ -191,7 +200,19 @@ def assess(
         occlusion=occlusion,
         motion=motion,
         colour=colour,
+        inside=inside,
+        below=below,
     )
+
+
+def framing(box: Box, frame_size: tuple[int, int]) -> tuple[float, float]:
+    """:attr:`.Quality.inside` and :attr:`.Quality.below` of a box in a frame of width x height."""
+    width, height = frame_size
+    across = min(box.x + box.w, width) - max(box.x, 0.0)
+    along = min(box.y + box.h, height) - max(box.y, 0.0)
+    area = max(box.w * box.h, 1e-6)
+    below = (height - (box.y + box.h)) / max(box.h, 1e-6)
+    return max(across, 0.0) * max(along, 0.0) / area, below
 
 
 def speed(

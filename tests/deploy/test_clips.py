@@ -139,3 +139,19 @@ def test_a_camera_without_colour_at_night_accuses_nobody(live_clip: Path, tmp_pa
     assert {"no_colour", "no_appearance_evidence"} <= set(final["reasons"])
     ratios = {one["cue"]: one["llr"] for one in final["evidence"]}
     assert {ratios[cue] for cue in ("context", "depth", "patch", "pulse")} == {None}
+
+
+def test_a_face_at_the_pictures_lower_edge_is_no_evidence(live_clip: Path, tmp_path: Path) -> None:
+    (whole,) = watch(live_clip).values()
+    _, y, _, h = whole.data("verdict")[-1]["box"]
+    with av.open(str(live_clip)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    bottom = int(y + 1.1 * h) // 2 * 2
+    images = [np.ascontiguousarray(picture[:bottom]) for picture in shown]
+    close = write_clip(tmp_path / "close.mp4", range(0, 40 * len(images), 40), images=images)
+    (told,) = watch(close).values()
+    assert {data["state"] for data in told.data("verdict")} == {"UNDECIDED"}
+    final = told.data("verdict")[-1]
+    assert {"face_at_lower_edge", "no_appearance_evidence"} <= set(final["reasons"])
+    ratios = {one["cue"]: one["llr"] for one in final["evidence"]}
+    assert {ratios[cue] for cue in ("context", "depth", "patch")} == {None}

@@ -34,7 +34,7 @@ from padflow.nodes.payloads import (
     SkinSample,
     TrackedFace,
 )
-from padflow.nodes.quality import LEAST_COLOUR
+from padflow.nodes.quality import LEAST_BELOW, LEAST_COLOUR, LEAST_INSIDE
 
 FrameOf = Callable[..., Frame]
 FaceIn = Callable[..., TrackedFace]
@@ -299,6 +299,27 @@ def test_a_picture_without_colour_is_told_within_a_fifth_of_a_second(
         reach.append(seen.quality.colour)
     assert min(reach[:3]) > 20
     assert max(reach[-2:]) < LEAST_COLOUR
+
+
+@pytest.mark.parametrize("cut", ["nothing", "left", "bottom"])
+def test_how_the_face_stands_in_the_picture_is_told(
+    cut: str,
+    align: Align,
+    astronaut: np.ndarray,
+    astronaut_box: Box,
+    frame_of: FrameOf,
+    face_in: FaceIn,
+) -> None:
+    x, y, w, h = (round(side) for side in astronaut_box)
+    left = x + w // 3 if cut == "left" else 0
+    bottom = y + h + h // 8 if cut == "bottom" else 400
+    picture = np.ascontiguousarray(astronaut[: bottom // 2 * 2, left // 2 * 2 :])
+    box = astronaut_box._replace(x=astronaut_box.x - left // 2 * 2)
+    run = Run(align)
+    for index in range(5):
+        seen = run.feed(face_in(frame_of(picture, index), box), index * 0.04)
+    assert (seen.quality.inside < LEAST_INSIDE) is (cut == "left")
+    assert (seen.quality.below < LEAST_BELOW) is (cut == "bottom")
 
 
 def test_a_networks_nan_is_no_face(

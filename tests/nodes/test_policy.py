@@ -193,6 +193,8 @@ def test_costs_move_the_thresholds_outwards_only() -> None:
         ({"exposure": 250.0}, "too_bright"),
         ({"clipped": 0.9}, "too_bright"),
         ({"colour": 1.0}, "no_colour"),
+        ({"inside": 0.8}, "face_cut_off"),
+        ({"below": 0.1}, "face_at_lower_edge"),
         ({"yaw": -80.0}, "face_not_frontal"),
         ({"pitch": 60.0}, "face_not_frontal"),
         ({"occlusion": 0.9}, "face_occluded"),

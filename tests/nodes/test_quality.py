@@ -11,7 +11,7 @@ from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import CROP_SIDE, MeshNet, MeshTrack, Square, follow
 from padflow.nodes.payloads import Box, Quality, TrackedFace
 from padflow.nodes.pose import PoseSolver
-from padflow.nodes.quality import FaceLooks, OcclusionHint, assess, sharpness, speed
+from padflow.nodes.quality import FaceLooks, OcclusionHint, assess, framing, sharpness, speed
 from padflow.nodes.skin import SkinMap, SkinMapper
 
 FrameOf = Callable[..., Frame]
@@ -37,8 +37,9 @@ def look(
         for _ in range(3):
             reading = follow(mesh_net, frame, face_in(frame, box), track)
         pose = PoseSolver().solve(reading.mesh)
-        skin = SkinMapper().sample(reading, pose.rotation, (frame.width, frame.height))
-        return Seen(skin, assess(reading, pose, skin, 0.0, 0.0, 1.0, 40.0))
+        size = frame.width, frame.height
+        skin = SkinMapper().sample(reading, pose.rotation, size)
+        return Seen(skin, assess(reading, pose, skin, 0.0, 0.0, 1.0, 40.0, size))
 
     return see
 
@@ -168,3 +169,19 @@ def test_speed_is_in_face_widths_a_second() -> None:
     assert speed((100.0, 100.0), None, 0.04, 50.0) == 0.0
     assert speed((103.0, 104.0), (100.0, 100.0), 0.1, 50.0) == pytest.approx(1.0)
     assert speed((103.0, 104.0), (100.0, 100.0), 0.0, 50.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("box", "inside", "below"),
+    [
+        (Box(100, 100, 50, 80), 1.0, 60 / 80),
+        (Box(-10, 100, 40, 80), 0.75, 60 / 80),
+        (Box(180, 100, 40, 80), 0.5, 60 / 80),
+        (Box(100, 200, 50, 80), 0.5, -40 / 80),
+        (Box(100, -40, 50, 80), 0.5, 200 / 80),
+        (Box(300, 300, 50, 80), 0.0, -140 / 80),
+        (Box(10, 10, 0, 0), 0.0, 230 / 1e-6),
+    ],
+)
+def test_how_a_face_stands_in_the_picture(box: Box, inside: float, below: float) -> None:
+    assert framing(box, (200, 240)) == pytest.approx((inside, below))
