@@ -187,11 +187,13 @@ class GraphRun(ABC):
                 del self._restored[ref]
         try:
             self._crew.add_stream(spec, mine)
-        except BaseException:
+        except BaseException as error:
             with self._changed:
                 self._beginning.pop(spec.name, "")
                 if spec.name in self._running:
-                    self._finish_stream(spec.name, "error")
+                    # Ctrl-C is no fault of the stream.
+                    why = "error" if isinstance(error, Exception) else "stopped"
+                    self._finish_stream(spec.name, why)
                 self._changed.notify_all()
             raise
         with self._changed:

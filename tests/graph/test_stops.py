@@ -53,6 +53,24 @@ def test_a_stream_that_is_removed_while_it_begins_does_not_run_on() -> None:
         assert run.streams()["s"].reason == "removed"
 
 
+@pytest.mark.parametrize(
+    ("raised", "reason"), [(KeyboardInterrupt(), "stopped"), (OSError("no thread"), "error")]
+)
+def test_what_keeps_a_stream_from_beginning_says_how_it_ended(
+    raised: BaseException, reason: str
+) -> None:
+    with LocalRun(chain(1), options=options()) as run:
+        crew: Any = run._crew
+
+        def begin_and_raise(*arguments: Any) -> None:
+            raise raised
+
+        crew.add_stream = begin_and_raise
+        with pytest.raises(type(raised)):
+            run.add_stream(StreamSpec("s", "", {"count": 3}))
+        assert run.streams()["s"].reason == reason
+
+
 def test_stop_works_off_what_the_sources_gave() -> None:
     into: list[tuple[str, Packet]] = []
     graph = chain(2).add("sink", Collect, CollectParams(into, 0.002), {"in": "n1.out"})
