@@ -6,7 +6,7 @@ Files are written aside and then renamed, and nothing is ever unpickled.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,6 +105,25 @@ def check_recipe(path: Path, before: "R", now: "R") -> None:
         raise TrainingError(
             f"{path}: was made with another recipe; give the one in {path.parent}/recipe.yaml or "
             "another folder"
+        )
+
+
+def check_held_out(path: Path, kind: str, learned: Set[str], held_out: Iterable[str]) -> None:
+    """Whether nobody and nothing is held out now that was learned from: other data may.
+
+    Args:
+        path: The checkpoint.
+        kind: Of what some is held out: persons, media.
+        learned: Those that it has learned from.
+        held_out: Those that the run holds out.
+
+    Raises:
+        TrainingError: it has learned from one of them.
+    """
+    if known := sorted(learned & set(held_out)):
+        raise TrainingError(
+            f"{path}: expected the data that it was made with, found others that hold out {kind} "
+            f"that it has learned from ({', '.join(known)}); give those data, or train anew"
         )
 
 

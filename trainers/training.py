@@ -27,6 +27,7 @@ from .batches import Batch, Batches
 from .checkpoint import (
     CHECKPOINT,
     Progress,
+    check_held_out,
     check_recipe,
     keep_history,
     load_state,
@@ -52,8 +53,6 @@ LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
 _TAKEN = frozenset(("epoch", "loss", "steps_per_s", "crops_per_s", "minutes", "validation", "last"))
 """What an epoch's line, or ``select_by``, calls something else than an extra validation store."""
-_KEPT_APART = ("persons", "media")
-"""Of what a split holds some out: names of its attributes."""
 FITTING_CROPS = 4000
 """At most so many training crops serve to fit the strangeness."""
 
@@ -283,7 +282,8 @@ class _Run:
         self.network, self.optimiser = self.fabric.setup(network, optimiser)
         self.progress = BestProgress()
         self.learned = _learned_from(store, self.split)
-        """Whom and what it learns from, by :data:`_KEPT_APART`; those of resumed runs included."""
+        """Whom and what it learns from, by the split's attribute that holds some out; those of
+        resumed runs included."""
         self.clock = 0.0
         """Seconds at the start of the epoch, the same for all workers."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -444,7 +444,11 @@ class _Run:
             return
         state = load_state(path)
         check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
-        self._check_held_out(path, state.get("learned_from", {}))  # none in checkpoints of before
+        before = state.get("learned_from", {})  # none in checkpoints of before
+        for kind, names in self.learned.items():
+            known = set(before.get(kind, ()))
+            check_held_out(path, kind, known, getattr(self.split, kind))
+            names |= known
         self._bare().load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.average.network.load_state_dict(state["average"])
@@ -452,18 +456,6 @@ class _Run:
         kept = state["progress"]
         self.progress = BestProgress(**kept | {"best_error": tuple(kept["best_error"])})
         torch.set_rng_state(state["random"])
-
-    def _check_held_out(self, path: Path, before: Mapping[str, Sequence[str]]) -> None:
-        """Whether nobody and nothing is held out now that was learned from: other data may."""
-        for kind in _KEPT_APART:
-            names = set(before.get(kind, ()))
-            if known := sorted(names & set(getattr(self.split, kind))):
-                raise TrainingError(
-                    f"{path}: expected the data that it was made with, found others that hold out "
-                    f"{kind} that it has learned from ({', '.join(known)}); give those data, or "
-                    "train anew"
-                )
-            self.learned[kind] |= names
 
     def finish(self) -> Trained:
         """The best epoch's network, with the strangeness fitted, saved as ``network.pt``."""

@@ -18,7 +18,7 @@ import yaml
 from torch import Tensor, nn
 
 from ..average import WeightAverage
-from ..checkpoint import Learner, Progress, check_recipe, write_text
+from ..checkpoint import Learner, Progress, check_held_out, check_recipe, write_text
 from ..holdout import drawn
 from ..learning import learn_from, set_rate
 from ..recipe import TrainingError
@@ -224,10 +224,5 @@ class EpochRun(ABC, Generic[N, R, B]):
                 f"{path}: was made with another edition of {self.recipe.backbone}; train anew"
             )
         before = frozenset(json.loads(state.get("learned_from", "[]")))  # not told before
-        if known := sorted(before & set(self.found.persons)):
-            raise TrainingError(
-                f"{path}: expected the data that it was made with, found others that hold out "
-                f"persons that it has learned from ({', '.join(known)}); give those data, or "
-                "train anew"
-            )
+        check_held_out(path, "persons", before, self.found.persons)
         self.learned |= before
