@@ -27,15 +27,15 @@ class FaceGates:
     """Share of the face that may be covered."""
 
     def failed(self, quality: Quality) -> Reason | None:
-        """The first gate that a frame does not pass."""
-        if quality.size < self.min_size:
+        """The first gate that a frame does not pass (NaN passes none)."""
+        if not quality.size >= self.min_size:
             return Reason.FACE_TOO_SMALL
-        if abs(quality.yaw) > self.max_yaw or abs(quality.pitch) > self.max_pitch:
+        if not (abs(quality.yaw) <= self.max_yaw and abs(quality.pitch) <= self.max_pitch):
             return Reason.FACE_NOT_FRONTAL
-        if quality.exposure < self.min_exposure:
+        if not quality.exposure >= self.min_exposure:
             return Reason.TOO_DARK
-        if quality.sharpness < self.min_sharpness:
+        if not quality.sharpness >= self.min_sharpness:
             return Reason.BLURRED
-        if quality.occlusion > self.max_occlusion:
+        if not quality.occlusion <= self.max_occlusion:
             return Reason.FACE_OCCLUDED
         return None

@@ -200,20 +200,20 @@ def window_conditions(stretch: Stretch) -> dict[str, float]:
 def failed_conditions(
     seen: dict[str, float], regions: int, conditions: PulseConditions
 ) -> list[Reason]:
-    """Which conditions a window with so many visible regions does not meet."""
+    """Which conditions a window with so many visible regions does not meet (NaN meets none)."""
     few = regions < FEWEST_REGIONS
-    turned = abs(seen["yaw"]) > conditions.max_yaw
+    turned = not abs(seen["yaw"]) <= conditions.max_yaw
+    clipped = not (seen["clipped"] <= conditions.max_clipped or seen["exposure"] < 128)
     checks = {
-        Reason.FRAME_RATE_TOO_LOW: seen["samples_per_second"] < conditions.min_rate,
-        Reason.FACE_TOO_SMALL: seen["size"] < conditions.min_size,
-        Reason.TOO_DARK: seen["exposure"] < conditions.min_exposure,
-        Reason.TOO_BRIGHT: seen["exposure"] > conditions.max_exposure
-        or (seen["clipped"] > conditions.max_clipped and seen["exposure"] >= 128),
-        Reason.NO_COLOUR: seen["colour"] < conditions.min_colour,
-        Reason.TOO_MUCH_MOTION: seen["motion"] > conditions.max_motion,
+        Reason.FRAME_RATE_TOO_LOW: not seen["samples_per_second"] >= conditions.min_rate,
+        Reason.FACE_TOO_SMALL: not seen["size"] >= conditions.min_size,
+        Reason.TOO_DARK: not seen["exposure"] >= conditions.min_exposure,
+        Reason.TOO_BRIGHT: clipped or not seen["exposure"] <= conditions.max_exposure,
+        Reason.NO_COLOUR: not seen["colour"] >= conditions.min_colour,
+        Reason.TOO_MUCH_MOTION: not seen["motion"] <= conditions.max_motion,
         Reason.FACE_NOT_FRONTAL: few and turned,
         Reason.FACE_OCCLUDED: few and not turned,
-        Reason.TOO_COMPRESSED: seen["held_share"] > conditions.max_held,
+        Reason.TOO_COMPRESSED: not seen["held_share"] <= conditions.max_held,
     }
     return [reason for reason, failed in checks.items() if failed]
 

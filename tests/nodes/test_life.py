@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +311,11 @@ def test_short_and_slow_looks_have_no_value(node: Life) -> None:
         ({"exposure": 8.0}, Reason.TOO_DARK),
         ({"sharpness": 0.0}, Reason.BLURRED),
         ({"occlusion": 0.9}, Reason.FACE_OCCLUDED),
+        ({"size": nan}, Reason.FACE_TOO_SMALL),
+        ({"pitch": nan}, Reason.FACE_NOT_FRONTAL),
+        ({"exposure": nan}, Reason.TOO_DARK),
+        ({"sharpness": nan}, Reason.BLURRED),
+        ({"occlusion": nan}, Reason.FACE_OCCLUDED),
     ],
 )
 def test_conditions(node: Life, change: dict[str, float], reason: Reason) -> None:

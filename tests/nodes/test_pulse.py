@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 import pytest
@@ -235,6 +236,9 @@ def test_a_region_that_blinks_for_a_few_frames_is_filled_in() -> None:
         ({"exposure": 200.0, "clipped": 0.5}, Reason.TOO_BRIGHT),
         ({"colour": 1.0}, Reason.NO_COLOUR),
         ({"motion": 2.0}, Reason.TOO_MUCH_MOTION),
+        ({"size": nan}, Reason.FACE_TOO_SMALL),
+        ({"exposure": nan}, Reason.TOO_DARK),
+        ({"motion": nan}, Reason.TOO_MUCH_MOTION),
     ],
 )
 def test_bad_conditions_give_no_value(change: dict[str, float], reason: Reason) -> None:
