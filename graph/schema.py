@@ -4,9 +4,10 @@ pydantic does the checking, but only here and only on first use: the dataclasses
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from math import isnan
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
@@ -38,7 +39,9 @@ def parse(cls: type[T], mapping: Any, where: str) -> T:
     kept: Any = cls
     try:
         parsed: T = _adapter(kept).validate_python((mapping,))[0]
-        return parsed
+        problems = [f"{where}{path}: expected a number, found nan" for path in _not_numbers(parsed)]
+        if not problems:
+            return parsed
     except ValidationError as error:
         problems = _sentences(cls, error.errors(include_url=False), where)
     raise GraphDefinitionError("\n".join(problems))
@@ -66,6 +69,21 @@ def _adapter(cls: Any) -> "TypeAdapter[Any]":
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     around: Any = GenericAlias(tuple, (cls,))
     return TypeAdapter(around, config=config)
+
+
+def _not_numbers(value: Any) -> Iterator[str]:
+    """Where NaN stands, which only bounds keep out, and a field without bounds has none."""
+    inner: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, float) and isnan(value):
+        yield ""
+    elif is_dataclass(value) and not isinstance(value, type):
+        inner = ((f".{f.name}", getattr(value, f.name)) for f in fields(value))
+    elif isinstance(value, Mapping):
+        inner = ((f".{_on_one_line(key)}", value[key]) for key in value)
+    elif isinstance(value, (list, tuple)):
+        inner = ((f"[{place}]", item) for place, item in enumerate(value))
+    for step, item in inner:
+        yield from (step + rest for rest in _not_numbers(item))
 
 
 def _sentences(cls: type, errors: Sequence[Any], where: str) -> list[str]:

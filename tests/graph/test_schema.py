@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from math import nan
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -18,6 +19,7 @@ from padflow.graph.schema import parse
 class Cue:
     weight: Annotated[float, Interval(ge=0, le=1)]
     reasons: tuple[str, ...] = ()
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,23 @@ def test_an_instance_is_handed_back() -> None:
         ({"name": "p", "mode": "hard"}, "here.mode: expected 'strict' or 'lax', found 'hard'"),
         (
             {"name": "p", "cues": {"pulse": {"wieght": 1}}},
-            "here.cues.pulse: expected one of reasons, weight, found 'wieght'; "
+            "here.cues.pulse: expected one of bias, reasons, weight, found 'wieght'; "
             "did you mean 'weight'?",
         ),
         ({"name": "p", "inner": {"wieght": 1}}, "did you mean 'weight'?"),
         (
             {"name": "p", "several": [{"weight": 1}, {"wieght": 1}]},
-            "here.several[1]: expected one of reasons, weight, found 'wieght'",
+            "here.several[1]: expected one of bias, reasons, weight, found 'wieght'",
         ),
         ({"name": "p", "cues": {"pulse": 3}}, "here.cues.pulse: expected a mapping"),
+        (
+            {"name": "p", "several": [{"weight": 1}, {"weight": 1, "bias": nan}]},
+            "here.several[1].bias: expected a number, found nan",
+        ),
+        (
+            {"name": "p", "cues": {"pulse": {"weight": 1, "bias": "nan"}}},
+            "here.cues.pulse.bias: expected a number, found nan",
+        ),
         (5, "here: expected a mapping of names to values, found 5"),
         (None, "here: expected a mapping of names to values, found None"),
     ],
