@@ -152,7 +152,7 @@ def parse_override(text: str) -> Override:
         )
     try:
         return node, param, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(
             f"--set {text}: expected a YAML value after =, found one that cannot be read; quote it"
         ) from error

@@ -281,7 +281,8 @@ def load_yaml(text: str, where: str) -> Any:
     """Plain data of a YAML text.
 
     Raises:
-        GraphDefinitionError: It is no YAML, or gives a key twice; ``where`` names it.
+        GraphDefinitionError: It is no YAML, nested too deep, or gives a key twice; ``where`` names
+            it.
     """
     import yaml
 
@@ -310,6 +311,10 @@ def load_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise GraphDefinitionError(f"{where}: expected valid YAML, found: {told}") from error
+    except RecursionError as error:
+        raise GraphDefinitionError(
+            f"{where}: expected valid YAML, found it nested deeper than can be read; correct it"
+        ) from error
 
 
 def _node_as_data(spec: NodeSpec) -> dict[str, Any]:

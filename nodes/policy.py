@@ -395,6 +395,10 @@ def load_policy(source: str | Path = "default") -> Policy:
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise PolicyError(f"policy {where} is not valid YAML: {detail}") from error
+    except RecursionError as error:
+        raise PolicyError(
+            f"policy {where} is not valid YAML: nested deeper than can be read"
+        ) from error
     if content is None:
         content = {}
     if not isinstance(content, dict):

@@ -94,6 +94,7 @@ WRONG_USE = {
     "no such parameter": (["run", "{clip}", "--set", "detect.cadense_hz=1"], "'cadence_hz'"),
     "no parameter": (["run", "{clip}", "--set", "detect"], "NODE.PARAM=VALUE"),
     "no YAML": (["run", "{clip}", "--set", "detect.cadence_hz=[: {"], "YAML value"),
+    "YAML without end": (["run", "{clip}", "--set", f"a.b={'[' * 3000}"], "YAML value"),
     "no such policy": (["run", "{clip}", "--policy", "nothing.yaml"], "cannot be read"),
     "no folder for events": (["run", "{clip}", "--events", "{tmp}/no/e.jsonl"], "existing folder"),
     "no folder for video": (["run", "{clip}", "--video", "{tmp}/no/v.mp4"], "existing folder"),

@@ -107,6 +107,8 @@ def test_yaml_names_the_nearest_right_key() -> None:
         ("version: 2\nname: g\nnodes: {}\n", "version: expected 1, found 2"),
         ("version: 1\nname: g\nnodes: {s: {type: a}, s: {type: b}}\n", "found 's' again"),
         ("version: 1\nname: [\n", "expected valid YAML"),
+        ("version: 1\nname: " + "[" * 3000 + "]" * 3000, "nested deeper than can be read"),
+        ("version: 1\nname: " + "{a: " * 3000 + "}" * 3000, "nested deeper than can be read"),
         ("- 1\n- 2\n", "expected a mapping"),
         ("version: 1\nname: g\nnodes: {}\n", "at least one node"),
         ("version: 1\nname: g\nnodes: {s: {type: no-such-type}}\n", "found 'no-such-type'"),

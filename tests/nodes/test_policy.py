@@ -94,6 +94,7 @@ def test_wrong_keys_and_values_are_named(tmp_path: Path, text: str, says: str) -
     [
         (b"- a\n- b\n", "must be a mapping"),
         (b"a: [1\n", "not valid YAML"),
+        (b"cues: " + b"[" * 3000 + b"]" * 3000, "nested deeper than can be read"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )
