@@ -117,7 +117,11 @@ _HEADER_SECRET = re.compile(r"(?i)\b((?:proxy-)?authorization\s*[:=]\s*)(?:[a-z]
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)((?:[^\s'\"<>/?#@:]+:[^\s/?#@]*@)?[^\s'\"<>]+)")
 """In running text a quote ends an address, unless it is in what must be a password."""
 _ENDS_ADDRESS = re.compile(r"[\s'\"<>]")
-_WITHOUT_PORT = re.compile(r"[^/?#@:]+(?::\d*)?(?:[/?#].*)?")
+_WITHOUT_USER = re.compile(
+    r"(?:[^/?#@:]+(?::(?:80|322|443|554|8000|8080|8443|8554|8888)?)?|\d+(?:\.\d+){3}:\d+)(?:[/?#].*)?"
+)
+"""A host, with a usual port or as a number, and a path: with other digits behind the colon an ``@``
+in the path may as well end a password of digits with an unescaped slash in it."""
 
 
 def redact(text: str) -> str:
@@ -153,7 +157,7 @@ def _without_user(match: re.Match[str]) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         cut = authority.rindex("@") + 1
-    elif "@" in rest and not _WITHOUT_PORT.fullmatch(rest):
+    elif "@" in rest and not _WITHOUT_USER.fullmatch(rest):
         cut = rest.rindex("@") + 1  # a password with an unescaped slash in it
     else:
         return match[0]

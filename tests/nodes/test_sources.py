@@ -87,7 +87,11 @@ def test_refusals_are_one_sentence_and_hang_on_nothing(tmp_path: Path) -> None:
         ("rtsp://Adm1n:hunter2@cam/s", "rtsp://***@cam/s"),
         ("rtsp://Adm1n:hun@ter2@cam:554/s?x=1", "rtsp://***@cam:554/s?x=1"),
         ("rtsp://Adm1n:hunt/er2@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://Adm1n:1234/5678@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://Adm1n:1234?5@cam:554/s", "rtsp://***@cam:554/s"),
         ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
+        ("rtsp://cam/a@b", "rtsp://cam/a@b"),
+        ("http://10.0.0.4:7070/a@b", "http://10.0.0.4:7070/a@b"),
         (
             "[Errno 111] refused: 'rtsp://Adm1n:hunter2@cam/s'",
             "[Errno 111] refused: 'rtsp://***@cam/s'",
