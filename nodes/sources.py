@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 SourceKind = Literal["file", "still", "folder", "camera", "rtsp", "http"]
 
@@ -24,6 +24,7 @@ _SCHEMES: dict[str, SourceKind] = {
     "https": "http",
 }
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_FILE_SCHEME = re.compile(r"file://(localhost(?=/))?", re.IGNORECASE)
 _CAMERA = re.compile(r"/dev/(video\d+|v4l/by-(id|path)/.+)")
 _FRAME_NUMBER = re.compile(r"%0?(\d*)d")
 _EXPECTED = (
@@ -199,7 +200,12 @@ def _local(uri: str) -> SourceAddress:
 
 
 def _path(uri: str) -> Path:
-    return Path(re.sub(r"^file://(localhost(?=/))?", "", uri, flags=re.IGNORECASE))
+    scheme = _FILE_SCHEME.match(uri)
+    if scheme is None:
+        return Path(uri)
+    # No name has characters below 0x20, but lists of pictures have a %05d.
+    escaped = re.sub(r"%(?=[01])", "%25", uri[scheme.end() :])
+    return Path(unquote(escaped, errors="surrogateescape"))
 
 
 def _is_glob(name: str) -> bool:

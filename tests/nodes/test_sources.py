@@ -41,6 +41,23 @@ def test_files_stills_and_folders(tmp_path: Path) -> None:
     assert [p.name for p in folder.pictures] == ["a.JPG", "frame9.png", "frame10.png"]
 
 
+def test_file_urls_are_percent_decoded_and_paths_are_not(tmp_path: Path) -> None:
+    for name in ("my clip.mp4", "my%20clip.mp4", "café.mp4", "a 1.jpg", os.fsdecode(b"\xff.mp4")):
+        (tmp_path / name).write_bytes(b"x")
+
+    def found(uri: str) -> str:
+        address = parse_source(uri)
+        return (address.pictures or (address.path,))[0].name
+
+    assert found(f"file://{tmp_path}/my%20clip.mp4") == "my clip.mp4"
+    assert found(f"file://localhost{tmp_path}/my%2520clip.mp4") == "my%20clip.mp4"
+    assert found(f"{tmp_path}/my%20clip.mp4") == "my%20clip.mp4"
+    assert found((tmp_path / "café.mp4").as_uri()) == "café.mp4"
+    assert found((tmp_path / os.fsdecode(b"\xff.mp4")).as_uri()) == os.fsdecode(b"\xff.mp4")
+    assert found(f"file://{tmp_path}/a%20%01d.jpg") == "a 1.jpg"
+    assert name_source(f"file://{tmp_path}/my%20clip.mp4") == "my clip"
+
+
 def test_numbered_and_globbed_pictures(tmp_path: Path) -> None:
     for name in ("f1.jpg", "f2.jpg", "f11.jpg", "00003.jpg", "00012.jpg"):
         (tmp_path / name).write_bytes(b"x")
