@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..exits import Exit
+from ..exits import Exit, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Dispatch to the action."""
+    """Dispatch to the action.
+
+    Raises:
+        UsageError: a name that no model has, or a file that is not there.
+    """
+    from ...engines.errors import ModelMissing
+
     actions = {"list": _list, "pull": _pull, "add": _add, "verify": _verify, "build": _build}
-    return actions[args.action](args)
+    try:
+        return actions[args.action](args)
+    except ModelMissing as error:
+        raise UsageError(str(error)) from error
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -40,8 +40,19 @@ def test_pull_from_a_folder_and_find_the_damage_done_later(
     assert "model face_mesh" in capsys.readouterr().out
 
 
-def test_an_unknown_model_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "pull", "face_mash"]) == 3
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pull", "face_mash"), "face_mesh"),
+        (("pull", "yunet"), "padflow models add yunet"),
+        (("add", "face_mash", __file__), "face_mesh"),
+        (("add", "yunet", "nothing.onnx"), "no file nothing.onnx"),
+    ],
+)
+def test_a_wrong_name_or_file_is_wrong_use_in_one_line(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("padflow models: ")
-    assert "face_mesh" in line
+    assert told in line
