@@ -32,6 +32,9 @@ QUEUED_EVENTS = 1000
 POLL_SECONDS = 0.2
 EVENTS_SINK = "events_file"
 """Name of the node that writes the events that a request asks for."""
+VIDEO_SINK = "video_file"
+"""Name of the node that writes the annotated video that a request asks for."""
+_SINKS = (EVENTS_SINK, VIDEO_SINK)
 
 Override = tuple[str, str, Any]
 """Node, parameter, value."""
@@ -60,12 +63,16 @@ class RunRequest:
 
 def build_graph(request: RunRequest) -> Graph:
     """The graph of a request: the named one, its overrides, and the sinks asked for."""
-    graph = _with_engine_hashes(_apply_overrides(load_graph(request.graph), request))
+    graph = load_graph(request.graph)
+    of_sinks = [override for override in request.overrides if override[0] in _SINKS]
+    others = [override for override in request.overrides if override[0] not in _SINKS]
+    graph = _with_engine_hashes(_apply(graph, [*others, *_policies(graph, request)]))
     if request.events is not None:
         params = {"path": request.events, "private": request.private}
         graph = graph.add(EVENTS_SINK, "events", params, {"events": event_ports(graph)})
     if request.video is not None:
         graph = _add_video(graph, _one_per_stream(request), request.private)
+    graph = _apply(graph, of_sinks)
     graph.validate()
     return graph
 
@@ -126,17 +133,20 @@ def _add_video(graph: Graph, path: Path, private: bool) -> Graph:
         "depth": ports_of_type(graph, DepthMap),
     }
     joined = {port: producers for port, producers in inputs.items() if producers}
-    return graph.add("video_file", "video", {"path": str(path), "private": private}, joined)
+    return graph.add(VIDEO_SINK, "video", {"path": str(path), "private": private}, joined)
 
 
-def _apply_overrides(graph: Graph, request: RunRequest) -> Graph:
-    overrides = list(request.overrides)
-    if request.policy is not None:
-        overrides += [
-            (node.name, "policy", str(request.policy))
-            for node in graph.nodes
-            if node.type_name in ("fuse", "decide")
-        ]
+def _policies(graph: Graph, request: RunRequest) -> list[Override]:
+    if request.policy is None:
+        return []
+    return [
+        (node.name, "policy", str(request.policy))
+        for node in graph.nodes
+        if node.type_name in ("fuse", "decide")
+    ]
+
+
+def _apply(graph: Graph, overrides: Sequence[Override]) -> Graph:
     for node, param, value in overrides:
         graph = graph.with_params(node, {param: value})
     return graph

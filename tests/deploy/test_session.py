@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,19 @@ def test_a_file_that_is_no_video_is_told_as_an_event(tmp_path: Path) -> None:
 def test_a_wrong_override_names_its_place(override: tuple[str, str, Any], told: str) -> None:
     with pytest.raises(GraphDefinitionError, match=told):
         build_graph(RunRequest(("door.mp4",), overrides=(override,)))
+
+
+def test_the_sinks_of_a_request_take_overrides_too() -> None:
+    overrides = (("events_file", "existing", "append"), ("video_file", "least_height", 480))
+    request = RunRequest(("a.mp4",), events="-", video=Path("v.mp4"), overrides=overrides)
+    graph = build_graph(request)
+    assert graph.node("events_file").parsed_params.existing == "append"
+    assert graph.node("events_file").parsed_params.path == "-"
+    assert graph.node("video_file").parsed_params.least_height == 480
+    with pytest.raises(GraphDefinitionError, match="did you mean 'existing'"):
+        build_graph(replace(request, overrides=(("events_file", "exsting", "append"),)))
+    with pytest.raises(GraphDefinitionError, match="found 'events_file'"):
+        build_graph(replace(request, events=None))
 
 
 @pytest.mark.parametrize(
