@@ -24,6 +24,7 @@ from ..graph.spec import Graph
 from ..nodes.cloudevents import Envelopes
 from ..nodes.frame import Frame
 from ..nodes.payloads import DepthMap, Event, FaceObservation, PulseTrace
+from ..nodes.policy import resolve_policy
 from ..nodes.sources import name_source, parse_source
 from .exits import UsageError
 
@@ -74,6 +75,7 @@ def build_graph(request: RunRequest) -> Graph:
         graph = _add_video(graph, _one_per_stream(request), request.private)
     graph = _apply(graph, of_sinks)
     graph.validate()
+    _require_one_policy(graph)
     return graph
 
 
@@ -122,6 +124,21 @@ def _with_engine_hashes(graph: Graph) -> Graph:
         if node.type_name == "decide" and not node.parsed_params.engines:
             graph = graph.with_params(node.name, {"engines": known})
     return graph
+
+
+def _require_one_policy(graph: Graph) -> None:
+    """Refuse a ``decide`` that judges by another policy than its ``fuse`` added up by."""
+    for decide in graph.nodes:
+        for producer in decide.inputs.get("fused", ()) if decide.type_name == "decide" else ():
+            fuse = graph.node(producer.partition(".")[0])
+            if fuse.type_name != "fuse":
+                continue
+            added, judged = (resolve_policy(n.parsed_params.policy) for n in (fuse, decide))
+            if added != judged:
+                raise GraphDefinitionError(
+                    f"{decide.where}, params.policy: expected the policy of node '{fuse.name}', "
+                    f"{added.id}, found {judged.id}; give both the same, e.g. with --policy FILE"
+                )
 
 
 def _add_video(graph: Graph, path: Path, private: bool) -> Graph:

@@ -291,6 +291,18 @@ def test_a_wrong_policy_is_refused(text: str | None, told: str, tmp_path: Path) 
         build_graph(RunRequest(("door.mp4",), policy=path))
 
 
+def test_fuse_and_decide_have_one_policy(tmp_path: Path) -> None:
+    path = tmp_path / "strict.yaml"
+    path.write_text("name: strict\ntargets: {apcer: 0.001, bpcer: 0.1}\n")
+    alone = (("decide", "policy", str(path)),)
+    with pytest.raises(
+        GraphDefinitionError, match=r"policy of node 'fuse', default@.* found strict@.*--policy"
+    ):
+        build_graph(RunRequest(("door.mp4",), overrides=alone))
+    build_graph(RunRequest(("door.mp4",), overrides=(*alone, ("fuse", "policy", str(path)))))
+    build_graph(RunRequest(("door.mp4",), overrides=alone, policy=path))
+
+
 def test_files_are_run_lossless_and_cameras_in_real_time(live_clip: Path) -> None:
     camera = "rtsp://127.0.0.1/door"
     assert mode_of(RunRequest((str(live_clip),))) == "lossless"
