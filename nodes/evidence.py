@@ -25,7 +25,6 @@ class Reason(StrEnum):
     TOO_LITTLE_MOTION = "too_little_motion"
     FLOW_UNRELIABLE = "flow_unreliable"
     MESH_UNSTEADY = "mesh_unsteady"
-    FRAME_CORRUPT = "frame_corrupt"
     FRAMES_DROPPED = "frames_dropped"
     FRAME_RATE_TOO_LOW = "frame_rate_too_low"
     WINDOW_TOO_SHORT = "window_too_short"
