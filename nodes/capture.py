@@ -367,6 +367,7 @@ class _LiveReading:
         self._context = context
         self._attempt = 0
         """Failures in a row."""
+        self._told_clock_off = False
 
     def run(self) -> Iterator[Outputs]:
         """Frames and events until the source ends, is given up, or the run is cancelled."""
@@ -428,9 +429,20 @@ class _LiveReading:
                     pace.wait_until(self._stream.time)
                 yield from _give(self._stream, item, first, self._context)
                 first, self._attempt = False, 0
+                self._tell_clock(item, pump.clock_off)
             elif pump.silence > self._params.timeout:
                 return Closed(f"silent for {pump.silence:.1f} s", True, False)
         return None
+
+    def _tell_clock(self, item: Decoded, off: float | None) -> None:
+        """Tell a camera's clock that is not believed, once until it is right again."""
+        if off is not None and not self._told_clock_off:
+            where = "ahead of" if off > 0 else "behind"
+            self._context.notice(
+                f"stream {self._stream.name}: the camera's clock is {abs(off):.0f} s {where} this "
+                "machine's; its pictures are dated by when they arrive; set both by NTP"
+            )
+        self._told_clock_off = off is not None or (self._told_clock_off and item.clock != "ntp")
 
     def _awaits_keyframe(self, item: Decoded, first: bool, opened: float) -> bool:
         """Whether a picture is the rubble before the first keyframe after joining."""

@@ -33,7 +33,9 @@ _NETWORK_PROTOCOLS = {
 _UNTIMED_FORMATS = ("mpjpeg", "mjpeg", "image2pipe")
 """Live formats without timestamps: FFmpeg makes them up from a made-up rate."""
 _PLANAR_420 = ("yuv420p", "yuvj420p")
-_NTP_TOLERANCE = 3600.0
+_MOST_AHEAD, _MOST_BEHIND = 1.0, 5.0
+"""Seconds by which a camera's clock may differ from this machine's to be believed. Nothing comes
+before it was taken; behind it may also be late, but a camera silent for longer has stalled."""
 _DEMUX_RETRIES = 8
 
 
@@ -86,6 +88,8 @@ class Media:
     errors: int = 0
     """Packets that could not be decoded."""
     last_error: str = ""
+    clock_off: float | None = None
+    """Seconds by which the source's clock is ahead of this machine's, if too far to be believed."""
     stream: av.VideoStream = field(init=False)
     _damage: DamageWatch = field(default_factory=DamageWatch)
     _converter: VideoReformatter = field(default_factory=VideoReformatter)
@@ -202,15 +206,22 @@ class Media:
         return Decoded(converted, media_time, rotation, corrupt, key, utc, clock, arrival)
 
     def _take_wall_clock(self, packet: "av.Packet[Any]", pts: float | None) -> None:
-        """Note the camera's own clock: FFmpeg hangs RTCP's NTP time on packets as PRFT."""
-        if pts is None or not packet.has_sidedata("prft"):
+        """Note the camera's own clock: FFmpeg hangs RTCP's NTP time on packets as PRFT.
+
+        One that differs from this machine's, which whoever reads events compares them with, would
+        let verdicts hold for too long or never. It is believed no more while the connection stands.
+        """
+        if pts is None or self.clock_off is not None or not packet.has_sidedata("prft"):
             return
         data = bytes(cast(memoryview, PacketSideData.from_packet(packet, "prft")))
         if len(data) < 8:
             return
         wall = struct.unpack_from("=q", data)[0] / 1e6
-        if abs(wall - time.time()) < _NTP_TOLERANCE:
+        ahead = wall - time.time()
+        if -_MOST_BEHIND < ahead < _MOST_AHEAD:
             self._utc_offset = (wall - pts, "ntp")
+        else:
+            self._utc_offset, self.clock_off = None, ahead
 
     def _wall_clock(self, media_time: float | None) -> tuple[float | None, ClockQuality]:
         if self._utc_offset is not None and media_time is not None:

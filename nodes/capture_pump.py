@@ -77,6 +77,8 @@ class Pump:
         self._items: Queue[Opened | Decoded | Closed] = Queue(_QUEUED)
         self._last_sign = time.monotonic()
         self.decode_errors = 0
+        self.clock_off: float | None = None
+        """See :attr:`.Media.clock_off`."""
         reader.do(self._run)
 
     @property
@@ -128,6 +130,7 @@ class Pump:
             for decoded in media.pictures():
                 self._last_sign = max(self._last_sign, media.last_sign)
                 self.decode_errors = media.errors
+                self.clock_off = media.clock_off
                 if decoded is not None:
                     self._put(decoded)
                 if self._stop.is_set():

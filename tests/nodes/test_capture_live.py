@@ -70,14 +70,24 @@ def test_a_camera_gives_its_pictures_in_its_own_time(transport: str) -> None:
 
 
 def test_the_cameras_own_wall_clock_is_taken_from_rtcp() -> None:
-    with RtspCamera(FRAMES, 25, clock=100.0) as camera:
+    with RtspCamera(FRAMES, 25, clock=-2.0) as camera:
         result = watch(camera.url, lambda r: len(r.frames) >= 40)
     last = result.frames[-1]
     assert last.clock == "ntp"
-    assert (last.utc or 0) - time.time() == pytest.approx(100.0, abs=0.5)
-    with RtspCamera(FRAMES, 25, clock=-1e6) as camera:  # never set: tells no time worth having
-        result = watch(camera.url, lambda r: len(r.frames) >= 20)
-    assert result.frames[-1].clock == "arrival"
+    assert (last.utc or 0) - time.time() == pytest.approx(-2.0, abs=0.5)
+    assert not result.notices
+
+
+@pytest.mark.parametrize(
+    ("off", "told"), [(3000.0, "s ahead of"), (-60.0, "s behind"), (-1e6, "s behind")]
+)
+def test_a_wall_clock_that_is_off_dates_nothing_and_is_told_once(off: float, told: str) -> None:
+    with RtspCamera(FRAMES, 25, clock=off) as camera:
+        result = watch(camera.url, lambda r: len(r.frames) >= 40)
+    assert {f.clock for f in result.frames} == {"arrival"}
+    assert all(abs((f.utc or 0) - time.time()) < 10 for f in result.frames)
+    (notice,) = result.notices
+    assert told in notice
 
 
 def test_a_camera_that_dies_and_comes_back_is_seen_every_time() -> None:
