@@ -28,6 +28,7 @@ from ..nodes.sources import redact
 from ..nodes.summary import RunSummary, StreamCounters
 from .event_tally import EventTally
 from .exits import Exit
+from .open_files import room_for_files
 from .prometheus import MetricsServer, RunCollector, by_actor
 from .session import EVENTS_SINK, RunRequest, mode_of, ports_of_type, running
 
@@ -112,7 +113,8 @@ def watch(
     """Run a request to its end, to ``duration`` seconds or to Ctrl-C; returns the exit code.
 
     Raises:
-        UsageError: ``metrics_at`` cannot be had; nothing was opened.
+        UsageError: ``metrics_at`` cannot be had, or too few files may be open for so many sources;
+            nothing was opened.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -132,6 +134,7 @@ def watch(
     interrupted = False
     view = nullcontext() if quiet else _progress(console, request)
     with (
+        room_for_files(request),
         _served(metrics_at, request, tally, console, quiet) as collector,
         terminated_like_interrupted(),
         running(request, take, tell) as run,

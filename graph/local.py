@@ -24,16 +24,18 @@ class LocalRun(GraphRun):
     """One run of a graph on this machine; see :class:`GraphRun`."""
 
     def _make_crew(self, setting: HostSetting, streams: int) -> Crew:
-        workers = self._worker_count(streams)
+        workers = worker_count(self.options, streams)
         if not workers:
             return Host(self.plan, self.plan.stages, setting)
         return _PoolWithSinks(self.plan, workers, setting)
 
-    def _worker_count(self, streams: int) -> int:
-        if self.options.workers is not None:
-            return self.options.workers
-        found = processors()
-        return min(streams, found) if streams > THREADS_SUFFICE and found > 1 else 0
+
+def worker_count(options: RunOptions, streams: int) -> int:
+    """Worker processes of a run that begins with so many streams; 0: it stays in this process."""
+    if options.workers is not None:
+        return options.workers
+    found = processors()
+    return min(streams, found) if streams > THREADS_SUFFICE and found > 1 else 0
 
 
 class _PoolWithSinks:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from padflow.graph.errors import GraphError, NodeFailed, StopTimeout, WorkerLost
-from padflow.graph.local import LocalRun, RunOptions
+from padflow.graph.local import LocalRun, RunOptions, worker_count
 from padflow.graph.node import StreamSpec
 from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
@@ -299,13 +299,10 @@ def test_states_move_into_workers_and_out() -> None:
 
 
 def test_workers_are_chosen_by_the_number_of_streams() -> None:
-    run = LocalRun(graph())
-    for index in range(3):
-        run.add_stream(StreamSpec(f"s{index}", "", {"count": 1}))
-    assert run._worker_count(len(run._waiting)) == 0
-    run.add_stream(StreamSpec("s3", "", {"count": 1}))
     processors = len(os.sched_getaffinity(0))
-    assert run._worker_count(len(run._waiting)) == (min(4, processors) if processors > 1 else 0)
+    assert worker_count(RunOptions(), 3) == 0
+    assert worker_count(RunOptions(), 4) == (min(4, processors) if processors > 1 else 0)
+    assert worker_count(RunOptions(workers=2), 1) == 2
 
 
 PARENT = """
