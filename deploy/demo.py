@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..engines.whole_file import write_whole
 from ..graph.options import RunOptions
 from ..nodes.decide import VERDICT
 from ..trainers.attacks.feed import render_feed
 from ..trainers.attacks.truth import FeedTruth, Interval, load_truth, truth_path
-from .commands.graph import write_whole
 from .demo_report import report_page
 from .exits import Exit
 from .session import RunRequest
@@ -71,8 +71,9 @@ def make_demo(out: Path, *, seed: int, size: tuple[int, int], policy: Path | Non
     events = [json.loads(line) for line in (out / EVENTS).read_text("utf-8").splitlines()]
     visits = [visit_of(interval, truth, events) for interval in truth.intervals]
     sheet = _contact_sheet(out / VIDEO, visits)
-    write_whole(out / SHEET, sheet)
-    write_whole(out / REPORT, report_page(truth, visits, events, SHEET, VIDEO).encode())
+    write_whole(out / SHEET, sheet, mode=0o644)
+    page = report_page(truth, visits, events, SHEET, VIDEO)
+    write_whole(out / REPORT, page, mode=0o644)
     Console(file=sys.stdout).print(_table(visits))
     for name, what in (
         (REPORT, "the report"),

@@ -16,7 +16,8 @@ from pydantic import FiniteFloat, StringConstraints
 
 from .errors import BundleError
 from .network import Network
-from .store import file_sha256, model_folder, stored_network, write_whole
+from .store import file_sha256, model_folder, stored_network
+from .whole_file import write_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -160,7 +161,7 @@ def _stored(content: bytes, name: str) -> tuple[Path, str]:
         return path, digest
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_whole(path, content, sync=True, mode=0o644)
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be written: {error}; make the model folder writable, or set "

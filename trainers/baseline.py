@@ -25,6 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from ..engines.errors import EngineError
+from ..engines.whole_file import whole_file
 from ..nodes.quality import sharpness
 from .crops import CropStore, Pixels, open_crops
 from .evaluation.metrics import Scores, area_under_curve, curve, equal_error
@@ -304,10 +305,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lbp = lbp_scores_by_person(store, features, rbf=options.rbf)
     columns = {"colour_lbp": lbp, "sharpness": sharpness_scores(tested)}
     if options.out:
-        aside = options.out.with_name(f".{options.out.name}.part")
-        with aside.open("w", encoding="utf-8", newline="") as file:
+        with whole_file(options.out) as part, part.open("w", encoding="utf-8", newline="") as file:
             write_scores(file, tested, columns)
-        aside.replace(options.out)
     print("\n".join(summary(columns)))
 
 

@@ -5,7 +5,6 @@ Files are written aside and then renamed, and nothing is ever unpickled.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
+from ..engines.whole_file import whole_file, write_whole
 from .average import WeightAverage
 from .recipe import TrainingError
 
@@ -129,7 +129,7 @@ def check_held_out(path: Path, kind: str, learned: Set[str], held_out: Iterable[
 
 def keep_history(history: list[dict[str, Any]], folder: Path) -> None:
     """Write one line an epoch."""
-    write_text(folder / HISTORY, "".join(f"{json.dumps(line)}\n" for line in history))
+    write_whole(folder / HISTORY, "".join(f"{json.dumps(line)}\n" for line in history))
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:
@@ -138,16 +138,13 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
     Raises:
         TrainingError: there is no room, or no right to write; what was there before stays.
     """
-    aside = path.with_name(f".{path.name}")
     try:
-        torch.save(state, aside)
-        os.replace(aside, path)
+        with whole_file(path) as part, part.open("wb") as file:
+            torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch's own error where the disk is full
         raise TrainingError(
             f"{path}: cannot be written: {error}; make room, then go on with --resume"
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -166,10 +163,3 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read: it is damaged, or was not written by padflow; train anew"
         ) from error
     return state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, aside and then renamed."""
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engines.errors import EngineError
+from ..engines.whole_file import write_whole
 from ..graph.packet import Packet
 from ..nodes.evidence import Evidence
 from ..nodes.payloads import Box, FaceObservation, Quality
@@ -99,9 +100,7 @@ def write_evidence(path: Path, presentation: Presentation, packets: Iterable[Pac
     head = {"format": FORMAT, "presentation": presentation._asdict(), "engines": engines}
     lines = [json.dumps(head), *(json.dumps(_line(packet)) for packet in kept)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def read_evidence(path: Path) -> Recorded:

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ..engines.composed import FeatureRule, feature_rule, on_features
 from ..engines.engine import open_network
 from ..engines.network import Network, Options, TensorSpec
 from ..engines.store import file_sha256
+from ..engines.whole_file import whole_file
 from .crops import Pixels, Values
 from .features import MODEL, SIGHTS
 from .networks import CropNetwork
@@ -125,31 +125,30 @@ def write_onnx(
         inputs: names of the module's inputs in order.
         outputs: names of its outputs.
     """
-    aside = path.with_name(f".{path.name}")
     batch = torch.export.Dim("batch")
-    with quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
-        torch.onnx.export(
-            module,
-            example,
-            str(aside),
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=tuple({0: batch} for _ in example),
-            verbose=False,
-        )
-    finish_file(aside, path)
+    with whole_file(path) as part:
+        with quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
+            torch.onnx.export(
+                module,
+                example,
+                str(part),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                dynamic_shapes=tuple({0: batch} for _ in example),
+                verbose=False,
+            )
+        finish_file(part)
 
 
-def finish_file(aside: Path, path: Path) -> None:
-    """Take an exported file's traces away, check its form, and put it in its place."""
-    model = onnx.load(aside)
+def finish_file(exported: Path) -> None:
+    """Take an exported file's traces away and check its form."""
+    model = onnx.load(exported)
     without_traces(model)
-    onnx.save(model, aside, save_as_external_data=False)
-    onnx.checker.check_model(str(aside))
-    os.replace(aside, path)
+    onnx.save(model, exported, save_as_external_data=False)
+    onnx.checker.check_model(str(exported))
 
 
 def without_traces(model: onnx.ModelProto) -> None:
@@ -346,7 +345,6 @@ def _sort(graph: onnx.GraphProto) -> None:
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
-    aside = path.with_name(f".{path.name}")
-    onnx.save(model, aside, save_as_external_data=False)
-    onnx.checker.check_model(str(aside))
-    os.replace(aside, path)
+    with whole_file(path) as part:
+        onnx.save(model, part, save_as_external_data=False)
+        onnx.checker.check_model(str(part))

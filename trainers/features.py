@@ -6,8 +6,6 @@ missing.
 """
 
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy.typing as npt
 from ..engines.engine import load_engine
 from ..engines.natural_features import FEATURES, SIDE
 from ..engines.store import stored_network
+from ..engines.whole_file import whole_file
 from ..graph.machine import processors
 from ..nodes.crops import MOSAIC_SCALES, VIEW_SCALES, face_views, patch_mosaic
 
@@ -106,15 +105,8 @@ def part_features(part: Path, rows: int, sight: Sight, pictures: Callable[[int],
 
 
 def _keep(made: Floats, path: Path) -> None:
-    """Write an array aside, then rename it; nothing is left of it where the disk is full."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as aside:
-        try:
-            np.save(aside, made)
-            aside.flush()
-            os.replace(aside.name, path)
-        except BaseException:
-            os.unlink(aside.name)
-            raise
+    with whole_file(path) as part, part.open("wb") as file:
+        np.save(file, made)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Floats | None:

@@ -5,7 +5,6 @@ that is mostly face. Conditions are drawn in levels, so that errors can be told 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 import av
 import numpy as np
 
+from ..engines.whole_file import whole_file, write_whole
 from ..graph.node import Begin, NodeContext
 from ..graph.packet import Packet
 from ..nodes.align import Align, AlignParams
@@ -173,13 +173,11 @@ def _render(
     figure = make_figure(person.identity, _AT, frames, _stay, stage, 0, _MOTIONS[conditions.motion])
     figure.pulse = pulse if beating else replace(pulse, amplitude=0.0)
     figure.wave = pulse_wave(pulse, frames, fps, rng)
-    aside = file.with_name(f".{file.name}")
-    with h264_file(aside, (SIDE, SIDE), fps, camera) as sink:
+    with whole_file(file) as part, h264_file(part, (SIDE, SIDE), fps, camera) as sink:
         meshes = []
         for picture, mesh in _frames(Live(figure), camera, scene, stage, frames):
             sink.write(picture)
             meshes.append(mesh)
-    os.replace(aside, file)
     low, high = meshes[0].min(axis=0), meshes[0].max(axis=0)
     truth = {
         "conditions": asdict(conditions),
@@ -189,7 +187,7 @@ def _render(
         "beating": beating,
         "volume": [round(float(value), 4) for value in figure.wave.value],
     }
-    _truth(file).write_text(json.dumps(truth) + "\n", encoding="utf-8")
+    write_whole(_truth(file), json.dumps(truth) + "\n")
 
 
 def _stay(way: Way) -> Way:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engines.whole_file import whole_file
 from ..nodes.payloads import SkinSample
 from ..nodes.skin_cells import cell_count, cell_places, remembered, skin_change
 from .pulse_clips import PulseClip, render_pulse_clips, skin_of
@@ -69,10 +70,8 @@ def _read(clip: PulseClip) -> FaceClip:
     """A clip as the graph sees it, kept beside its file once it was read."""
     kept = clip.file.with_suffix(".npz")
     if not kept.is_file():
-        aside = kept.with_name(f".{kept.name}")
-        with aside.open("wb") as file:
+        with whole_file(kept) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **_frames(skin_of(clip)))
-        aside.replace(kept)
     with np.load(kept, allow_pickle=False) as found:
         parts = {name: found[name][None] for name in found.files}
     times = parts["times"]

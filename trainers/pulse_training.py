@@ -17,9 +17,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from ..engines.whole_file import write_whole
 from ..nodes.spectrum import HALF_WIDTH_BPM, pulse_frequencies
 from .average import WeightAverage
-from .checkpoint import Learner, Progress, check_recipe, save_state, write_text
+from .checkpoint import Learner, Progress, check_recipe, save_state
 from .learning import learn_from, set_rate
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
 from .pulse_faces import FaceClip, face_clips, face_traces
@@ -241,7 +242,7 @@ class _Run:
     def epochs(self) -> None:
         """All that are left."""
         # Not before: a run that is refused keeps the recipe that it was made with.
-        write_text(self.folder / "recipe.yaml", pulse_recipe_text(self.recipe))
+        write_whole(self.folder / "recipe.yaml", pulse_recipe_text(self.recipe))
         if self.done:
             return
         began, recipe = time.monotonic(), self.recipe

@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from ..engines.bundle import Bundle, Calibration, Metric, bundle_folders, read_bundle, write_bundle
+from ..engines.whole_file import write_whole
 from ..graph.machine import processors
 from .attacks.people import FaceFinder, portrait_pictures
 from .bundling import Role, make_bundle
@@ -523,6 +524,4 @@ def _metrics(rates: Mapping[str, Any]) -> list[Metric]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, text)

@@ -22,6 +22,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..engines.whole_file import write_whole
 from .average import WeightAverage
 from .batches import Batch, Batches
 from .checkpoint import (
@@ -32,7 +33,6 @@ from .checkpoint import (
     keep_history,
     load_state,
     save_state,
-    write_text,
 )
 from .crops import CropStore, open_crops
 from .holdout import Split, split
@@ -315,7 +315,7 @@ class _Run:
             self.restore()
         if self.is_first:
             # Not before: a run that is refused keeps the recipe that it was made with.
-            write_text(self.folder / "recipe.yaml", recipe_text(self.recipe))
+            write_whole(self.folder / "recipe.yaml", recipe_text(self.recipe))
         with _board(self.folder, tensorboard) as board:
             while not self.done:
                 self.epoch(board)

@@ -4,7 +4,6 @@ An ONNX file is folded and cannot be trained on. So a bundle carries, in the rol
 ``.npz`` of the network's state by name. It holds numbers only: nothing of it is ever unpickled.
 """
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engines.bundle import Bundle
+from ..engines.whole_file import whole_file
 from .recipe import TrainingError
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ Weights = Mapping[str, npt.NDArray[np.generic]]
 def save_weights(network: "nn.Module", path: Path) -> Path:
     """Write parameters, normalisation statistics and the fitted strangeness to an ``.npz``."""
     arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
-    aside = path.with_name(f".{path.name}")
-    with aside.open("wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)
-    os.replace(aside, path)
     return path
 
 

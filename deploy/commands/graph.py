@@ -1,8 +1,6 @@
 """``padflow graph show``: a graph and the plan it runs by, as text, SVG or PNG."""
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 
 from ..exits import Exit, UsageError
@@ -22,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the text form, or write the drawing."""
+    from ...engines.whole_file import write_whole
     from ...graph.draw import to_svg
     from ...graph.plan import describe, make_plan
     from ..session import RunRequest, build_graph, parse_override
@@ -37,16 +36,7 @@ def run(args: argparse.Namespace) -> int:
             f"--out {args.out}: expected a file ending in .svg, found '{args.out.suffix}'; "
             "name it so"
         )
-    write_whole(args.out, to_svg(plan).encode())
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, to_svg(plan), mode=0o644)
     print(args.out)
     return Exit.DONE
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.chmod(aside, 0o644)
-    os.replace(aside, path)

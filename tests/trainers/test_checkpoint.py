@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -90,8 +90,8 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(
 ) -> None:
     save_state({"step": 1}, tmp_path / "checkpoint.pt")
 
-    def full(state: object, place: Path) -> None:
-        place.write_bytes(b"half")
+    def full(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise RuntimeError("unexpected pos 2311488 vs 2311380")
 
     monkeypatch.setattr(torch, "save", full)

@@ -7,8 +7,7 @@ import io
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ...engines.errors import EngineError
+from ...engines.whole_file import whole_file, write_whole
 from .clips import Clip, ClipParams
 from .codec import CodecParams
 from .parameters import Array
@@ -50,7 +50,7 @@ def write_clip(clip: Clip, path: Path) -> None:
     One encoder thread, so that the same pictures give the same bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(path) as part:
+    with whole_file(path) as part:
         params = clip.params
         _encode(clip.pictures(), part, params.stage.size, params.fps, params.codec)
 
@@ -141,10 +141,10 @@ def write_lists(folder: Path, made: Sequence[ClipParams], before: Lists) -> None
     labels = {**before.labels, **{str(row[0]): row for row in rows}}
     persons = {**before.persons, **{p.item: p.person for p in made}}
     parameters = {**before.parameters, **{p.item: asdict(p) for p in made}}
-    _write(folder / LABELS, _table((_COLUMNS, *labels.values())))
-    _write(folder / PERSONS, _table((("item", "person"), *persons.items())))
+    write_whole(folder / LABELS, _table((_COLUMNS, *labels.values())))
+    write_whole(folder / PERSONS, _table((("item", "person"), *persons.items())))
     text = json.dumps(list(parameters.values()), indent=1, allow_nan=False, default=_plain)
-    _write(folder / PARAMETERS, text + "\n")
+    write_whole(folder / PARAMETERS, text + "\n")
 
 
 def _table(rows: Iterable[Sequence[object]]) -> str:
@@ -170,8 +170,7 @@ def write_sheet(folder: Path, made: Sequence[ClipParams]) -> None:
         strips += [np.zeros_like(strips[0])] * (len(strips) % 2)
         strips = [np.hstack(pair) for pair in zip(strips[::2], strips[1::2], strict=True)]
     _, data = cv2.imencode(".png", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR))
-    with _aside(folder / SHEET) as part:
-        part.write_bytes(data.tobytes())
+    write_whole(folder / SHEET, data.tobytes())
 
 
 def _strip(path: Path, params: ClipParams) -> Array:
@@ -230,19 +229,3 @@ def _meanings(kind: type) -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
                 found[name] = " ".join(str(text).split())
     return found
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A name beside the file; renamed to it where the block ends well."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    with _aside(path) as part:
-        part.write_text(text, encoding="utf-8")

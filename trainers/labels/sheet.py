@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...engines.whole_file import write_whole
 from ..attacks.parameters import Array
 
 _GAP = 4
@@ -48,9 +49,7 @@ def label_sheet(faces: Array, labels: Array, columns: int = 4, side: int = 128) 
 def write_label_sheet(
     path: Path, faces: Array, labels: Array, columns: int = 4, side: int = 128
 ) -> None:
-    """Write :func:`label_sheet` as PNG, aside and then renamed."""
+    """Write :func:`label_sheet` as PNG; the file is whole or not there."""
     sheet = label_sheet(faces, labels, columns, side)
     _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(data.tobytes())
-    aside.replace(path)
+    write_whole(path, data.tobytes())

@@ -17,8 +17,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from ...engines.whole_file import write_whole
 from ..average import WeightAverage
-from ..checkpoint import Learner, Progress, check_held_out, check_recipe, write_text
+from ..checkpoint import Learner, Progress, check_held_out, check_recipe
 from ..holdout import drawn
 from ..learning import learn_from, set_rate
 from ..recipe import TrainingError
@@ -158,7 +159,7 @@ class EpochRun(ABC, Generic[N, R, B]):
         if resume:
             self.restore()
         # Not before: a run that is refused keeps the recipe that it was made with.
-        write_text(self.folder / "recipe.yaml", self.text(self.recipe))
+        write_whole(self.folder / "recipe.yaml", self.text(self.recipe))
         while not self.done:
             self.epoch()
 

@@ -6,7 +6,6 @@ by the bundle's manifest, and no evidence where the picture is unlike the traini
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...engines.bundle import Bundle, read_bundle
 from ...engines.engine import open_network
 from ...engines.errors import EngineError
 from ...engines.network import Network, Options, Precision
+from ...engines.whole_file import whole_file
 from ...nodes.appearance import Calibrated
 from ...nodes.fuse import Look, accumulate, add_up
 from ...nodes.policy import Policy
@@ -206,9 +206,8 @@ def _read(path: Path, rows: int) -> tuple[Floats, Floats] | None:
 
 def _keep(path: Path, values: tuple[Floats, Floats]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+    with whole_file(path) as part, part.open("wb") as file:
         np.save(file, np.stack(values))
-    Path(file.name).replace(path)
 
 
 def combinations(found: Sequence[Member]) -> dict[str, tuple[Member, ...]]:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from ...engines.whole_file import whole_file
 from ...graph.node import Begin, Node, NodeContext
 from ...graph.packet import End, Packet
 from ...nodes.align import Align, AlignParams
@@ -211,8 +212,7 @@ def _row(kind: str, seconds: float, count: int, values: dict[str, list[float]]) 
 
 def write_evidence(path: Path, seen: Sequence[tuple[Video, Watched]]) -> None:
     """Every evidence as a row: item, species, cue, seconds, llr, reasons, details."""
-    aside = path.with_suffix(".tmp")
-    with aside.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("item", "species", "cue", "seconds", "llr", "reasons", "details"))
         for video, watched in seen:
@@ -224,7 +224,6 @@ def write_evidence(path: Path, seen: Sequence[tuple[Video, Watched]]) -> None:
                     writer.writerow(
                         (video.name, video.species, cue, f"{seconds:.2f}", llr, reasons, details)
                     )
-    aside.replace(path)
 
 
 def main() -> None:
