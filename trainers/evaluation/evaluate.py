@@ -417,13 +417,14 @@ def _over_folds(folds: Sequence[Json]) -> Json:
     found: Json = {}
     for name in folds[0]["summary"]:
         found[name] = _spread([fold["summary"][name]["value"] for fold in folds])
-    for place, point in enumerate(folds[0]["operating_points"]):
+    points = [{point["name"]: point for point in fold["operating_points"]} for fold in folds]
+    for name in points[0]:
+        if not all(name in of_fold for of_fold in points):  # a fold whose dev gave no threshold
+            continue
         for grouping in ("papers", "strict"):
             for rate in ("max_apcer", "bpcer", "acer", "hter"):
-                values = [
-                    fold["operating_points"][place][grouping][rate]["value"] for fold in folds
-                ]
-                found[f"{point['name']}, {grouping}: {rate}"] = _spread(values)
+                values = [of_fold[name][grouping][rate]["value"] for of_fold in points]
+                found[f"{name}, {grouping}: {rate}"] = _spread(values)
     return found
 
 

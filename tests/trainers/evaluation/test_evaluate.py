@@ -129,6 +129,17 @@ def test_folds_are_summed_up_as_mean_and_standard_deviation() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_folds_without_a_threshold_from_dev_are_mixed_with_no_others(first: int) -> None:
+    test = [shown("l", 0.9), shown("m", 0.3), shown("a", 0.1, "print"), shown("b", 0.6, "print")]
+    answered = Fold("1", test, [shown("d", 0.98), shown("e", 0.94, "print")])
+    silent = Fold("2", test, [shown("d", None), shown("e", 0.8, "print")])
+    folds = [answered, silent] if first == 0 else [silent, answered]
+    spread = evaluate([EvaluationSet("P3", folds)], QUICK)["sets"][0]["mean_and_std"]
+    assert spread["test EER, strict: bpcer"] == {"mean": 0.5, "std": 0.0, "folds": 2}
+    assert not [name for name in spread if name.startswith("dev")]
+
+
 def test_the_cross_set_table_takes_the_threshold_of_one_set_to_the_other() -> None:
     low = [shown("l", 0.4), shown("a", 0.1, "print")]
     high = [shown("m", 0.9), shown("b", 0.6, "screen")]
