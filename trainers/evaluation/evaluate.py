@@ -27,7 +27,7 @@ from .metrics import (
     non_response_rates,
     rates_at,
 )
-from .presentations import FAILED, Presentation, as_scores
+from .presentations import FAILED, Presentation, as_scores, log_odds
 
 STATEMENT = (
     "Error rates use the terms of ISO/IEC 30107-3 (APCER by PAI species, BPCER, APNRR, BPNRR). "
@@ -243,8 +243,7 @@ class _Point:
 def _points(tested: Scores, dev: Sequence[Presentation], settings: Settings) -> list[_Point]:
     points = []
     if settings.threshold is not None:
-        p = min(max(settings.threshold, 1e-12), 1 - 1e-12)
-        points.append(_Point("fixed", "given beforehand", float(np.log(p / (1 - p)))))
+        points.append(_Point("fixed", "given beforehand", log_odds(settings.threshold, 1e-12)))
     chosen = as_scores(dev, strict=True)
     if _answered(chosen):
         rates = curve(chosen)

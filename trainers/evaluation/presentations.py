@@ -55,8 +55,7 @@ class Presentation:
         """Of ``p_live``, kept within its six decimals (about -13.8 to 13.8); NaN: no response."""
         if self.scored.p_live is None:
             return float("nan")
-        p = min(max(self.scored.p_live, NEVER_SURER), 1 - NEVER_SURER)
-        return log(p / (1 - p))
+        return log_odds(self.scored.p_live, NEVER_SURER)
 
     @property
     def kind(self) -> str:
@@ -68,6 +67,15 @@ class Presentation:
         """The PAI species as the OULU-NPU papers group them."""
         name = self.known.species or "attack"
         return "" if self.known.live else PAPER_GROUPS.get(name, name)
+
+
+def log_odds(p_live: float, least: float) -> float:
+    """Nats; what is nearer to 0 or 1 than ``least`` counts as that.
+
+    Scores and thresholds go the same way: a score equal to the threshold is at it, to the last bit.
+    """
+    p = min(max(p_live, least), 1 - least)
+    return log(p / (1 - p))
 
 
 def as_scores(some: Sequence[Presentation], *, strict: bool, cue: str = "") -> Scores:

@@ -76,6 +76,14 @@ def test_a_set_worked_by_hand() -> None:
         assert rate["low"] <= rate["value"] <= rate["high"]
 
 
+@pytest.mark.parametrize("threshold", [0.1105, 0.476, 0.5, 0.054188])
+def test_a_score_at_a_fixed_threshold_is_accepted(threshold: float) -> None:
+    some = [shown("l", threshold), shown("a", threshold, "print"), shown("b", 0.01, "print")]
+    point = of_one(some, Settings(threshold=threshold, resamples=50))["operating_points"][0]
+    assert point["strict"]["bpcer"]["value"] == 0.0
+    assert point["strict"]["max_apcer"]["value"] == 0.5
+
+
 def test_non_responses_and_items_that_failed_are_told_apart() -> None:
     found = of_one(BY_HAND)
     assert found["counts"]["failed"] == ["broken"]
