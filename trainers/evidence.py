@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,13 +84,20 @@ def evidence_file(folder: Path, item: str) -> Path:
     return folder / f"{item.replace('/', '--')}{SUFFIX}"
 
 
-def write_evidence(path: Path, presentation: Presentation, packets: Iterable[Packet]) -> None:
+def write_evidence(
+    path: Path,
+    presentation: Presentation,
+    packets: Iterable[Packet],
+    made_by: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write what the cues said of one recording; the file is whole or not there.
 
     Args:
         path: as :func:`evidence_file` names it.
         presentation: what was before the camera.
         packets: of Evidence and of FaceObservation, of any track, in any order.
+        made_by: for each node that had a part in it, what tells it from the same node with other
+            settings or another network.
     """
     kept = sorted(packets, key=_order)
     engines = {
@@ -97,7 +105,12 @@ def write_evidence(path: Path, presentation: Presentation, packets: Iterable[Pac
         for p in kept
         if isinstance(p.payload, Evidence) and p.payload.engine
     }
-    head = {"format": FORMAT, "presentation": presentation._asdict(), "engines": engines}
+    head = {
+        "format": FORMAT,
+        "presentation": presentation._asdict(),
+        "engines": engines,
+        "made_by": dict(made_by),
+    }
     lines = [json.dumps(head), *(json.dumps(_line(packet)) for packet in kept)]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "\n".join(lines) + "\n")
@@ -122,15 +135,18 @@ def read_evidence(path: Path) -> Recorded:
         raise _unread(path, error) from error
 
 
-def read_presentation(path: Path) -> Presentation:
-    """Who or what a recording's file says was presented.
+def read_head(path: Path) -> tuple[Presentation, Mapping[str, str]]:
+    """Who or what a recording's file says was presented, and which nodes made it.
+
+    The second is empty in files from before it was written.
 
     Raises:
         EvidenceError: as of :func:`read_evidence`.
     """
     try:
         with path.open(encoding="utf-8") as file:
-            return _presentation(json.loads(file.readline()), path)
+            head = json.loads(file.readline())
+        return _presentation(head, path), dict(head.get("made_by", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unread(path, error) from error
 

@@ -48,6 +48,18 @@ def test_every_cue_of_every_recording_is_kept(
     assert "1 recordings written" in capsys.readouterr().out
     assert len(list(out.iterdir())) == 2
     assert all(path.stat().st_mtime_ns == then for path, then in stays.items())
+    # Nor where only what comes after the cues is another, but not beside what other cues said.
+    assert main([*words, "--set", "fuse.period=0.5"]) == 0
+    assert "2 were there" in capsys.readouterr().out
+    for more, told_of in (
+        (["--graph", "every_cue"], "made without motion_depth, pulse_net"),
+        (["--set", "life.max_gap=9"], "made with other settings or networks of life"),
+        (["--set", "depth_net.engine=patch_light"], "or networks of depth_net"),
+    ):
+        assert main([*words, *more]) == 3
+        err = capsys.readouterr().err
+        assert told_of in err
+        assert "give another --out" in err
     # Of another folder's recording of the same name it is not.
     other = tmp_path / "other"
     shutil.copytree(dataset, other)

@@ -13,6 +13,7 @@ from padflow.trainers.evidence import (
     evidence_file,
     read_evidence,
     read_folder,
+    read_head,
     write_evidence,
 )
 
@@ -36,6 +37,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
             assert isinstance(now.payload, FaceObservation)
             assert now.payload.quality == was.payload.quality
             assert now.payload.box == was.payload.box
+
+
+def test_which_nodes_made_a_file_is_kept_and_not_known_of_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.evidence.jsonl"
+    presentation = recordings(World(people=1, clips=1))[0].presentation
+    write_evidence(path, presentation, [], {"capture": "12ab"})
+    assert read_head(path) == (presentation, {"capture": "12ab"})
+    head = json.loads(path.read_text(encoding="utf-8"))
+    del head["made_by"]
+    path.write_text(f"{json.dumps(head)}\n", encoding="utf-8")
+    assert read_head(path) == (presentation, {})
+    assert read_evidence(path).presentation == presentation
 
 
 def test_files_without_the_newest_field_are_read(tmp_path: Path) -> None:
