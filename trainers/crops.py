@@ -4,6 +4,7 @@ A folder of parts, each written aside and renamed, so that a store is whole when
 several processes may write to one:
 
     store/
+        order.json          what it was begun with, for who goes on with it
         part-0000/
             face.npy      uint8 (N, 256, 256, 3)    scale 1.5 of the mesh's box, RGB
             context.npy   uint8 (N, 160, 160, 3)    scale 4.0; black outside the frame
@@ -19,7 +20,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
+from ..engines.whole_file import write_whole
 from .features import SIGHTS, Sight, part_features
 
 Pixels = npt.NDArray[np.uint8]
@@ -49,6 +51,9 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 """Shape of one row's array, by the array's name; all are uint8."""
 TABLE = "table.jsonl"
+ORDER = "order.json"
+_TOLD = 3
+"""Settings that differ of which a refusal tells."""
 
 
 class CropStoreError(EngineError):
@@ -126,7 +131,7 @@ class CropWriter:
         self._rows: list[CropRow] = []
         self._crops: list[Crops] = []
         if self.folder.is_dir() and any(self.folder.iterdir()) and not _parts(self.folder):
-            inside = [path.name for path in self.folder.iterdir()]
+            inside = [path.name for path in self.folder.iterdir() if path.name != ORDER]
             if not all(name.startswith(".part-") for name in inside):
                 raise CropStoreError(
                     f"{self.folder}: expected a crop store or an empty folder, found "
@@ -305,6 +310,50 @@ def open_crops(*folders: Path | str) -> CropStore:
         np.array(starts, dtype=np.int64),
         _parts=tuple(places),
     )
+
+
+def begin_store(folder: Path, order: Mapping[str, Any]) -> None:
+    """Keep what a new store is begun with; refuse to go on with one that was begun otherwise.
+
+    Stores from before this was kept are gone on with whatever is asked.
+
+    Args:
+        folder: The store's, which is there.
+        order: Settings by name, of values that JSON has; those of all parts, and no others.
+
+    Raises:
+        CropStoreError: the store was begun with other settings; says which.
+    """
+    path = folder / ORDER
+    if not path.is_file():
+        if not _parts(folder):
+            write_whole(path, json.dumps(order, ensure_ascii=False, indent=1) + "\n")
+        return
+    try:
+        before = dict(_settings(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError) as error:
+        raise CropStoreError(f"{path}: cannot be read: {error}; give another folder") from error
+    asked = dict(_settings(json.loads(json.dumps(order))))
+    differing = [
+        f"{name}: {before.get(name, 'nothing')} there, {asked.get(name, 'nothing')} asked"
+        for name in [*before, *(name for name in asked if name not in before)]
+        if before.get(name) != asked.get(name)
+    ]
+    if differing:
+        more = f" and {len(differing) - _TOLD} more" if len(differing) > _TOLD else ""
+        raise CropStoreError(
+            f"{folder}: expected the settings that this store was begun with, found others "
+            f"({'; '.join(differing[:_TOLD])}{more}); give those to go on, or another folder"
+        )
+
+
+def _settings(order: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Each single setting by the names of all levels that it lies in."""
+    if not isinstance(order, Mapping):
+        yield name, order
+        return
+    for inner, value in order.items():
+        yield from _settings(value, f"{name} {inner}".lstrip())
 
 
 def write_crops(

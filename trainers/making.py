@@ -17,13 +17,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from ..engines.errors import EngineError
 from .attacks.people import FaceFinder, PersonPicture, trimmed
 from .attacks.shots import ShotMaker, Species
-from .crops import CropRow, CropStore, CropWriter, open_crops
+from .crops import CropRow, CropStore, CropWriter, begin_store, open_crops
 from .synthesis import (
     SHARES,
     SHOTS_PER_SEED,
@@ -148,12 +149,14 @@ def make_store(
 
     Raises:
         MakingError: the order is empty or a process failed.
-        CropStoreError: the folder is something else, or damaged.
+        CropStoreError: the folder is something else, or damaged, or a store that was begun with
+            another order; only more rows may be asked of one.
     """
     out = Path(out)
     _check(order)
     with CropWriter(out):
         pass  # refuses a folder that is none of ours before any work is done
+    begin_store(out, lasting(order))
     chunks = chunks_of(order, out)
     made = len(_rows_of(out))
     if tell is not None:
@@ -213,6 +216,31 @@ def _check(order: StoreOrder) -> None:
         raise MakingError(f"shares: expected a sum above 0, found {dict(order.shares)}")
     if order.seed < 0:
         raise MakingError(f"seed: expected 0 or more, found {order.seed}")
+
+
+def lasting(order: StoreOrder) -> dict[str, Any]:
+    """What must stay the same from the first row to the last."""
+    return {
+        "made by": "synthesis",
+        "seed": order.seed,
+        "rows_per_seed": order.rows_per_seed,
+        "identities": order.identities,
+        "strength": order.strength,
+        "enlarge": order.enlarge,
+        "share": {name: round(100 * order.shares.get(name, 0.0), 6) for name in SHARES},
+        "people": _pictures(order.people),
+        "lenders": _pictures(order.others),
+    }
+
+
+def _pictures(people: Sequence[PersonPicture]) -> dict[str, dict[str, int]]:
+    """How many pictures there are of each person from each file."""
+    found: dict[str, dict[str, int]] = {}
+    for picture in people:
+        files = found.setdefault(picture.person, {})
+        file = picture.source.partition("#")[0]
+        files[file] = files.get(file, 0) + 1
+    return found
 
 
 def _trimmed(order: StoreOrder) -> StoreOrder:

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from padflow.trainers.attacks.people import FaceFinder, PersonPicture, portrait_pictures
-from padflow.trainers.crops import open_crops
-from padflow.trainers.making import MakingError, StoreOrder, chunks_of, make_chunk, make_store
-from padflow.trainers.synthesis import SHOTS_PER_SEED
+from padflow.trainers.crops import ORDER, CropStoreError, begin_store, open_crops
+from padflow.trainers.making import (
+    MakingError,
+    StoreOrder,
+    chunks_of,
+    lasting,
+    make_chunk,
+    make_store,
+)
+from padflow.trainers.synthesis import SHARES, SHOTS_PER_SEED
 from tests.trainers.stores import write_store
 
 
@@ -22,6 +29,11 @@ def somebody(person: str) -> PersonPicture:
     empty = np.zeros((64, 64), np.float32)
     mesh = np.random.default_rng(0).uniform(16, 48, (468, 3)).astype(np.float32)
     return PersonPicture(person, "toy", np.zeros((64, 64, 3), np.uint8), empty, mesh, False)
+
+
+def begin_order(order: StoreOrder, out: Path) -> None:
+    """What :func:`make_store` does before any work."""
+    begin_store(out, lasting(order))
 
 
 def test_processes_fill_a_store_and_go_on_with_it(
@@ -40,6 +52,42 @@ def test_processes_fill_a_store_and_go_on_with_it(
     assert chunks_of(replace(order, rows=5), tmp_path) == []
     masks = replace(order, rows=2, shares={"mask": 1.0})
     assert {row.species for row in make_store(masks, tmp_path / "masks").rows} == {"mask"}
+
+
+def test_a_store_is_gone_on_with_as_it_was_begun_and_in_no_other_way(tmp_path: Path) -> None:
+    ada = somebody("ada")
+    order = StoreOrder([ada], rows=5, seed=3, rows_per_seed=2)
+    told = "expected the settings that this store was begun with"
+    begin_order(order, tmp_path)
+    begin_order(replace(order, rows=9, until=0.0, least=3), tmp_path)
+    for asked, found in (
+        (replace(order, seed=4), "seed: 3 there, 4 asked"),
+        (replace(order, rows_per_seed=5), "rows_per_seed: 2 there, 5 asked"),
+        (replace(order, identities=7), "identities: None there, 7 asked"),
+        (replace(order, enlarge=120.0), "enlarge: 0.0 there, 120.0 asked"),
+        (replace(order, shares={**SHARES, "mask": 0.5}), r"share mask: 10.0 there, 50.0 asked\)"),
+        (replace(order, people=[ada, ada]), "people ada toy: 1 there, 2 asked"),
+        (replace(order, people=[ada, somebody("eve")]), "people eve toy: nothing there, 1 asked"),
+        (replace(order, others=[somebody("eve")]), "lenders eve toy: nothing there, 1 asked"),
+    ):
+        with pytest.raises(CropStoreError, match=f"{told}.*{found}"):
+            begin_order(asked, tmp_path)
+    (tmp_path / ORDER).write_text("{", encoding="utf-8")
+    with pytest.raises(CropStoreError, match="cannot be read"):
+        begin_order(order, tmp_path)
+
+
+def test_a_store_of_other_settings_is_left_as_it_was(
+    portraits: list[PersonPicture], tmp_path: Path
+) -> None:
+    order = StoreOrder(portraits, rows=2, seed=5, identities=2)
+    make_store(order, tmp_path)
+    with pytest.raises(CropStoreError, match=r"share live: 42.0 there, 0.0 asked; .* and 2 more"):
+        make_store(replace(order, rows=4, shares={"mask": 1.0}), tmp_path)
+    assert len(open_crops(tmp_path)) == 2
+    (tmp_path / ORDER).unlink()  # as of an earlier release
+    assert len(make_store(replace(order, rows=3), tmp_path)) == 3
+    assert not (tmp_path / ORDER).exists()
 
 
 def test_an_interrupted_chunk_ends_as_if_it_had_not_been(
