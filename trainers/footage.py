@@ -67,7 +67,7 @@ def store_footage(
                 if mesh is None:
                     continue
                 faces += 1
-                row = _row(sample, index * step, mesh)
+                row = _row(sample, sample.frame or index * step, mesh)
                 writer.add(row, crops_of_face(image, mesh, sample.species))
         except Undecodable as error:
             unreadable.append(str(error))

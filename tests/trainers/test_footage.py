@@ -47,6 +47,16 @@ def test_faces_of_labelled_footage_become_rows(
     assert [name.rpartition("#")[2] for name in frames] == ["0", "3"]
 
 
+def test_pictures_that_are_frames_of_one_recording_are_told_apart(
+    folder: Path, finder: FaceFinder, tmp_path: Path
+) -> None:
+    (sample,) = (s for s in read_dataset("plain", folder).samples if s.path.name == "a.png")
+    frames = [replace(sample, clip="live/0001_00_00_01", frame=number) for number in (0, 7)]
+    with CropWriter(tmp_path / "store") as writer:
+        store_footage(frames, writer, finder, step=2)
+    assert [row.id.rpartition("#")[2] for row in open_crops(tmp_path / "store").rows] == ["0", "7"]
+
+
 def test_an_item_that_cannot_be_decoded_does_not_lose_the_others(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
