@@ -315,7 +315,8 @@ def open_crops(*folders: Path | str) -> CropStore:
 def begin_store(folder: Path, order: Mapping[str, Any]) -> None:
     """Keep what a new store is begun with; refuse to go on with one that was begun otherwise.
 
-    Stores from before this was kept are gone on with whatever is asked.
+    A store without a part yet is new. Stores from before this was kept are gone on with whatever
+    is asked.
 
     Args:
         folder: The store's, which is there.
@@ -325,9 +326,10 @@ def begin_store(folder: Path, order: Mapping[str, Any]) -> None:
         CropStoreError: the store was begun with other settings; says which.
     """
     path = folder / ORDER
+    if not _parts(folder):
+        write_whole(path, json.dumps(order, ensure_ascii=False, indent=1) + "\n")
+        return
     if not path.is_file():
-        if not _parts(folder):
-            write_whole(path, json.dumps(order, ensure_ascii=False, indent=1) + "\n")
         return
     try:
         before = dict(_settings(json.loads(path.read_text(encoding="utf-8"))))

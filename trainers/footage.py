@@ -4,9 +4,13 @@ For validation on real attacks beside every synthetic score, and for training wh
 allows it.
 """
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
+
+import numpy as np
 
 from ..engines.errors import EngineError
 from ..nodes.crops import context_crop, face_crop, face_patches, picture_frame
@@ -18,6 +22,7 @@ from .data.frames import Undecodable, read_frames
 from .data.sample import Sample
 from .labels.depth import depth_label, plane_label
 
+_NO_MESH = np.zeros((1, 2), np.float32)
 _KNOWN = ("live", "print", "screen", "mask", "partial")
 
 
@@ -37,8 +42,23 @@ class FootageCount:
     """Why items could not be read, or not to their end; a sentence each."""
 
 
+def footage_order(samples: Sequence[Sample], step: int) -> dict[str, Any]:
+    """What a store of footage is begun with, as :func:`~.crops.begin_store` keeps it."""
+    told = [str(_row(sample, 0, _NO_MESH)) for sample in samples]
+    return {
+        "made by": "footage",
+        "step": step,
+        "items": len(samples),
+        "their names and labels": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
+    }
+
+
 def store_footage(
-    samples: Iterable[Sample], writer: CropWriter, finder: FaceFinder, step: int = 1
+    samples: Sequence[Sample],
+    writer: CropWriter,
+    finder: FaceFinder,
+    step: int = 1,
+    there: Sequence[CropRow] = (),
 ) -> FootageCount:
     """Cut the largest face of every picture; of an item that stops, those before.
 
@@ -47,6 +67,8 @@ def store_footage(
         writer: The open store.
         finder: Finds faces.
         step: Take every so many frames of an item.
+        there: Rows that the store has already of these items, cut with the same step. The item of
+            the last one is gone on with after it, others that have rows are done.
 
     Raises:
         FootageError: a sample's species has no place in a store.
@@ -54,7 +76,7 @@ def store_footage(
     """
     pictures = faces = 0
     unreadable: list[str] = []
-    for sample in samples:
+    for sample, first in _to_look_at(samples, there):
         if sample.species not in _KNOWN:
             raise FootageError(
                 f"{sample.path}: expected a species of {', '.join(_KNOWN)}, found "
@@ -62,6 +84,8 @@ def store_footage(
             )
         try:
             for index, image in enumerate(read_frames(sample, step)):
+                if index * step < first:
+                    continue
                 pictures += 1
                 mesh = finder.mesh(image)
                 if mesh is None:
@@ -72,6 +96,27 @@ def store_footage(
         except Undecodable as error:
             unreadable.append(str(error))
     return FootageCount(pictures, faces, tuple(unreadable))
+
+
+def _to_look_at(
+    samples: Sequence[Sample], there: Sequence[CropRow]
+) -> Iterator[tuple[Sample, int]]:
+    """The item that was interrupted, with the frame to go on with, then those without crops.
+
+    One item is cut after the other, so only that of the last row can lack some.
+    """
+    clips, ids = {row.clip for row in there}, {row.id for row in there}
+    clip, _, frame = there[-1].id.rpartition("#") if there else ("", "", "")
+    yield from ((s, int(frame) + 1) for s in samples if s.recording == clip and s.frame is None)
+    for sample in samples:
+        whole = sample.frame is None
+        seen = sample.recording in clips if whole else _id(sample, sample.frame or 0) in ids
+        if not seen:
+            yield sample, 0
+
+
+def _id(sample: Sample, index: int) -> str:
+    return f"{sample.recording}#{index}"
 
 
 def crops_of_face(image: Array, mesh: Array, species: str) -> Crops:
@@ -109,7 +154,7 @@ def _person(sample: Sample) -> str:
 def _row(sample: Sample, index: int, mesh: Array) -> CropRow:
     size = float((mesh[:, :2].max(axis=0) - mesh[:, :2].min(axis=0)).max())
     return CropRow(
-        id=f"{sample.recording}#{index}",
+        id=_id(sample, index),
         label=sample.label,
         species=cast(Species, sample.species),
         instrument=sample.instrument,

@@ -87,8 +87,8 @@ def test_labelled_footage_gives_a_store(
     printed = capsys.readouterr()
     assert "2 of 3 pictures have a face" in printed.out
     assert "left out: 1 items of the species makeup" in printed.err
-    assert main(words) == 2
-    assert "holds a crop store already" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "0 of 1 further pictures have a face, 2 crops were there" in capsys.readouterr().out
 
 
 def test_wrong_use_of_crops_is_one_sentence(

@@ -7,8 +7,9 @@ import pytest
 
 from padflow.deploy.cli import main
 from padflow.nodes.crops import face_crop
+from padflow.trainers.attacks.parameters import Array
 from padflow.trainers.attacks.people import FaceFinder, PersonPicture
-from padflow.trainers.crops import CropWriter, open_crops
+from padflow.trainers.crops import ORDER, CropWriter, open_crops
 from padflow.trainers.data import read_dataset
 from padflow.trainers.footage import FootageError, crops_of_face, store_footage
 from tests.nodes.clips import write_clip
@@ -68,6 +69,69 @@ def test_an_item_that_cannot_be_decoded_does_not_lose_the_others(
     assert "aa.png: expected a picture, found bytes that are none" in told.err
     assert "8 of 9 pictures have a face" in told.out
     assert len(open_crops(tmp_path / "store")) == 8
+
+
+def test_an_interrupted_store_ends_as_if_it_had_not_been(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["crops", "--data", str(folder), "--out"]
+    assert main([*words, str(tmp_path / "whole")]) == 0
+    whole = open_crops(tmp_path / "whole")
+    cut = [*words, str(tmp_path / "cut")]
+    looks = interrupting(monkeypatch, after=4)  # in the middle of the clip
+    assert main(cut) == 130
+    assert len(open_crops(tmp_path / "cut")) == 4
+    (folder / "live" / "wall.png").write_bytes(b"no picture" * 50)
+    assert main(cut) == 3, "what has no crops is looked at again"
+    cv2.imwrite(str(folder / "live" / "wall.png"), np.full((300, 300, 3), 120, np.uint8))
+    capsys.readouterr()
+    assert main(cut) == 0
+    assert len(looks) == 5 + 4 + 1, "the faces of what is there are not looked for again"
+    assert "0 of 1 further pictures have a face, 8 crops were there" in capsys.readouterr().out
+    again = open_crops(tmp_path / "cut")
+    assert sorted(row.id for row in again.rows) == sorted(row.id for row in whole.rows)
+    place = {row.id: number for number, row in enumerate(whole.rows)}
+    for number, row in enumerate(again.rows):
+        assert row == whole.rows[place[row.id]]
+        assert (again.one("face", number) == whole.one("face", place[row.id])).all()
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> list[int]:
+    """Lets the search for a face be interrupted, once; gives the searches."""
+    looks: list[int] = []
+    mesh = FaceFinder.mesh
+
+    def search(finder: FaceFinder, image: Array) -> Array | None:
+        looks.append(len(looks))
+        if len(looks) == after + 1:
+            raise KeyboardInterrupt
+        return mesh(finder, image)
+
+    monkeypatch.setattr(FaceFinder, "mesh", search)
+    return looks
+
+
+def test_a_store_of_other_footage_is_not_gone_on_with(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["crops", "--data", str(folder), "--out", str(tmp_path / "store"), "--step", "3"]
+    assert main(words) == 0
+    assert main([*words, "--step", "2"]) == 3
+    assert "step: 3 there, 2 asked" in capsys.readouterr().err
+    (folder / "labels.csv").write_text("item,person\nlive/a.png,ann\n")
+    assert main(words) == 3
+    assert "their names and labels: " in capsys.readouterr().err
+    (folder / "live" / "a.png").unlink()
+    (folder / "labels.csv").unlink()
+    assert main(words) == 3
+    assert "items: 4 there, 3 asked" in capsys.readouterr().err
+    assert len(open_crops(tmp_path / "store")) == 4
+    (tmp_path / "store" / ORDER).unlink()  # as of an earlier release
+    assert main(words) == 2
+    assert "holds a crop store already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_a_store_is_gone_on_with_as_it_was_begun_and_in_no_other_way(tmp_path: P
     ada = somebody("ada")
     order = StoreOrder([ada], rows=5, seed=3, rows_per_seed=2)
     told = "expected the settings that this store was begun with"
-    begin_order(order, tmp_path)
+    begin_order(replace(order, seed=8), tmp_path)
+    begin_order(order, tmp_path)  # nothing was made with the other seed
+    write_store(tmp_path, rows=8)
     begin_order(replace(order, rows=9, until=0.0, least=3), tmp_path)
     for asked, found in (
         (replace(order, seed=4), "seed: 3 there, 4 asked"),
