@@ -56,6 +56,8 @@ _PRECISIONS: Mapping[str, Precision] = {"f32": "f32", "f16": "f16", "bf16": "bf1
 Text = Annotated[str, MinLen(1)]
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 """``f32``, ``f16``, ``bf16`` and ``int8`` are networks of that precision; others are papers."""
+Setting = str | int | FiniteFloat | bool | tuple[str, ...]
+"""Of a training; a tuple holds names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,17 @@ class Training:
     data: Annotated[tuple[Text, ...], MinLen(1)]
     recipe: Text
     seed: Annotated[int, Ge(0)]
-    settings: Mapping[str, str | int | FiniteFloat | bool]
+    settings: Mapping[str, Setting]
+
+    def held_out(self, what: str) -> tuple[str, ...]:
+        """Names of the ``persons`` or ``media`` that were held out; earlier bundles have one text.
+
+        In that text a name that holds a comma cannot be told from two.
+        """
+        told = self.settings.get(f"held_out_{what}", ())
+        if isinstance(told, str):
+            return tuple(told.split(", ")) if told else ()
+        return told if isinstance(told, tuple) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

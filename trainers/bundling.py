@@ -18,6 +18,7 @@ from ..engines.bundle import (
     CropRule,
     Manifest,
     Metric,
+    Setting,
     Training,
     write_bundle,
 )
@@ -329,11 +330,11 @@ def _manifest(
     metrics: tuple[Metric, ...] = (),
 ) -> Manifest:
     recipe, network = trained.recipe, trained.network
-    settings: dict[str, str | int | float] = {
+    settings: dict[str, Setting] = {
         "minutes": round(trained.minutes, 2),
         "best_epoch": int(trained.best["epoch"]),
-        "held_out_persons": ", ".join(trained.split.persons),
-        "held_out_media": ", ".join(trained.split.media),
+        "held_out_persons": trained.split.persons,
+        "held_out_media": trained.split.media,
     }
     if folds:
         settings["minutes"] = round(trained.minutes + sum(one.minutes for one in folds), 2)

@@ -365,14 +365,14 @@ def _tell_whom_it_may_know(base: "Bundle", recipe: "Recipe", args: argparse.Name
     from ...trainers.crops import open_crops
     from ...trainers.holdout import drawn
 
-    kept = str(base.manifest.training.settings.get("held_out_persons", ""))
+    kept = base.manifest.training.held_out("persons")
     rows = (r for r in open_crops(*args.data).rows if r.source not in recipe.leave_out_sources)
     held = recipe.hold_out.persons or drawn({row.person for row in rows}, recipe.hold_out.share)
-    if others := sorted(set(held) - set(kept.split(", "))):
+    if others := sorted(set(held) - set(kept)):
         print(
-            f"--start {args.start}: was kept from {kept or 'nobody'}; if it has learned from "
-            f"{', '.join(others)}, who are held out now, it is judged and calibrated on people it "
-            "knows: then hold out others",
+            f"--start {args.start}: was kept from {', '.join(kept) or 'nobody'}; if it has "
+            f"learned from {', '.join(others)}, who are held out now, it is judged and "
+            "calibrated on people it knows: then hold out others",
             file=sys.stderr,
         )
 
@@ -383,11 +383,8 @@ def _held_out_as(recipe: "Recipe", training: "Training") -> "Recipe":
 
     from ...trainers.recipe import parse_recipe
 
-    media = str(training.settings.get("held_out_media", ""))
     cameras = parse_recipe(yaml.safe_load(training.recipe)).hold_out.cameras
-    rule = replace(
-        recipe.hold_out, media=tuple(media.split(", ")) if media else (), cameras=cameras
-    )
+    rule = replace(recipe.hold_out, media=training.held_out("media"), cameras=cameras)
     return replace(recipe, hold_out=rule)
 
 

@@ -107,7 +107,7 @@ def test_trains_and_writes_a_motion_bundle(
     manifest = read_bundle(out).manifest
     assert set(manifest.files) == {"f32", "weights"}
     assert manifest.about.name == "toy_motion"
-    assert manifest.training.settings["held_out_persons"] == "ann"
+    assert manifest.training.held_out("persons") == ("ann",)
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
 
@@ -127,7 +127,7 @@ def test_trains_and_writes_a_pulse_bundle(
     manifest = read_bundle(out).manifest
     assert set(manifest.files) == {"f32", "weights"}
     assert manifest.about.name == "toy_pulse"
-    assert manifest.training.settings["held_out_persons"] == "ann"
+    assert manifest.training.held_out("persons") == ("ann",)
     assert manifest.training.settings["backbone_edition"] == backbone.edition
 
 

@@ -36,7 +36,7 @@ def test_trains_and_writes_a_bundle(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or Lightning does
-    write_store(tmp_path / "store", rows=64, persons=4)
+    write_store(tmp_path / "store", rows=64, persons=4, maker="Sons, Inc. ")
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
     recipe.write_text(RECIPE)
     words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
@@ -51,7 +51,7 @@ def test_trains_and_writes_a_bundle(
     assert "store: AUC" in printed
     manifest = read_bundle(out).manifest
     assert set(manifest.files) == {"f16", "weights"}
-    assert manifest.training.settings["held_out_persons"] == ", ".join(people[:2])
+    assert manifest.training.held_out("persons") == tuple(people[:2])
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
     again = [*words, "--out", str(tmp_path / "on"), "--start", str(out), "--epochs", "1"]
@@ -63,6 +63,10 @@ def test_trains_and_writes_a_bundle(
     anew = [*words[:-2], people[2], "--out", str(tmp_path / "anew"), "--start", str(out)]
     assert train.run(asked(*anew, "--calibrate-only")) == Exit.DONE
     assert f"if it has learned from {people[2]}, who are held out now" in capsys.readouterr().err
+    media = manifest.training.held_out("media")
+    assert len(media) == 3
+    assert all(name.startswith("Sons, Inc. ") for name in media)
+    assert read_bundle(tmp_path / "anew").manifest.training.held_out("media") == media
 
 
 def test_cross_fits(

@@ -24,6 +24,7 @@ from padflow.engines.bundle import (
     CropRule,
     Manifest,
     Metric,
+    Setting,
     Training,
     _sums,
     bundle_folders,
@@ -50,7 +51,12 @@ MANIFEST_OF_SAMPLE = Manifest(
             name="ACER", value=0.031, unit="", data="set", method="10 seeds", interval=(0.02, 0.04)
         ),
     ),
-    training=Training(data=("set",), recipe="sample", seed=7, settings={"epochs": 3, "lr": 1e-3}),
+    training=Training(
+        data=("set",),
+        recipe="sample",
+        seed=7,
+        settings={"epochs": 3, "lr": 1e-3, "held_out_media": ("Sons, Inc.", "printer-1")},
+    ),
     files={},
 )
 
@@ -88,6 +94,19 @@ def test_what_is_written_is_read_back(bundle: Path) -> None:
     assert replace(manifest, files={}) == MANIFEST_OF_SAMPLE
     assert {p.name for p in bundle.iterdir()} == {MANIFEST, SUMS, "sample.onnx", "card.md"}
     assert [p.name for p in bundle.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_names_held_out_are_a_list_or_the_text_of_earlier_bundles() -> None:
+    def held_out(told: Setting) -> tuple[str, ...]:
+        training = replace(MANIFEST_OF_SAMPLE.training, settings={"held_out_media": told})
+        return training.held_out("media")
+
+    assert held_out(("Sons, Inc.", "printer-1")) == ("Sons, Inc.", "printer-1")
+    assert held_out("display-06, printer-1") == ("display-06", "printer-1")
+    assert held_out("") == held_out(()) == ()
+    shipped = read_bundle(bundle_folders()["views"]).manifest.training
+    assert shipped.held_out("persons") == ("P1", "P3", "P5")
+    assert shipped.held_out("cameras") == ()
 
 
 def test_a_bundle_runs_with_its_declared_tensors(bundle: Path) -> None:

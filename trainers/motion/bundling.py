@@ -249,7 +249,7 @@ def _manifest(
             seed=recipe.seed,
             settings={
                 "minutes": round(trained.minutes, 2),
-                "held_out_persons": ", ".join(found.persons),
+                "held_out_persons": found.persons,
                 "backbone": trained.backbone.bundle.manifest.about.name,
                 BACKBONE: trained.backbone.edition,
                 **judged.settings,

@@ -53,9 +53,8 @@ class Member:
     def held_out(self, what: str) -> frozenset[str]:
         """Names of ``persons``, ``media`` or ``cameras`` that the training held out."""
         training = self.bundle.manifest.training
-        told = str(training.settings.get(f"held_out_{what}", ""))
-        if told:
-            return frozenset(told.split(", "))
+        if told := training.held_out(what):
+            return frozenset(told)
         recipe = yaml.safe_load(training.recipe)
         rule = recipe.get("hold_out") if isinstance(recipe, dict) else None
         return frozenset((rule or {}).get(what) or ())
