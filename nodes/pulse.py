@@ -9,7 +9,7 @@ from annotated_types import Interval
 from .evidence import Reason
 from .payloads import PulseTrace
 from .pulse_evidence import PulseMeasurement, PulseModel, burstiness, measure_pulse
-from .pulse_node import Judgement, PulseNode, WindowParams
+from .pulse_node import Judgement, PulseNode, PulseState, WindowParams
 from .pulse_window import Stretch, sampled_colours
 from .spectrum import resample
 
@@ -37,7 +37,9 @@ class Pulse(PulseNode[PulseParams]):
 
     cue = "pulse"
 
-    def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
+    def judge(
+        self, state: PulseState, stretch: Stretch, regions: list[int], failed: list[Reason]
+    ) -> Judgement:
         """Measure the window's pulse; see :class:`PulseNode`."""
         params, reasons = self.params, list(failed)
         sampled = sampled_colours(stretch, regions)

@@ -127,10 +127,13 @@ class PulseNode(Node[P]):
         return None
 
     @abstractmethod
-    def judge(self, stretch: Stretch, regions: list[int], failed: list[Reason]) -> Judgement:
+    def judge(
+        self, state: PulseState, stretch: Stretch, regions: list[int], failed: list[Reason]
+    ) -> Judgement:
         """Judge a window that is long enough.
 
         Args:
+            state: what is kept of the track.
             stretch: the window.
             regions: which of the skin's regions are seen all the time, two at least.
             failed: conditions that are not met: with one, there must be no ratio.
@@ -152,7 +155,7 @@ class PulseNode(Node[P]):
         failed = failed_conditions(details, len(regions), params.conditions)
         if len(regions) < FEWEST_REGIONS:
             return self._evidence(stretch, now, Judgement(None, failed, details)), None
-        found = self.judge(stretch, regions, failed)
+        found = self.judge(state, stretch, regions, failed)
         if found.ratio is not None and not np.isfinite(found.ratio):
             found = found._replace(ratio=None, reasons=[Reason.NOT_A_NUMBER])
         found = found._replace(details=details | found.details)

@@ -5,11 +5,21 @@ less, sees less noise at a time, and has to know fewer rates. A step is the mean
 choice of some of them would fold what lies above half the steps' rate into the pulse band.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from .payloads import SkinSample
-from .skin_cells import SkinBefore, SkinChange, change_between, remembered
+from .skin_cells import (
+    AreaChange,
+    SkinBefore,
+    SkinChange,
+    areas_between,
+    change_between,
+    remembered,
+)
 
 SHORTEST = 0.055
 """Seconds that a step takes at least: 18 steps a second at most."""
@@ -28,6 +38,8 @@ class SkinStep(NamedTuple):
     """Since the step before."""
     moved: SkinChange
     """Between the means of the two; of places that are seen in all frames of both."""
+    areas: AreaChange
+    """The same, of the areas."""
 
 
 def ends(began: float, before: float, now: float, shortest: float = SHORTEST) -> bool:
@@ -85,7 +97,44 @@ class SkinSteps:
         mean = SkinBefore(sums.grid / count, sums.valid, sums.background / count, sums.pose / count)
         time = self.began + self.times / count
         first = self.mean is None
-        moved = change_between(self.mean or mean, mean, self.speeds / count)
+        before = self.mean or mean
+        moved = change_between(before, mean, self.speeds / count)
+        areas = areas_between(before, mean)
         seconds = FIRST if first else time - self.ended
         self.mean, self.ended, self.count = mean, time, 0
-        return SkinStep(time, seconds, moved)
+        return SkinStep(time, seconds, moved, areas)
+
+
+@dataclass(slots=True)
+class AreaColours:
+    """Colours of the areas at the newest steps of a track. Picklable."""
+
+    seconds: float
+    """Seconds of steps that are kept."""
+    times: deque[float] = field(default_factory=deque)
+    colours: deque[np.ndarray] = field(default_factory=deque)
+    """float32 (A, 3): logarithms of R, G, B, of arbitrary origin."""
+    seen: deque[np.ndarray] = field(default_factory=deque)
+    """bool (A,)"""
+
+    def append(self, time: float, areas: AreaChange) -> None:
+        """Keep a step and forget what is too old."""
+        before = self.colours[-1] if self.colours else np.zeros_like(areas.change)
+        self.times.append(time)
+        self.colours.append(before + areas.change)
+        self.seen.append(areas.seen)
+        while time - self.times[0] > self.seconds:
+            for kept in (self.times, self.colours, self.seen):
+                kept.popleft()
+
+    def at(self, times: np.ndarray, least_seen: float) -> np.ndarray:
+        """float64 (S, n, 3): colours at the steps nearest to times (n,), by area.
+
+        Args:
+            times: float64 (n,), seconds, increasing.
+            least_seen: share of these steps in which an area must be seen, or it is left out.
+        """
+        places = np.searchsorted(np.array(self.times) + 1e-3, times)
+        places = np.minimum(places, len(self.times) - 1)
+        seen = np.stack(self.seen)[places].mean(axis=0) >= least_seen
+        return np.stack(self.colours)[places][:, seen].transpose(1, 0, 2).astype(np.float64)

@@ -1,15 +1,18 @@
 """What the waves of the pulse network show, and what that is worth.
 
-The rate is where the face's wave is strong and the colours of all cells together speak for a pulse
-(:mod:`.skin_line`), which knows nothing of what the network was trained on. The score is METHODS
-8.5's, the power of the face's spectrum; what stands beside it keeps it honest:
-how much of the power is one line and its harmonic, whether the cells' own waves beat with the face
-(the correspondence of METHODS 9.12, 9.13), whether the light beside the face beats too, and whether
-the line is white: a display's flicker is in all regions alike and not beside the face, but blood
-takes away more green than red and blue.
+The rate is the line that four witnesses speak for together: the face's wave, the cells' own waves,
+and two detectors without weights (:mod:`.skin_line`), over the colours of all cells and over those
+of all areas, which know nothing of what the network was trained on. How much each counts is learned
+(:class:`RateWeights`). The score is
+METHODS 8.5's, the power of the face's spectrum; what stands beside it keeps it honest: how much of
+the power is one line and its harmonic, whether the cells' own waves beat with the face (the
+correspondence of METHODS 9.12, 9.13), whether the light beside the face beats too, and whether the
+line is white: a display's flicker is in all regions alike and not beside the face, but blood takes
+away more green than red and blue.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
+from functools import cache
 from math import log
 
 import numpy as np
@@ -25,15 +28,17 @@ from .spectrum import (
     uneven_spectrum,
 )
 
-_LEAST_SEEN = 0.8
+LEAST_SEEN = 0.8
 """Share of the samples in which a cell must be seen to be asked."""
 _LEAST_STRENGTH = 1e-4
 _LINE = 1.2
 """Half width of a line in bins of the window's own resolution, for a Hann window."""
 _FINEST_BPM = 0.5
-_PER_LIKELIHOOD = 1.0
-"""Weight of the logarithm of the colours' likelihood beside that of the wave's power."""
+_CELL_LOADING, _AREA_LOADING = 0.2, 0.03
+"""Of :func:`.line_likelihood`."""
 _LEAST = 1e-12
+_LEAST_SHARE = 1e-3
+"""Of a spectrum's mean: what lies below is nothing, however far below."""
 TINT = np.array((-0.5, 1.0, -0.5))
 """What is told as a cell's tint: green against red and blue."""
 
@@ -70,40 +75,103 @@ class WaveMeasurement:
         return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def measure_waves(
-    times: np.ndarray,
-    face: np.ndarray,
-    cells: np.ndarray,
-    colours: np.ndarray,
-    pose: np.ndarray,
-    brightness: np.ndarray,
-    background: np.ndarray | None,
-) -> WaveMeasurement:
+@dataclass(frozen=True, slots=True, eq=False)
+class WaveWindow:
+    """One window of the network's waves and of what the skin itself shows."""
+
+    times: np.ndarray
+    """float64 (n,), seconds."""
+    face: np.ndarray
+    """float (n,): the face's wave."""
+    cells: np.ndarray
+    """float (K, n): the cells' waves; NaN where a cell was not seen."""
+    colours: np.ndarray
+    """float (K, n, 3): logarithms of R, G, B of each cell; their origin is arbitrary."""
+    pose: np.ndarray
+    """float (3, n): yaw, pitch and roll, of arbitrary origin and unit."""
+    brightness: np.ndarray
+    """float (n,): logarithm of the face's brightness, of arbitrary origin."""
+    background: np.ndarray | None = None
+    """float (n,): the same beside the face."""
+    areas: np.ndarray | None = None
+    """float (A, n, 3): colours as the cells', of the areas that were seen long enough."""
+
+    @property
+    def asked(self) -> np.ndarray:
+        """Cells that were seen long enough, bool (K,)."""
+        return np.asarray(np.isfinite(self.cells).mean(axis=1) >= LEAST_SEEN)
+
+
+@dataclass(frozen=True)
+class RateWeights:
+    """Nats per e-fold of what each witness says of a frequency; what is not there says nothing."""
+
+    wave: float = 1.0
+    """Power of the face's wave."""
+    cells: float = 0.0
+    """Mean power of the cells' waves, each by its own size."""
+    cell_line: float = 1.0
+    """Likelihood by the cells' colours."""
+    area_line: float = 0.0
+    """Likelihood by the areas' colours."""
+
+
+@cache
+def heart_frequencies() -> np.ndarray:
+    """Hz, evenly spaced by 2 a minute: where the rate is looked for."""
+    return np.arange(PULSE_BAND[0], HEART_BAND[1], 1 / 30)
+
+
+def rate_witnesses(window: WaveWindow, frequencies: np.ndarray) -> np.ndarray:
+    """What each witness says of each frequency, float64 (f, 4), in the order of the weights.
+
+    Logarithms, up to a constant of each witness; 0 throughout where it is not there.
+
+    Args:
+        window: of the waves.
+        frequencies: float64 (f,) in Hz, within 0.7 and 4.
+    """
+    asked, times = window.asked, window.times
+    found = np.zeros((4, len(frequencies)))
+    power = np.abs(uneven_spectrum(times, window.face, frequencies)) ** 2
+    found[0] = np.log(power + _LEAST)
+    others = window.pose
+    if window.background is not None:
+        others = np.concatenate([others, window.background[None]])
+    if asked.any():
+        colours = window.colours[asked]
+        waves = np.nan_to_num(window.cells[asked])
+        powers = np.abs(uneven_spectrum(times, waves, frequencies)) ** 2
+        found[1] = _log_share((powers / (powers.sum(axis=1, keepdims=True) + _LEAST)).mean(axis=0))
+        line = line_likelihood(times, colours, others, frequencies, _CELL_LOADING)
+        found[2] = np.log(line + _LEAST)
+    if window.areas is not None and len(window.areas):
+        line = line_likelihood(times, window.areas, others, frequencies, _AREA_LOADING)
+        found[3] = np.log(line + _LEAST)
+    return found.T
+
+
+def _log_share(power: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(power / (power.mean() + _LEAST) + _LEAST_SHARE))
+
+
+def measure_waves(window: WaveWindow, weights: RateWeights) -> WaveMeasurement:
     """Measure a window of the network's waves.
 
     Args:
-        times: float64 (n,), seconds.
-        face: float (n,): the face's wave.
-        cells: float (K, n): the cells' waves; NaN where a cell was not seen.
-        colours: float (K, n, 3): logarithms of R, G, B of each cell; their origin is arbitrary.
-        pose: float (3, n): yaw, pitch and roll, of arbitrary origin and unit.
-        brightness: float (n,): logarithm of the face's brightness, of arbitrary origin.
-        background: float (n,): the same beside the face, or None.
+        window: of the waves.
+        weights: of the witnesses of the rate.
     """
     frequencies = pulse_frequencies()
-    asked = np.isfinite(cells).mean(axis=1) >= _LEAST_SEEN
+    times, face, background, asked = window.times, window.face, window.background, window.asked
     wall = np.zeros_like(face) if background is None else background
-    colour = colours @ TINT
-    rows = [face, colour.mean(axis=0), brightness, wall, *np.nan_to_num(cells[asked])]
+    colour = window.colours @ TINT
+    own_waves = np.nan_to_num(window.cells[asked])
+    rows = [face, colour.mean(axis=0), window.brightness, wall, *own_waves]
     spectrum, tint, bright, beside, *own = uneven_spectrum(times, np.stack(rows), frequencies)
     power = np.abs(spectrum) ** 2
-    others = pose if background is None else np.concatenate([pose, background[None]])
-    rank = np.log(power + _LEAST)
-    if asked.any():
-        likelihood = line_likelihood(times, colours[asked], others, frequencies)
-        rank = rank + _PER_LIKELIHOOD * np.log(likelihood + _LEAST)
-    rank = np.where(frequencies <= HEART_BAND[1], rank, -np.inf)
-    beat = _peak(times, face, float(frequencies[rank.argmax()]))
+    rates = heart_frequencies()
+    beat = _summit(rates, rate_witnesses(window, rates) @ np.array(astuple(weights)))
     half = max(HALF_WIDTH_BPM / 60.0, _LINE / float(times[-1] - times[0]))
     near = np.abs(frequencies - beat) <= half
 
@@ -130,6 +198,17 @@ def strongest_line(times: np.ndarray, wave: np.ndarray) -> float:
     frequencies = pulse_frequencies()
     power = np.abs(uneven_spectrum(times, wave, frequencies))
     return 60.0 * _peak(times, wave, float(frequencies[power.argmax()]))
+
+
+def _summit(frequencies: np.ndarray, rank: np.ndarray) -> float:
+    """The highest of evenly spaced values, by the parabola through it and its neighbours."""
+    at = int(rank.argmax())
+    if not 0 < at < len(rank) - 1 or not np.isfinite(rank[at - 1 : at + 2]).all():
+        return float(frequencies[at])
+    before, here, after = rank[at - 1 : at + 2]
+    bend = before - 2 * here + after
+    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return float(frequencies[at] + shift * (frequencies[1] - frequencies[0]))
 
 
 def _peak(times: np.ndarray, wave: np.ndarray, about: float) -> float:
@@ -160,6 +239,11 @@ class WaveModel(PulseWorth):
     """Nats per dB of :attr:`WaveMeasurement.snr_db`."""
     per_agreement: float
     """Nats per unit of :attr:`WaveMeasurement.agreement`."""
+    rate_per_wave: float = RateWeights.wave
+    """This and the following as :class:`RateWeights` has them."""
+    rate_per_cells: float = RateWeights.cells
+    rate_per_cell_line: float = RateWeights.cell_line
+    rate_per_area_line: float = RateWeights.area_line
     bursts_half: float = 10.0
     """As :class:`PulseWorth` has it, but for steps of two or three frames, whose means burst less:
     on rendered clips 0.6 of the frames' kurtosis at 25 and 0.3 at 50 a second."""
@@ -168,6 +252,16 @@ class WaveModel(PulseWorth):
     white_tint: float = 0.3
     """Tint below which a line that stands out as far in the face's brightness is a light's: half of
     that of blood."""
+
+    @property
+    def rate_weights(self) -> RateWeights:
+        """Weights of the witnesses of the rate."""
+        return RateWeights(
+            wave=self.rate_per_wave,
+            cells=self.rate_per_cells,
+            cell_line=self.rate_per_cell_line,
+            area_line=self.rate_per_area_line,
+        )
 
     def pulse_logit(self, found: WaveMeasurement) -> float:
         """ln(p1 / p0) of what was measured."""

@@ -17,6 +17,7 @@ from ..nodes.pulse_net import CALIBRATION
 from ..nodes.skin_cells import MOTIONS, cell_count
 from ..nodes.spectrum import HALF_WIDTH_BPM
 from ..nodes.wave_evidence import (
+    RateWeights,
     WaveMeasurement,
     WaveModel,
     log_strength,
@@ -28,18 +29,18 @@ from .export import BACKENDS, TOLERANCE, write_onnx
 from .networks.pulse import PulseNetwork
 from .pulse_calibration import SMOOTH, fit_logistic
 from .pulse_pictures import film_traces
+from .pulse_rates import fit_rate_weights, rated_windows
 from .pulse_recipe import PulseRecipe, pulse_recipe_text
 from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
 from .pulse_training import HELD_OUT, TrainedPulse
+from .pulse_windows import SETTLED, wave_window, waves_of
 from .recipe import TrainingError
 from .weights import ROLE as WEIGHTS
 from .weights import save_weights
 
 LENGTHS = (6.0, 8.0, 10.0)
 """Seconds of the windows that the node looks at."""
-SETTLED = 1.0
-"""Seconds of a clip that are left out, as the node does."""
 PARITY_STEPS = 50
 LIVING_WITHOUT_PULSE = 0.4
 """Share of living faces whose pulse the network does not show although the noise would allow it: a
@@ -90,15 +91,34 @@ def make_pulse_bundle(trained: TrainedPulse, out: Path | str, *, say: Say = prin
         exported = to_step(network, Path(place) / f"{recipe.name}.onnx")
         differences = check_step_parity(network, exported)
         say("calibrating")
-        fitted_on = measured_windows(network, recipe, 2 * HELD_OUT)
-        model = fit_wave_model(fitted_on)
-        tested_on = measured_windows(network, recipe, 3 * HELD_OUT)
+        weights = _rate_weights(trained, say)
+        fitted_on = measured_windows(network, recipe, 2 * HELD_OUT, weights)
+        model = fit_wave_model(fitted_on, weights)
+        tested_on = measured_windows(network, recipe, 3 * HELD_OUT, weights)
         metrics = [*_metrics(model, tested_on), *_parity(differences)]
         for metric in metrics:
             say(f"{metric.name}: {metric.value:.3g} {metric.unit}")
         manifest = _manifest(trained, model, metrics)
-        weights = save_weights(network, Path(place) / f"{recipe.name}-weights.npz")
-        return write_bundle(out, manifest, {"f32": exported.path, WEIGHTS: weights})
+        kept = save_weights(network, Path(place) / f"{recipe.name}-weights.npz")
+        return write_bundle(out, manifest, {"f32": exported.path, WEIGHTS: kept})
+
+
+def _rate_weights(trained: TrainedPulse, say: Say) -> RateWeights:
+    """Of the witnesses of the heart rate, from faces rendered for it if the recipe asks for any."""
+    recipe = trained.recipe
+    if not recipe.rated:
+        return RateWeights()
+
+    def told(done: int, total: int) -> None:
+        if done in (1, total):
+            say(f"faces with a known heart: {done} of {total}")
+
+    folder = trained.folder / "rated"
+    weights = fit_rate_weights(
+        rated_windows(trained.network, folder, recipe.rated, recipe.seed, told)
+    )
+    say("; ".join(f"{name} {value:.2f}" for name, value in asdict(weights).items()))
+    return weights
 
 
 def step_specs(network: PulseNetwork) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -183,7 +203,9 @@ def run_steps(engine: Engine, traces: Traces) -> np.ndarray:
     return np.stack(waves, axis=1)
 
 
-def measured_windows(network: PulseNetwork, recipe: PulseRecipe, shift: int) -> list[Window]:
+def measured_windows(
+    network: PulseNetwork, recipe: PulseRecipe, shift: int, weights: RateWeights
+) -> list[Window]:
     """What the node would measure on clips by another seed, ``shift`` off the recipe's."""
     windows: list[Window] = []
     for index in range(recipe.calibration_drawn + recipe.calibration_filmed):
@@ -193,48 +215,38 @@ def measured_windows(network: PulseNetwork, recipe: PulseRecipe, shift: int) -> 
         filmed = index >= recipe.calibration_drawn
         make = film_traces if filmed else draw_traces
         traces = as_steps(make(rng, recipe.batch, rate=rate, seconds=length + SETTLED))
-        windows += windows_of(network, traces, filmed)
+        windows += windows_of(network, traces, weights, filmed)
     return windows
 
 
-@torch.no_grad()
-def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> list[Window]:
+def windows_of(
+    network: PulseNetwork, traces: Traces, weights: RateWeights, filmed: bool = False
+) -> list[Window]:
     """The last seconds of each clip, but its first second, as the node measures them."""
     parts = (traces.change, traces.seen, traces.motion, traces.seconds)
-    face, cells, _ = network.clip(*(torch.from_numpy(part) for part in parts))
-    waves = np.where(traces.seen[..., :-1] > 0, cells.numpy(), np.nan)
-    colours = np.cumsum(traces.change.astype(np.float64), axis=1)
-    pose = np.cumsum(traces.motion[..., :3].astype(np.float64), axis=1)
-    beside = colours[:, :, -1].mean(axis=2)
-    seen_cells = np.maximum(traces.seen[..., :-1].sum(axis=2), 1.0)
-    steps = traces.change[:, :, :-1].mean(axis=3).sum(axis=2) / seen_cells
-    brightness = np.cumsum(steps.astype(np.float64), axis=1)
     windows = []
-    for index, times in enumerate(traces.times):
-        late = times >= max(times[0] + SETTLED, times[-1] - max(LENGTHS))
-        seen = traces.seen[index, late, -1].all()
-        found = measure_waves(
-            times[late],
-            face[index, late].numpy().astype(np.float64),
-            waves[index, late].T,
-            colours[index, late, :-1].transpose(1, 0, 2),
-            pose[index, late].T,
-            brightness[index, late],
-            beside[index, late] if seen else None,
-        )
+    for index, clip in enumerate(waves_of(network, traces.times, *parts)):
+        last = float(clip.times[-1])
+        window = wave_window(clip, last - max(LENGTHS), last)
         true = None
         if traces.alive[index]:
-            true = strongest_line(times[late], traces.wave[index, late].astype(np.float64))
+            wave = traces.wave[index, np.isin(clip.times, window.times)]
+            true = strongest_line(window.times, wave.astype(np.float64))
+        found = measure_waves(window, weights)
         windows.append(Window(str(traces.kind[index]), true, filmed, found))
     return windows
 
 
-def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
+def fit_wave_model(windows: Sequence[Window], weights: RateWeights) -> WaveModel:
     """The constants of the ratio, fitted as those of the pulse cue are.
 
     Logistic regressions between windows in which the pulse was found and windows without one, and
     of whether it is found by noise. The share of attacks with a pulse is the pulse cue's, that of
     living faces without one is :data:`LIVING_WITHOUT_PULSE`: no trace can tell them.
+
+    Args:
+        windows: to fit on.
+        weights: of the witnesses of the rate, with which they were measured.
 
     Raises:
         TrainingError: no pulse was found, or there is no window without one.
@@ -249,19 +261,20 @@ def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
             f"pulse network: of {len(hits)} windows to calibrate on {hits.sum()} hold a pulse that "
             "was found: some of both are needed; train longer or calibrate on more clips"
         )
-    intercept, weights = fit_logistic(features, hits, balanced=True)
+    intercept, per = fit_logistic(features, hits, balanced=True)
     living = [w for w in steady if w.true_bpm is not None and w.found.bursts < SMOOTH]
     decades = np.log10([[max(w.found.noise, 1e-12)] for w in living])
     level, slope = fit_logistic(decades, np.array([w.hit for w in living]), balanced=False)
     steepness = max(float(-slope[0]), 0.1)
     return WaveModel(
         intercept=intercept,
-        per_log_strength=float(weights[0]),
-        per_snr_db=float(weights[1]),
-        per_agreement=float(weights[2]),
+        per_log_strength=float(per[0]),
+        per_snr_db=float(per[1]),
+        per_agreement=float(per[2]),
         noise_half=float(10 ** (level / steepness)),
         noise_steepness=steepness,
         living_without_pulse=LIVING_WITHOUT_PULSE,
+        **{f"rate_per_{name}": value for name, value in asdict(weights).items()},
     )
 
 

@@ -3,8 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from padflow.nodes.canonical import canonical_face
 from padflow.nodes.payloads import Quality, SkinSample
-from padflow.nodes.skin_cells import cell_count, cell_places, remembered, skin_change
+from padflow.nodes.skin_cells import (
+    area_count,
+    area_places,
+    areas_between,
+    cell_count,
+    cell_places,
+    remembered,
+    skin_change,
+)
 
 QUALITY = Quality(200.0, 0.6, 130.0, 0.0, 3.0, 0.0, 0.0, 1.0, 0.0, 0.05)
 REGIONS = {name: np.ones(3, np.float32) for name in ("forehead", "right_cheek", "left_cheek")}
@@ -17,11 +26,18 @@ def sample(level: np.ndarray, valid: np.ndarray | None = None, yaw: float = 0.0)
     return SkinSample(grid, there, REGIONS, level.astype(np.float32) / 2, quality, True)
 
 
-def test_cells_part_the_skin() -> None:
-    places = cell_places()
-    assert places.shape == (cell_count(), 1024)
+@pytest.mark.parametrize(
+    ("places", "count", "fewest"),
+    [(cell_places(), cell_count(), 8), (area_places(), area_count(), 24)],
+    ids=["cells", "areas"],
+)
+def test_cells_and_areas_part_the_skin(places: np.ndarray, count: int, fewest: int) -> None:
+    assert places.shape == (count, 1024)
     assert places.sum(axis=0).max() == 1.0
-    assert places.sum(axis=1).min() >= 24
+    assert places.sum(axis=1).min() >= fewest
+    assert places.sum() > 0.95 * canonical_face().skin.sum()
+    sides = places.reshape(count, 32, 32)
+    assert {one.tobytes() for one in sides} == {one[:, ::-1].tobytes() for one in sides}
 
 
 def test_a_change_is_the_logarithm_of_the_ratio() -> None:
@@ -39,17 +55,21 @@ def test_changes_sum_to_the_colour_whatever_comes_into_sight(seed: int, frames: 
     rng = np.random.default_rng(seed)
     levels = rng.uniform(40, 200, (frames, 3))
     texture = rng.uniform(0.5, 1.2, (32, 32, 1))
-    total = np.zeros((cell_count() + 1, 3))
+    total, areas = np.zeros((cell_count() + 1, 3)), np.zeros((area_count(), 3))
+    always, ever = np.ones(cell_count() + 1, bool), np.ones(area_count(), bool)
     before = None
     for level in levels:
         now = sample(level, rng.uniform(size=(32, 32)) < 0.9)
         now.grid[:] = (level * texture).astype(np.float32)
         if before is not None:
-            total += skin_change(before, now).change
+            moved, beside = skin_change(before, now), areas_between(before, remembered(now))
+            total, areas = total + moved.change, areas + beside.change
+            always, ever = always & (moved.seen > 0), ever & beside.seen
         before = remembered(now)
-    assert total[:-1] == pytest.approx(
-        np.tile(np.log(levels[-1] / levels[0]), (cell_count(), 1)), abs=1e-4
-    )
+    whole = np.log(levels[-1] / levels[0])
+    for summed, seen in ((total, always), (areas, ever)):
+        assert seen.mean() > 0.5
+        assert summed[seen] == pytest.approx(np.tile(whole, (seen.sum(), 1)), abs=1e-4)
 
 
 def test_what_is_not_seen_in_both_frames_does_not_change() -> None:

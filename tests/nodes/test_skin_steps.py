@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padflow.nodes.payloads import Quality, SkinSample
-from padflow.nodes.skin_cells import cell_places
-from padflow.nodes.skin_steps import FIRST, SHORTEST, SkinStep, SkinSteps
+from padflow.nodes.skin_cells import AreaChange, area_count, cell_places
+from padflow.nodes.skin_steps import FIRST, SHORTEST, AreaColours, SkinStep, SkinSteps
 
 
 def frames(seed: int, count: int) -> list[SkinSample]:
@@ -99,3 +99,22 @@ def test_a_stream_that_is_stored_and_restored_goes_on_as_it_was() -> None:
     for one, other in zip(kept, stepped(times, samples), strict=True):
         assert one.time == other.time
         assert np.array_equal(one.moved.change, other.moved.change)
+
+
+def test_colours_of_areas_are_kept_as_long_as_told_and_found_by_time() -> None:
+    rng = np.random.default_rng(3)
+    times = np.cumsum(rng.uniform(0.05, 0.1, 60))
+    changes = rng.normal(0, 0.01, (60, area_count(), 3)).astype(np.float32)
+    seen = np.ones((60, area_count()), bool)
+    seen[::2, 4] = False
+    kept = AreaColours(2.0)
+    for time, change, there in zip(times, changes, seen, strict=True):
+        kept.append(float(time), AreaChange(change, there))
+    assert times[-1] - 2.0 <= kept.times[0] < times[-1] - 1.8
+    asked = times[-20:] + rng.uniform(-1e-4, 1e-4, 20)  # times that went through float32
+    found = pickle.loads(pickle.dumps(kept)).at(asked, 0.8)
+    levels = np.cumsum(changes, axis=0)[-20:].transpose(1, 0, 2)
+    wanted = np.delete(levels, 4, axis=0)
+    assert found.shape == wanted.shape
+    assert np.diff(found, axis=1) == pytest.approx(np.diff(wanted, axis=1), abs=1e-6)
+    assert len(kept.at(asked, 0.4)) == area_count()

@@ -115,7 +115,7 @@ def test_rendered_faces_are_trained_on_and_kept(
     shown: list[int] = []
 
     def some_faces(folder: Path, beating: int, still: int, *_: object) -> list[FaceClip]:
-        assert (folder, beating, still) == (tmp_path / "faces", 16, 20)
+        assert (folder, beating, still) == (tmp_path / "faces", 40, 56)
         rng, count = np.random.default_rng(0), cell_count() + 1
         parts = rng.normal(0, 0.01, (200, count, 3)), np.ones((200, count)), np.zeros((200, 4))
         shown.append(1)
