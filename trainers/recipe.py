@@ -218,6 +218,8 @@ def recipe_content(name_or_file: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise RecipeError(f"recipe {path}: is no YAML: nested deeper than can be read") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
     return content

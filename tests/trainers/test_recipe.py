@@ -57,6 +57,9 @@ def test_missing_and_broken_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: [")
     with pytest.raises(RecipeError, match="is no YAML"):
         load_recipe(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("a: " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(RecipeError, match="nested deeper than can be read"):
+        load_recipe(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("- 1")
     with pytest.raises(RecipeError, match="expected a mapping, found list"):
         load_recipe(tmp_path / "a.yaml")

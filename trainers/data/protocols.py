@@ -350,6 +350,10 @@ def _yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise DataError(f"{where}: expected YAML, found {detail}; correct it") from error
+    except RecursionError as error:
+        raise DataError(
+            f"{where}: expected YAML, found it nested deeper than can be read; correct it"
+        ) from error
 
 
 def _protocol(content: Any, where: str) -> Protocol:

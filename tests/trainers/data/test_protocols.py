@@ -216,6 +216,7 @@ def test_protocol_of_ones_own_is_read_from_a_file(
         ),
         ("name: x\ntitle: x\nsource: x\ntest: []\n", r"train: expected a value"),
         ("name: [\n", "expected YAML"),
+        ("name: " + "[" * 3000 + "]" * 3000, "nested deeper than can be read"),
         (
             "name: x\ntitle: x\nsource: x\ntrain: [{camera: ['{phone}']}]\ntest: []\n",
             "expected one of name, found 'phone'",
