@@ -261,7 +261,8 @@ def fit_wave_model(windows: Sequence[Window], weights: RateWeights) -> WaveModel
             f"pulse network: of {len(hits)} windows to calibrate on {hits.sum()} hold a pulse that "
             "was found: some of both are needed; train longer or calibrate on more clips"
         )
-    intercept, per = fit_logistic(features, hits, balanced=True)
+    # What sees a pulse may not speak against it, whatever correlates with it on drawn skin.
+    intercept, per = fit_logistic(features, hits, balanced=True, least=0.0)
     living = [w for w in steady if w.true_bpm is not None and w.found.bursts < SMOOTH]
     decades = np.log10([[max(w.found.noise, 1e-12)] for w in living])
     level, slope = fit_logistic(decades, np.array([w.hit for w in living]), balanced=False)

@@ -88,7 +88,7 @@ def fit(windows: list[Window], model: PulseModel | None = None) -> PulseModel:
 
 
 def fit_logistic(
-    features: np.ndarray, positive: np.ndarray, balanced: bool
+    features: np.ndarray, positive: np.ndarray, balanced: bool, least: float | None = None
 ) -> tuple[float, np.ndarray]:
     """Intercept and weights (k,) of a logistic regression with a little shrinkage.
 
@@ -96,6 +96,7 @@ def fit_logistic(
         features: float (n, k).
         positive: bool (n,); both must occur.
         balanced: give both classes the same total weight.
+        least: what each weight is at least; None: anything.
     """
     centre, spread = features.mean(axis=0), features.std(axis=0)
     columns = np.column_stack([np.ones(len(features)), (features - centre) / spread])
@@ -108,7 +109,8 @@ def fit_logistic(
         penalty = SHRINKAGE * np.square(weights[1:]).sum()
         return float((parts * np.logaddexp(0.0, -margins)).mean() + penalty)
 
-    scaled = minimize(loss, np.zeros(columns.shape[1])).x
+    bounds = None if least is None else [(None, None), *[(least, None)] * features.shape[1]]
+    scaled = minimize(loss, np.zeros(columns.shape[1]), bounds=bounds).x
     weights = scaled[1:] / spread
     return float(scaled[0] - weights @ centre), weights
 
