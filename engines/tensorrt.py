@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,11 +67,7 @@ def build_plan(
     if refusal := TensorrtEngine.refuses(network):
         raise NetworkError(f"engine {network.name}: tensorrt {refusal}")
     wanted = network.precision if precision == "auto" else precision
-    gpu = _gpu(device)
-    try:
-        return _plan(network, wanted, gpu, max_batch, least_batch=max_batch)
-    finally:
-        gpu.context.detach()
+    return _plan(network, wanted, _gpu(device), max_batch, least_batch=max_batch)
 
 
 class TensorrtEngine(Engine):
@@ -119,14 +116,10 @@ class TensorrtEngine(Engine):
             return self._runner.infer(arrays)
 
     def _close(self) -> None:
-        if self._gpu is None:
-            return
-        if self._runner is not None:
+        if self._gpu is not None and self._runner is not None:
             with self._gpu.current():
                 self._runner.close()
             self._runner = None
-        self._gpu.context.detach()
-        self._gpu = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +336,17 @@ def _gpu(device: str) -> _Gpu:
             f"tensorrt: expected a device from cuda:0 to cuda:{cuda.Device.count() - 1}, found "
             f"{device!r}"
         )
-    gpu = cuda.Device(int(number))
+    return _retained(int(number))
+
+
+@cache
+def _retained(number: int) -> _Gpu:
+    """A GPU whose primary context is held for as long as the process lives.
+
+    TensorRT holds it as long too, so letting go would free nothing, and pycuda cannot: its
+    ``detach`` leaves the context current in the thread that made it, and does nothing in others.
+    """
+    gpu = _driver().Device(number)
     major, minor = gpu.compute_capability()
     return _Gpu(gpu.name(), f"{major}.{minor}", gpu.retain_primary_context())
 

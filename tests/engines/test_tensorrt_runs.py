@@ -1,0 +1,36 @@
+"""TensorRT's runner on stand-ins for the GPU: order and ownership, which they can show."""
+
+from pathlib import Path
+
+import pytest
+
+from padflow.engines.engine import open_network
+from padflow.engines.network import Network
+from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
+from tests.engines.fake_gpu import FakeGpu, install
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
+    return install(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    return write_sample_network(tmp_path / "sample.onnx")
+
+
+@pytest.mark.usefixtures("gpu")
+class TestOnStandIns(EngineConformance):
+    """The whole contract: batches, threads, graphs and results, if not a GPU's numbers."""
+
+    backend = "tensorrt"
+
+
+def test_a_closed_engine_leaves_no_context_current(gpu: FakeGpu, network: Network) -> None:
+    for _ in range(2):
+        with open_network(network, "tensorrt") as engine:
+            engine.infer(sample_arrays(1))
+    assert not gpu.current
+    assert gpu.retained == 1
+    assert not gpu.memory
