@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 """Which module is used, best first."""
 
+_NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING: while another kind of stream is captured, nobody in the process may use
+the legacy stream, as TensorRT does where it opens the next engine."""
+
 _NUMPY_TYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -184,7 +188,7 @@ class _Runner:
         self.inputs = tuple(specs[name] for name in names if is_input[name])
         self.outputs = tuple(specs[name] for name in names if not is_input[name])
         self._batch_axis = {s.name: s.shape.index(-1) for s in specs.values() if -1 in s.shape}
-        self._stream = self._cuda.Stream()
+        self._stream = self._cuda.Stream(_NON_BLOCKING)
         self._scratch_bytes = self._engine.device_memory_size_v2
         self._scratch = self._cuda.mem_alloc(max(self._scratch_bytes, 1))
         self._buffers: dict[str, _Buffer] = {}

@@ -34,3 +34,10 @@ def test_a_closed_engine_leaves_no_context_current(gpu: FakeGpu, network: Networ
     assert not gpu.current
     assert gpu.retained == 1
     assert not gpu.memory
+
+
+def test_its_stream_does_not_close_the_legacy_stream_while_it_is_captured(
+    gpu: FakeGpu, network: Network
+) -> None:
+    with open_network(network, "tensorrt"):
+        assert [*gpu.streams.values()] == [1]  # CU_STREAM_NON_BLOCKING
