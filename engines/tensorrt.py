@@ -172,8 +172,21 @@ class _Runner:
     """A plan with its memory on the GPU. Every call needs the GPU's context current."""
 
     def __init__(self, gpu: _Gpu, network: Network, plan: Path) -> None:
-        self._trt = trt = library()
+        self._trt = library()
         self._cuda = _driver()
+        self._buffers: dict[str, _Buffer] = {}
+        self._shaped: dict[int, _Shaped] = {}
+        self._scratch: Any = None
+        self._stream = self._cuda.Stream(_NON_BLOCKING)
+        try:
+            self._load(gpu, network, plan)
+            self._allocate()
+        except BaseException:  # What is kept by the error's traceback would never be freed.
+            self.close()
+            raise
+
+    def _load(self, gpu: _Gpu, network: Network, plan: Path) -> None:
+        trt = self._trt
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
@@ -188,12 +201,11 @@ class _Runner:
         self.inputs = tuple(specs[name] for name in names if is_input[name])
         self.outputs = tuple(specs[name] for name in names if not is_input[name])
         self._batch_axis = {s.name: s.shape.index(-1) for s in specs.values() if -1 in s.shape}
-        self._stream = self._cuda.Stream(_NON_BLOCKING)
+        self.max_batch = max((self._largest(spec.name) for spec in self.inputs), default=1)
+
+    def _allocate(self) -> None:
         self._scratch_bytes = self._engine.device_memory_size_v2
         self._scratch = self._cuda.mem_alloc(max(self._scratch_bytes, 1))
-        self._buffers: dict[str, _Buffer] = {}
-        self._shaped: dict[int, _Shaped] = {}
-        self.max_batch = max((self._largest(spec.name) for spec in self.inputs), default=1)
         context = self._context(self.max_batch)
         for spec in (*self.inputs, *self.outputs):
             shape = tuple(context.get_tensor_shape(spec.name))
@@ -229,8 +241,9 @@ class _Runner:
         for buffer in self._buffers.values():
             buffer.device.free()
         self._buffers.clear()
-        self._scratch.free()
-        del self._engine, self._runtime, self._stream
+        if self._scratch is not None:
+            self._scratch.free()
+        self._engine = self._runtime = self._stream = None
 
     def _spec(self, name: str) -> TensorSpec:
         kind = self._engine.get_tensor_dtype(name).name
@@ -258,6 +271,11 @@ class _Runner:
         """A context for one batch size; all share the scratch memory, since none run at once."""
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise InferenceError(
+                f"TensorRT has no execution context for a batch of {batch}; see whether the GPU's "
+                "memory is used up"
+            )
         context.set_device_memory(int(self._scratch), self._scratch_bytes)
         for spec in self.inputs:
             shape = tuple(batch if length == -1 else length for length in spec.shape)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from padflow.engines import InferenceError, NetworkError
 from padflow.engines.engine import open_network
 from padflow.engines.network import Network
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
@@ -41,3 +42,25 @@ def test_its_stream_does_not_close_the_legacy_stream_while_it_is_captured(
 ) -> None:
     with open_network(network, "tensorrt"):
         assert [*gpu.streams.values()] == [1]  # CU_STREAM_NON_BLOCKING
+
+
+@pytest.mark.parametrize("left", range(5))
+def test_what_an_engine_took_is_freed_where_the_memory_does_not_suffice(
+    gpu: FakeGpu, network: Network, left: int
+) -> None:
+    gpu.allocations_left = left
+    with pytest.raises(NetworkError, match="out of memory") as refusal:  # it keeps the traceback
+        open_network(network, "tensorrt")
+    assert not gpu.memory, refusal
+    assert not gpu.current
+
+
+def test_a_context_that_cannot_be_had_is_told(gpu: FakeGpu, network: Network) -> None:
+    with open_network(network, "tensorrt") as engine:
+        gpu.contexts_left = 0
+        with pytest.raises(InferenceError, match="no execution context for a batch of 2"):
+            engine.infer(sample_arrays(2))
+    gpu.contexts_left = 0
+    with pytest.raises(InferenceError, match="memory is used up"):
+        open_network(network, "tensorrt")
+    assert not gpu.memory
