@@ -28,13 +28,13 @@ class CudaGraph:
         self._stream = ctypes.c_void_p(stream)
         graph = ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self._stream, ctypes.c_int(_THREAD_LOCAL))
-        try:
-            work()
-        finally:  # Also after an error, or the stream would stay in capture mode.
-            ended = self._driver.cuStreamEndCapture(self._stream, ctypes.byref(graph))
-        self._checked("cuStreamEndCapture", ended)
         self._executable = ctypes.c_void_p()
         try:
+            try:
+                work()
+            finally:  # Also after an error, or the stream would stay in capture mode.
+                ended = self._driver.cuStreamEndCapture(self._stream, ctypes.byref(graph))
+            self._checked("cuStreamEndCapture", ended)
             self._call(
                 "cuGraphInstantiateWithFlags",
                 ctypes.byref(self._executable),
@@ -42,7 +42,8 @@ class CudaGraph:
                 ctypes.c_ulonglong(0),
             )
         finally:
-            self._driver.cuGraphDestroy(graph)
+            if graph:
+                self._driver.cuGraphDestroy(graph)
 
     def launch(self) -> None:
         """Enqueue the recorded work on the stream."""

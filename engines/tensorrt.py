@@ -312,7 +312,7 @@ class _Runner:
     def _recorded(self, shaped: _Shaped) -> CudaGraph | None:
         try:
             return CudaGraph(self._stream.handle, lambda: self._enqueue(shaped))
-        except InferenceError as error:
+        except (InferenceError, self._cuda.Error) as error:
             log.warning("running without CUDA graphs: %s", error)
             return None
 

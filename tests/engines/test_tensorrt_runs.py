@@ -8,7 +8,7 @@ from padflow.engines import InferenceError, NetworkError
 from padflow.engines.engine import open_network
 from padflow.engines.network import Network
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
-from tests.engines.fake_gpu import FakeGpu, install
+from tests.engines.fake_gpu import CudaError, FakeGpu, install
 
 
 @pytest.fixture
@@ -64,3 +64,15 @@ def test_a_context_that_cannot_be_had_is_told(gpu: FakeGpu, network: Network) ->
     with pytest.raises(InferenceError, match="memory is used up"):
         open_network(network, "tensorrt")
     assert not gpu.memory
+
+
+def test_work_that_cannot_be_recorded_is_run_without_a_graph(
+    gpu: FakeGpu, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the driver has made the capture invalid, and pycuda tells it at the next copy."""
+    gpu.capture_fault = CudaError("cuMemcpyHtoDAsync failed: operation failed during capture")
+    with open_network(network, "tensorrt") as engine:
+        found = [engine.infer(sample_arrays(2))["score"] for _ in range(4)]
+        assert not gpu.graphs
+    assert all((score == found[0]).all() for score in found)
+    assert caplog.text.count("running without CUDA graphs") == 1
