@@ -9,13 +9,14 @@ import json
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from .errors import NetworkError
+from .errors import BackendMissing, NetworkError
 from .locks import folder_lock
 from .network import Network, Precision, TensorSpec
 from .store import file_sha256
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 HEADER_VERSION = 1
 DEFAULT_MAX_BATCH = 32
 _USUAL_BATCH = 8
+_COMPLAINTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +153,17 @@ def build_plan_bytes(
         max_batch: largest batch that the plan must take.
 
     Raises:
+        BackendMissing: as of :func:`start`.
         NetworkError: the library cannot parse or build it, with what the library said.
     """
-    logger = _logger(trt)
-    builder = trt.Builder(logger)
+    logger = library_log(trt)
+    builder = start(trt, "Builder", logger)
     flag = weak_flag(trt, network, precision)
     definition = builder.create_network(0 if flag is not None else _strongly_typed(trt))
     parser = trt.OnnxParser(definition, logger)
     if not parser.parse(network.path.read_bytes()):
         faults = [str(parser.get_error(i)) for i in range(parser.num_errors)]
-        raise _failure(trt, network, "parse", faults)
+        raise _failure(trt, network, "parse", "; ".join(faults))
     config = builder.create_builder_config()
     if flag is not None:
         config.set_flag(flag)
@@ -177,7 +180,7 @@ def build_plan_bytes(
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(definition, config)
     if plan is None:
-        raise _failure(trt, network, "build", logger.complaints)
+        raise _failure(trt, network, "build", said(logger))
     return bytes(plan)
 
 
@@ -232,13 +235,39 @@ def _strongly_typed(trt: Any) -> int:
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def _logger(trt: Any) -> Any:
-    """The library's log as ours; it keeps the complaints for the error text."""
+def start(trt: Any, kind: Literal["Builder", "Runtime"], logger: Any) -> Any:
+    """The library's way in.
+
+    Args:
+        trt: the module.
+        kind: which.
+        logger: of :func:`library_log`.
+
+    Raises:
+        BackendMissing: there is none, as where the driver is too old; with what the library said.
+    """
+    try:
+        return getattr(trt, kind)(logger)
+    except TypeError as error:  # pybind11's, where the library gives nothing
+        raise BackendMissing(
+            f"tensorrt: {trt.__name__} {trt.__version__} cannot use this GPU: "
+            f"{said(logger) or error}; see whether the NVIDIA driver is new enough for it, or use "
+            "another backend"
+        ) from error
+
+
+def said(logger: Any) -> str:
+    """What the library complained of last, in one line; empty where of nothing."""
+    return "; ".join(logger.complaints)
+
+
+def library_log(trt: Any) -> Any:
+    """The library's log as ours; it keeps the last complaints for the error text."""
 
     class Logger(trt.ILogger):  # type: ignore[misc] # a base class known only at run time
         def __init__(self) -> None:
             super().__init__()
-            self.complaints: list[str] = []
+            self.complaints: deque[str] = deque(maxlen=_COMPLAINTS)
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
@@ -250,9 +279,8 @@ def _logger(trt: Any) -> Any:
     return Logger()
 
 
-def _failure(trt: Any, network: Network, step: str, complaints: Sequence[str]) -> NetworkError:
-    said = "; ".join(complaints) or "no reason given"
+def _failure(trt: Any, network: Network, step: str, why: str) -> NetworkError:
     return NetworkError(
         f"engine {network.name}: {trt.__name__} {trt.__version__} cannot {step} "
-        f"{network.path.name}: {said}"
+        f"{network.path.name}: {why or 'no reason given'}"
     )

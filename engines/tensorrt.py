@@ -21,7 +21,15 @@ from .cuda_graph import CudaGraph
 from .engine import Array, Engine, Specs, find_network
 from .errors import BackendMissing, InferenceError, NetworkError
 from .network import Network, Precision, TensorSpec
-from .plan import DEFAULT_MAX_BATCH, PlanKey, build_plan_bytes, cached_plan
+from .plan import (
+    DEFAULT_MAX_BATCH,
+    PlanKey,
+    build_plan_bytes,
+    cached_plan,
+    library_log,
+    said,
+    start,
+)
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +102,7 @@ class TensorrtEngine(Engine):
             count = _driver().Device.count()
         except Exception as error:  # pycuda's own errors cannot be named before it is imported.
             return f"the NVIDIA driver cannot be used ({error}); install it or check nvidia-smi"
-        return "" if count else "there is no NVIDIA GPU; use another backend"
+        return _fault() if count else "there is no NVIDIA GPU; use another backend"
 
     @classmethod
     def refuses(cls, network: Network) -> str:
@@ -187,13 +195,15 @@ class _Runner:
 
     def _load(self, gpu: _Gpu, network: Network, plan: Path) -> None:
         trt = self._trt
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        logger = library_log(trt)
+        self._runtime = start(trt, "Runtime", logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is None:
             raise NetworkError(
                 f"engine {network.name}: {trt.__name__} {trt.__version__} cannot load the plan "
-                f"{plan} on {gpu.name} (compute capability {gpu.compute_capability}); see whether "
-                "the library supports this GPU, delete the plan to build it anew"
+                f"{plan} on {gpu.name} (compute capability {gpu.compute_capability}): "
+                f"{said(logger) or 'no reason given'}; see whether library and driver support this "
+                "GPU and its memory suffices, or delete the plan to build it anew"
             )
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         specs = {name: self._spec(name) for name in names}
@@ -342,6 +352,17 @@ def library() -> Any:
                     f"tensorrt: {name} cannot be imported ({error}); install it anew"
                 ) from error
     raise BackendMissing("tensorrt: it is not installed; pip install 'padflow[gpu]'")
+
+
+@cache
+def _fault() -> str:
+    """Why the library cannot use the GPU that there is; empty where it can."""
+    try:
+        trt = library()
+        start(trt, "Runtime", library_log(trt))
+    except BackendMissing as error:
+        return str(error).removeprefix("tensorrt: ")
+    return ""
 
 
 def _driver() -> Any:

@@ -92,7 +92,8 @@ def install(monkeypatch: pytest.MonkeyPatch, plans: Path) -> FakeGpu:
     monkeypatch.setenv("XDG_CACHE_HOME", str(plans))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: _libcuda(gpu))
     monkeypatch.setattr(tensorrt, "build_plan_bytes", _build)
-    monkeypatch.setattr(tensorrt, "_retained", cache(tensorrt._retained.__wrapped__))
+    for name in ("_retained", "_fault"):
+        monkeypatch.setattr(tensorrt, name, cache(getattr(tensorrt, name).__wrapped__))
     return gpu
 
 
@@ -307,10 +308,6 @@ def _trt(gpu: FakeGpu) -> ModuleType:
         def log(self, severity: str, message: str) -> None:
             pass
 
-    class Logger(ILogger):
-        def __init__(self, least: str = "") -> None:
-            super().__init__()
-
     class Runtime:
         def __init__(self, logger: ILogger) -> None:
             self.logger = logger
@@ -329,7 +326,6 @@ def _trt(gpu: FakeGpu) -> ModuleType:
     vars(module).update(
         __version__="10.9.0",
         ILogger=ILogger,
-        Logger=Logger,
         Runtime=Runtime,
         Builder=Runtime,
         TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"),

@@ -1,10 +1,12 @@
 """TensorRT's runner on stand-ins for the GPU: order and ownership, which they can show."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from padflow.engines import InferenceError, NetworkError
+from padflow.engines import BackendMissing, InferenceError, NetworkError, tensorrt
 from padflow.engines.engine import open_network
 from padflow.engines.network import Network
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
@@ -76,3 +78,39 @@ def test_work_that_cannot_be_recorded_is_run_without_a_graph(
         assert not gpu.graphs
     assert all((score == found[0]).all() for score in found)
     assert caplog.text.count("running without CUDA graphs") == 1
+
+
+def test_a_driver_that_is_too_old_for_the_library_is_told_and_auto_takes_another_backend(
+    gpu: FakeGpu, network: Network
+) -> None:
+    gpu.starts = False
+    told = r"10\.9\.0 cannot use this GPU: CUDA initialization failure with error: 35; .* driver"
+    with pytest.raises(BackendMissing, match=told):
+        open_network(network, "tensorrt")
+    with open_network(network) as engine:
+        assert engine.backend != "tensorrt"
+
+
+def test_a_library_that_cannot_be_imported_is_told_and_auto_takes_another_backend(
+    gpu: FakeGpu, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> Any:
+        if name == "tensorrt":
+            raise ImportError("libnvinfer.so.10: cannot open shared object file")
+        return import_module(name)
+
+    monkeypatch.setattr(tensorrt, "import_module", fail)
+    with pytest.raises(BackendMissing, match=r"tensorrt: tensorrt cannot be imported \(libnvinfer"):
+        open_network(network, "tensorrt")
+    with open_network(network) as engine:
+        assert engine.backend != "tensorrt"
+
+
+def test_a_plan_that_cannot_be_loaded_is_told_with_what_the_library_said(
+    gpu: FakeGpu, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "build_plan_bytes", lambda *_: b"no plan")
+    with pytest.raises(
+        NetworkError, match=r"cannot load the plan .*: the magic tag does not match"
+    ):
+        open_network(network, "tensorrt")
