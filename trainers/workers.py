@@ -26,6 +26,13 @@ from .recipe import Recipe, TrainingError, parse_recipe, recipe_text
 from .training import PRECISIONS, Say, Trained, computed_in, told, train, train_beside_others
 
 
+class _Launched(TorchElasticEnvironment):
+    """As the launcher counted: machines need not have equally many workers."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Lightning has the number of machines times this one's workers be that of all."""
+
+
 def fabric_among_workers(recipe: Recipe) -> Fabric:
     """This worker's place among the others, as the launcher's environment variables tell it."""
     world = int(os.environ["WORLD_SIZE"])
@@ -35,7 +42,7 @@ def fabric_among_workers(recipe: Recipe) -> Fabric:
         accelerator="auto",
         devices=here,
         num_nodes=world // here,
-        strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
+        strategy=DDPStrategy(cluster_environment=_Launched()),
         precision=PRECISIONS[computed_in(recipe)],
     )
     fabric.launch()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from padflow.trainers.checkpoint import HISTORY
 from padflow.trainers.recipe import TrainingError
@@ -14,7 +15,7 @@ from tests.trainers.test_training import recipe
 
 pytest.importorskip("ray.train.torch", reason="Ray Train is not installed (padflow[cluster-train])")
 
-from padflow.trainers.workers import train_on_workers
+from padflow.trainers.workers import fabric_among_workers, train_on_workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -57,3 +58,21 @@ def test_a_workers_error_is_told(data: Path, tmp_path: Path) -> None:
     nobody = recipe(hold_out={"persons": ["nobody"]})
     with pytest.raises(TrainingError, match=r"one could not go on: .*nobody"):
         train_on_workers(nobody, [data], tmp_path, 2)
+
+
+def test_machines_may_have_different_numbers_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workers, two of them here: Lightning alone wants as many on every machine."""
+    places = {"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in (places | {"GROUP_RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    begun: list[tuple[int, int]] = []
+
+    def launch(fabric: Fabric) -> None:
+        strategy: Any = fabric.strategy
+        environment = strategy.cluster_environment
+        environment.validate_settings(num_devices=2, num_nodes=1)
+        begun.append((environment.world_size(), environment.global_rank()))
+
+    monkeypatch.setattr(Fabric, "launch", launch)
+    fabric_among_workers(recipe())
+    assert begun == [(3, 0)]
