@@ -7,7 +7,7 @@ does will do: :func:`fabric_among_workers` asks nothing else.
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -33,13 +33,18 @@ class _Launched(TorchElasticEnvironment):
         """Lightning has the number of machines times this one's workers be that of all."""
 
 
-def fabric_among_workers(recipe: Recipe) -> Fabric:
-    """This worker's place among the others, as the launcher's environment variables tell it."""
+def fabric_among_workers(recipe: Recipe, accelerator: str = "auto") -> Fabric:
+    """This worker's place among the others, as the launcher's environment variables tell it.
+
+    Args:
+        recipe: Its precision is computed in.
+        accelerator: ``cpu``, ``cuda``, or ``auto``: a GPU for each worker where there are some.
+    """
     world = int(os.environ["WORLD_SIZE"])
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     os.environ.setdefault("GROUP_RANK", os.environ.get("NODE_RANK", "0"))
     fabric = Fabric(
-        accelerator="auto",
+        accelerator=accelerator,
         devices=here,
         num_nodes=world // here,
         strategy=DDPStrategy(cluster_environment=_Launched()),
@@ -114,13 +119,13 @@ def train_on_workers(
 
 
 def _trainer(ray: Any, settings: dict[str, Any], out: Path, workers: int) -> Any:
-    import torch
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    gpu = torch.cuda.is_available()
+    resources = ray.cluster_resources()
+    gpu = _on_gpus(resources)
     kind, noun = ("GPU", "GPUs") if gpu else ("CPU", "processors")
-    there = int(ray.cluster_resources().get(kind, 0))
+    there = int(resources.get(kind, 0))
     if there < workers:  # Ray would wait for them for ever.
         raise TrainingError(
             f"{workers} workers: expected as many {noun} in the Ray cluster, found {there}; ask "
@@ -128,10 +133,17 @@ def _trainer(ray: Any, settings: dict[str, Any], out: Path, workers: int) -> Any
         )
     return TorchTrainer(
         _work,
-        train_loop_config=settings,
+        train_loop_config=settings | {"accelerator": "cuda" if gpu else "cpu"},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         run_config=RunConfig(storage_path=str(out.resolve() / "ray")),
     )
+
+
+def _on_gpus(resources: Mapping[str, float]) -> bool:
+    """Whether the cluster has GPUs that torch can use: this machine, its head, may have none."""
+    import torch
+
+    return resources.get("GPU", 0) >= 1 and torch.backends.cuda.is_built()
 
 
 @contextmanager
@@ -181,7 +193,7 @@ def _work(settings: dict[str, Any]) -> None:
         recipe,
         open_crops(*settings["data"]),
         settings["out"],
-        fabric_among_workers(recipe),
+        fabric_among_workers(recipe, settings["accelerator"]),
         extra_validation=settings["extra"],
         resume=settings["resume"],
     )

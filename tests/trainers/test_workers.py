@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.trainers.test_training import recipe
 
 pytest.importorskip("ray.train.torch", reason="Ray Train is not installed (padflow[cluster-train])")
 
-from padflow.trainers.workers import fabric_among_workers, train_on_workers
+from padflow.trainers.workers import _trainer, fabric_among_workers, train_on_workers
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -76,3 +77,17 @@ def test_machines_may_have_different_numbers_of_workers(monkeypatch: pytest.Monk
     monkeypatch.setattr(Fabric, "launch", launch)
     fabric_among_workers(recipe())
     assert begun == [(3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("built", "gpus", "noun", "found"),
+    [(True, 2, "GPUs", 2), (True, 0, "processors", 1), (False, 2, "processors", 1)],
+)
+def test_the_cluster_decides_whether_workers_have_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: bool, gpus: int, noun: str, found: int
+) -> None:
+    """Not the machine that asks: the head of a cluster with GPUs has none."""
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 1.0, "GPU": float(gpus)})
+    with pytest.raises(TrainingError, match=rf"expected as many {noun} .* found {found}"):
+        _trainer(cluster, {}, tmp_path, 3)
