@@ -1,5 +1,7 @@
 """TensorRT's runner on stand-ins for the GPU: order and ownership, which they can show."""
 
+import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,21 @@ from padflow.engines.network import Network
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
 from tests.engines.fake_gpu import CudaError, FakeGpu, install
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
     return install(monkeypatch, tmp_path / "cache")
+
+
+def test_the_extra_asks_for_a_library_that_has_what_is_called() -> None:
+    """10.0 has neither ``set_device_memory`` nor ``device_memory_size_v2``; 10.1 does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (wanted,) = [r for r in project["optional-dependencies"]["gpu"] if r.startswith("tensorrt")]
+    least = re.fullmatch(r"tensorrt>=(\d+)\.(\d+)", wanted)
+    assert least
+    assert (int(least[1]), int(least[2])) >= (10, 1)
 
 
 @pytest.fixture
