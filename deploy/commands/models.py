@@ -26,15 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("verify", help="check every model and bundle against its SHA-256")
     build = actions.add_parser("build", help="build the TensorRT plan of a network ahead of time")
     build.add_argument("name", help="bundle name or ONNX file")
-    build.add_argument("--precision", default="auto")
-    build.add_argument("--max-batch", type=int, default=32)
+    build.add_argument(
+        "--precision",
+        choices=("auto", "f32", "f16", "bf16", "int8"),
+        default="f32",
+        help="the one that the nodes ask for (default: f32, as theirs)",
+    )
+    build.add_argument("--max-batch", type=int, default=32, help="largest batch (default: 32)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch to the action.
 
     Raises:
-        UsageError: a name that no model has, or a file that is not there.
+        UsageError: a name that no model has, a file that is not there, or a batch of nothing.
     """
     from ...engines.errors import ModelMissing
 
@@ -123,6 +128,8 @@ def _verify(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     from ...engines.tensorrt import build_plan
 
+    if args.max_batch < 1:
+        raise UsageError(f"--max-batch: expected 1 or more, found {args.max_batch}")
     plan = build_plan(args.name, precision=args.precision, max_batch=args.max_batch)
     print(f"plan ready: {plan}")
     return Exit.DONE

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from padflow.engines import BackendMissing, InferenceError, NetworkError, tensorrt
+from padflow.deploy.cli import main
+from padflow.deploy.exits import Exit
+from padflow.engines import BackendMissing, InferenceError, NetworkError, load_engine, tensorrt
 from padflow.engines.engine import open_network
 from padflow.engines.network import Network
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
+from padflow.nodes.appearance import AppearanceParams
 from tests.engines.fake_gpu import CudaError, FakeGpu, install
 
 ROOT = Path(__file__).parents[2]
@@ -127,3 +130,16 @@ def test_a_plan_that_cannot_be_loaded_is_told_with_what_the_library_said(
         NetworkError, match=r"cannot load the plan .*: the magic tag does not match"
     ):
         open_network(network, "tensorrt")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_plan_that_is_built_ahead_of_time_is_the_one_that_nodes_ask_for(
+    network: Network, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "build", str(network.path)]) == Exit.DONE
+    assert "plan ready" in capsys.readouterr().out
+    caplog.clear()
+    load_engine(network.path, backend="tensorrt", precision=AppearanceParams().precision).close()
+    assert "building a plan" not in caplog.text
+    assert main(["models", "build", str(network.path), "--max-batch", "0"]) == Exit.WRONG_USE
+    assert main(["models", "build", str(network.path), "--precision", "f99"]) == Exit.WRONG_USE
