@@ -354,7 +354,6 @@ def library() -> Any:
     raise BackendMissing("tensorrt: it is not installed; pip install 'padflow[gpu]'")
 
 
-@cache
 def _fault() -> str:
     """Why the library cannot use the GPU that there is; empty where it can."""
     try:
@@ -379,7 +378,13 @@ def _gpu(device: str) -> _Gpu:
             f"tensorrt: expected a device from cuda:0 to cuda:{cuda.Device.count() - 1}, found "
             f"{device!r}"
         )
-    return _retained(int(number))
+    try:
+        return _retained(int(number))
+    except cuda.Error as error:
+        raise BackendMissing(
+            f"tensorrt: the GPU cuda:{number} cannot be used ({error}); see nvidia-smi for who "
+            "holds it or its memory"
+        ) from error
 
 
 @cache

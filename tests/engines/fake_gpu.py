@@ -43,6 +43,8 @@ class FakeGpu:
         """The driver's stack of contexts of every thread."""
         self.retained = 0
         self.devices = 1
+        self.contexts_of: list[int] = []
+        """Numbers of the devices whose context was retained."""
         self.memory: dict[int, Array] = {}
         """What is allocated, by its address."""
         self.allocations_left = 1000
@@ -54,6 +56,8 @@ class FakeGpu:
         """Graphs, and what was instantiated of them, that were not destroyed."""
         self.capture_fault: Exception | None = None
         self.contexts_left = 1000
+        self.busy = False
+        """Whether another process holds the GPU for itself."""
         self.starts = True
         """Whether the driver is new enough for TensorRT."""
         self.handles = 0
@@ -92,8 +96,7 @@ def install(monkeypatch: pytest.MonkeyPatch, plans: Path) -> FakeGpu:
     monkeypatch.setenv("XDG_CACHE_HOME", str(plans))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: _libcuda(gpu))
     monkeypatch.setattr(tensorrt, "build_plan_bytes", _build)
-    for name in ("_retained", "_fault"):
-        monkeypatch.setattr(tensorrt, name, cache(getattr(tensorrt, name).__wrapped__))
+    monkeypatch.setattr(tensorrt, "_retained", cache(tensorrt._retained.__wrapped__))
     return gpu
 
 
@@ -156,6 +159,9 @@ def _driver(gpu: FakeGpu) -> ModuleType:
             return 8, 9
 
         def retain_primary_context(self) -> _Context:
+            if gpu.busy:
+                raise CudaError("cuDevicePrimaryCtxRetain failed: devices are busy or unavailable")
+            gpu.contexts_of.append(self.number)
             return _Context(gpu)
 
     class Stream:

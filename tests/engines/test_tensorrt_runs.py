@@ -143,3 +143,24 @@ def test_the_plan_that_is_built_ahead_of_time_is_the_one_that_nodes_ask_for(
     assert "building a plan" not in caplog.text
     assert main(["models", "build", str(network.path), "--max-batch", "0"]) == Exit.WRONG_USE
     assert main(["models", "build", str(network.path), "--precision", "f99"]) == Exit.WRONG_USE
+
+
+def test_a_gpu_that_another_process_holds_is_told(
+    gpu: FakeGpu, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu.busy = True
+    with pytest.raises(BackendMissing, match=r"cuda:0 cannot be used .*busy.*nvidia-smi"):
+        open_network(network, "tensorrt")
+    assert main(["models", "build", str(network.path)]) == Exit.FAILED
+    assert "a fault of padflow" not in capsys.readouterr().err
+    gpu.busy = False
+    open_network(network, "tensorrt").close()
+
+
+def test_the_second_gpu_is_used_where_it_is_asked_for(gpu: FakeGpu, network: Network) -> None:
+    gpu.devices = 2
+    with load_engine(network.path, backend="tensorrt", device="cuda:1") as engine:
+        engine.infer(sample_arrays(1))
+    assert gpu.contexts_of == [1]
+    with pytest.raises(BackendMissing, match="from cuda:0 to cuda:1, found 'cuda:2'"):
+        load_engine(network.path, backend="tensorrt", device="cuda:2")
