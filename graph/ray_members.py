@@ -145,7 +145,8 @@ class Members:
         except GetTimeoutError as error:
             raise WorkerLost(
                 f"{member.name}: expected it to be ready within {limit:g} s, found it is not; "
-                "see whether the cluster has the room that it was promised"
+                "see whether the cluster has the room that it was promised, and where TensorRT "
+                "builds plans, start again: those that are built are kept"
             ) from error
         except RayError as error:
             raise told(error, member.name) from error

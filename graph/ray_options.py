@@ -34,8 +34,9 @@ class RayOptions:
     worker_cpu: float = 1.0
     """Processors that a worker asks for."""
     engines: Engines = "auto"
-    """``auto``: apart where they ask for a GPU, since batches pay there; else within the workers,
-    since on a CPU a batch gains nothing and the crops need not travel."""
+    """``auto``: apart where they ask for a GPU, since batches pay there (padflow's own nodes ask
+    for none, so give ``apart`` on a cluster with GPUs); else within the workers, since on a CPU a
+    batch gains nothing and the crops need not travel."""
     engine_replicas: int | None = None
     """Engine actors; a stream stays with one of them. None: the most that a shared node of the
     graph asks for, else one for each GPU or, without, for every three workers."""

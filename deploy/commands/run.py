@@ -75,8 +75,8 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
         "--engines",
         choices=("auto", "apart", "within"),
         default="auto",
-        help="ray: networks in actors of their own or within the workers "
-        "(default: apart where they have a GPU)",
+        help="ray: networks in actors of their own, as on a cluster with GPUs, or within the "
+        "workers (default: apart where a node asks for a GPU, which none of padflow's own does)",
     )
     parser.add_argument("--engine-replicas", type=int, metavar="N", help="ray: engine actors")
     parser.add_argument(

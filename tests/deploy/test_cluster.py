@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from padflow.deploy import cli, prometheus
 from padflow.deploy.event_tally import EventTally
 from padflow.deploy.hub_client import read_cameras
+from padflow.deploy.session import RunRequest, build_graph
 from padflow.graph.metrics import (
     DurationHistogram,
     EdgeMetrics,
@@ -25,6 +26,8 @@ from padflow.graph.metrics import (
     StreamMetrics,
 )
 from padflow.graph.packet import Packet
+from padflow.graph.plan import make_plan
+from padflow.graph.ray_options import RayOptions, lay_out
 from padflow.graph.spec import Graph
 from padflow.nodes.capture import SOURCE_EVENT
 from padflow.nodes.decide import VERDICT, Decide
@@ -299,6 +302,18 @@ def test_the_guide_names_metrics_that_there_are() -> None:
     assert len(told) > 10
     families = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in exported_names()}
     assert {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in told} <= families
+
+
+def test_engines_are_apart_on_gpus_only_where_it_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The help of ``--engines`` tells so, and the manifests for GPUs say it."""
+    plan = make_plan(build_graph(RunRequest(sources=())))
+    free = {"CPU": 16.0, "GPU": 2.0}
+    assert lay_out(plan, RayOptions(), free).engines == 0
+    assert lay_out(plan, RayOptions(engines="apart"), free).gpu == 2.0
+    cli.main(["run", "--help"])
+    assert "where a node asks for a GPU, which none of" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_dockerfile_names_what_there_is() -> None:
