@@ -12,7 +12,7 @@ from padflow.trainers.crops import CropStore, write_crops
 from padflow.trainers.networks import Outputs
 from padflow.trainers.recipe import Losses, Recipe, TrainingError, load_recipe, parse_recipe
 from padflow.trainers.scoring import measures, score_rows, spread
-from padflow.trainers.training import Trained, loss_of, rate_at, train
+from padflow.trainers.training import Trained, computed_in, loss_of, rate_at, train
 from tests.trainers.stores import write_store
 
 
@@ -227,3 +227,19 @@ def test_measures(store: CropStore, scored: Callable[..., dict[str, float]]) -> 
     assert (wrong["auc"], wrong["bpcer"], wrong["acer"]) == (1, 1, 0.5)
     assert scored(np.flatnonzero(store.live), -1.0, 0.0) == {"bpcer": 1.0}
     assert scored(np.flatnonzero(~store.live), 0.0, 1.0) == {"apcer": 1.0}
+
+
+@pytest.mark.parametrize(("on_gpu", "able"), [(True, True), (True, False), (False, True)])
+def test_bf16_is_computed_where_it_need_not_be_imitated(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: bool, able: bool
+) -> None:
+    """A GPU before Ampere imitates it, as processors without it do."""
+
+    def supported(including_emulation: bool = True) -> bool:
+        return able or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not on_gpu})
+    assert computed_in(recipe(precision="bf16")) == ("bf16" if able else "f32")
+    assert computed_in(recipe(precision="f32")) == "f32"
