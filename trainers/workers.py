@@ -143,7 +143,7 @@ def _on_gpus(resources: Mapping[str, float]) -> bool:
     """Whether the cluster has GPUs that torch can use: this machine, its head, may have none."""
     import torch
 
-    return resources.get("GPU", 0) >= 1 and torch.backends.cuda.is_built()
+    return resources.get("GPU", 0) >= 1 and torch.version.cuda is not None
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def test_the_cluster_decides_whether_workers_have_gpus(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: bool, gpus: int, noun: str, found: int
 ) -> None:
     """Not the machine that asks: the head of a cluster with GPUs has none."""
-    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+    monkeypatch.setattr(torch.version, "cuda", "13.0" if built else None)
     cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 1.0, "GPU": float(gpus)})
     with pytest.raises(TrainingError, match=rf"expected as many {noun} .* found {found}"):
         _trainer(cluster, {}, tmp_path, 3)
