@@ -327,6 +327,7 @@ def test_the_dockerfile_names_what_there_is() -> None:
     assert "ARG PYTHON_IMAGE=python:3.11-slim" in text
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lists = re.findall(r"\.\[([\w,]+)\]", text) + re.findall(r"EXTRAS=([\w,]+)", text)
+    assert "NVIDIA_VISIBLE_DEVICES=" not in text, "pods that ask for no GPU would see all"
     asked = {name for part in lists for name in part.split(",")}
     assert asked == {"cluster", "gpu"}
     assert asked <= extras["optional-dependencies"].keys()
