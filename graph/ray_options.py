@@ -161,6 +161,7 @@ def lay_out(
         machines: How many the cluster has.
 
     Raises:
+        GraphDefinitionError: An engine asks for GPUs as Ray gives none.
         GraphError: It does not fit; the text has the names and sums.
     """
     if mode == "realtime":
@@ -209,8 +210,15 @@ def _given(asked: int | None, default: int) -> int:
 
 def _engine_gpu(options: RayOptions, asked: float, free: Mapping[str, float]) -> float:
     if options.engine_gpu is not None:
-        return options.engine_gpu
-    return asked or (1.0 if free.get("GPU", 0.0) >= 1.0 else 0.0)
+        asked = options.engine_gpu
+    elif not asked:
+        asked = 1.0 if free.get("GPU", 0.0) >= 1.0 else 0.0
+    if asked > 1 and asked % 1:
+        raise GraphDefinitionError(
+            "engine actors on Ray: expected a part of one GPU each, or whole ones, found "
+            f"{asked:g} (engine_gpu, or what their nodes ask for); Ray gives no other"
+        )
+    return asked
 
 
 def _engine_replicas(plan: Plan, options: RayOptions, gpu: float, free: Mapping[str, float]) -> int:

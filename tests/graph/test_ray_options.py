@@ -100,6 +100,15 @@ def test_options_that_cannot_be_are_refused(name: str, value: Any) -> None:
         RayOptions(**{name: value})
 
 
+def test_a_gpu_and_a_half_is_refused_as_ray_refuses_it() -> None:
+    room = {"CPU": 16.0, "GPU": 4.0}
+    options = RayOptions(engines="apart", workers=2, engine_gpu=1.5)
+    with pytest.raises(GraphDefinitionError, match=r"whole ones, found 1\.5 \(engine_gpu"):
+        lay_out(plan(), options, room)
+    for fits in (0.0, 0.5, 1.0, 2.0):
+        assert lay_out(plan(), replace(options, engine_gpu=fits), room).engine_gpu == fits
+
+
 class OnGpu(PerTrack):
     """As an engine that asks for half a GPU."""
 
