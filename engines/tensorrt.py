@@ -97,7 +97,10 @@ class TensorrtEngine(Engine):
         if not any(find_spec(name) for name in LIBRARIES):
             return "TensorRT is not installed; pip install 'padflow[gpu]'"
         if find_spec("pycuda") is None:
-            return "pycuda is not installed; pip install 'padflow[gpu]'"
+            return (
+                "pycuda is not installed; pip install 'padflow[gpu]', which compiles it and wants "
+                "CUDA's toolkit"
+            )
         try:
             count = _driver().Device.count()
         except Exception as error:  # pycuda's own errors cannot be named before it is imported.
