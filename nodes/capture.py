@@ -395,8 +395,10 @@ class _LiveReading:
                 yield self._stream.event("error", reason, attempt=self._attempt)
                 return
             delay = self._delay(closed.refused)
+            state = "stalled" if closed.silent else "lost"
+            self._tell_outage(state, closed.reason)
             yield self._stream.event(
-                "stalled" if closed.silent else "lost",
+                state,
                 closed.reason,
                 attempt=self._attempt,
                 retry_in_s=round(delay, 2),
@@ -427,12 +429,27 @@ class _LiveReading:
                     continue
                 if finite:
                     pace.wait_until(self._stream.time)
+                self._tell_return()
                 yield from _give(self._stream, item, first, self._context)
                 first, self._attempt = False, 0
                 self._tell_clock(item, pump.clock_off)
             elif pump.silence > self._params.timeout:
                 return Closed(f"silent for {pump.silence:.1f} s", True, False)
         return None
+
+    def _tell_outage(self, state: str, reason: str) -> None:
+        """Tell whoever reads the log, once an outage: every attempt is in the events."""
+        if self._attempt == 1:
+            self._context.notice(
+                f"stream {self._stream.name}: {self._stream.address.shown} is {state}: {reason}; "
+                "it is tried until it answers; check the address, the camera and the network"
+            )
+
+    def _tell_return(self) -> None:
+        if self._attempt:
+            self._context.notice(
+                f"stream {self._stream.name}: connected after {self._attempt} failed attempts"
+            )
 
     def _tell_clock(self, item: Decoded, off: float | None) -> None:
         """Tell a camera's clock that is not believed, once until it is right again."""

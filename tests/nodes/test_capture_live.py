@@ -90,6 +90,32 @@ def test_a_wall_clock_that_is_off_dates_nothing_and_is_told_once(off: float, tol
     assert told in notice
 
 
+def test_an_outage_and_its_end_are_told_once_however_many_attempts_it_takes() -> None:
+    camera = RtspCamera(FRAMES, 25, user=USER, password=PASSWORD)
+    camera.start()
+    cancel = threading.Event()
+    limit = threading.Timer(40, cancel.set)
+    limit.start()
+    down = False
+    try:
+        for result in capture(camera.url, mode="realtime", cancel=cancel, **QUICK):
+            if not down and len(result.frames) == 10:
+                camera.stop()
+                down = True
+            elif down and result.states.count("lost") == 3 and result.states[-1] == "lost":
+                camera.start()
+            elif result.states.count("connected") == 2:
+                break
+    finally:
+        limit.cancel()
+        limit.join()
+        camera.stop()
+    outage, end = result.notices
+    assert "is lost: " in outage
+    assert "connected after" in end
+    assert PASSWORD not in outage
+
+
 def test_a_camera_that_dies_and_comes_back_is_seen_every_time() -> None:
     kills = 5
     with RtspCamera(FRAMES, 25) as camera:
