@@ -29,7 +29,7 @@ from padflow.graph.packet import Packet
 from padflow.graph.plan import make_plan
 from padflow.graph.ray_options import RayOptions, lay_out
 from padflow.graph.spec import Graph
-from padflow.nodes.capture import SOURCE_EVENT
+from padflow.nodes.capture import SOURCE_EVENT, CaptureParams
 from padflow.nodes.decide import VERDICT, Decide
 from padflow.nodes.payloads import Event
 
@@ -295,6 +295,19 @@ def test_alerts_ask_for_metrics_that_there_are(alert: dict[str, Any]) -> None:
     assert asked <= exported_names()
     assert alert["expr"].count("(") == alert["expr"].count(")")
     assert alert["annotations"]["summary"]
+
+
+def test_a_camera_that_refuses_every_attempt_is_silent_to_the_alert() -> None:
+    (alert,) = (rule for rule in alerts() if rule["alert"] == "PadflowStreamSilent")
+    bound = re.fullmatch(r"rate\(padflow_stream_packets_total\[2m\]\) < ([0-9.]+)", alert["expr"])
+    assert bound, alert["expr"]
+    params, waited, attempts = CaptureParams(), 0.0, 0
+    while waited < 120:  # each attempt is an event of the source: a packet
+        attempts += 1
+        delay = min(params.retry_min * 2 ** (attempts - 1), params.retry_max)
+        waited += delay * (1 - params.retry_jitter)
+    assert 0 < attempts / 120 < float(bound[1])
+    assert float(bound[1]) < 1, "a camera of one picture a second is not silent"
 
 
 def test_the_guide_names_metrics_that_there_are() -> None:
