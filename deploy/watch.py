@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +151,14 @@ def watch(
         counters = _counters(metrics, seen, run.plan.graph, time.monotonic() - began)
         together = _dropped(metrics) if len(counters) > 1 else None
         console.print(seen.summary.table(counters, together))
-    if interrupted:
-        console.print("interrupted: everything written so far is whole", style="yellow")
-        return Exit.INTERRUPTED
     unwritten = seen.unwritten(run.plan.graph)
     if request.events == "-" and _nobody_reads():
         unwritten.pop(EVENTS_SINK, None)  # ``padflow run … | head``
+    if interrupted:
+        # A camera ends no other way: that lines are missing must be seen here too.
+        _tell(unwritten.values(), console)
+        console.print("interrupted: everything written so far is whole", style="yellow")
+        return Exit.FAILED if unwritten else Exit.INTERRUPTED
     return _verdict(seen, metrics, unwritten, console)
 
 
@@ -269,13 +271,17 @@ def _verdict(
     for stream, metric in metrics.streams.items():
         if metric.reason in ("error", "worker_lost"):
             failures.setdefault(stream, f"{stream}: ended with {metric.reason}")
-    for reason in (*failures.values(), *unwritten.values()):
-        console.print(Text(f"padflow run: {reason}"), soft_wrap=True)
+    _tell((*failures.values(), *unwritten.values()), console)
     if not failures:
         return Exit.FAILED if unwritten else Exit.DONE
     frames = seen.frames()
     nothing = all(frames.get(stream, 0) == 0 for stream in metrics.streams)
     return Exit.WRONG_USE if nothing else Exit.FAILED
+
+
+def _tell(reasons: Iterable[str], console: Console) -> None:
+    for reason in reasons:
+        console.print(Text(f"padflow run: {reason}"), soft_wrap=True)
 
 
 @contextmanager

@@ -15,7 +15,9 @@ import pytest
 
 from padflow import __version__
 from padflow.deploy import scoring
+from padflow.deploy import watch as deploy_watch
 from padflow.deploy.cli import COMMANDS, main
+from padflow.graph.run import GraphRun
 from padflow.nodes.detect import Detect
 
 PADFLOW = (sys.executable, "-m", "padflow.deploy.cli")
@@ -431,6 +433,21 @@ def test_a_full_disk_is_not_the_exit_code_of_a_whole_log(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("padflow run: events_file: not everything was written: ")
     assert "No space left on device" in last
+
+
+def test_lost_lines_are_told_where_the_run_is_interrupted_too(
+    grey_clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_at_its_end(run: GraphRun, *rest: object, **more: object) -> None:
+        run.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy_watch, "_wait", interrupted_at_its_end)
+    args = ["run", str(grey_clip), "--events", "/dev/full", "--quiet", "--workers", "0"]
+    assert main(args) == 3
+    told, last = capsys.readouterr().err.splitlines()[-2:]
+    assert told.startswith("padflow run: events_file: not everything was written: ")
+    assert last.startswith("interrupted: ")
 
 
 def test_events_alone_go_to_standard_output(
