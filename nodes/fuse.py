@@ -2,7 +2,7 @@
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import exp, inf, isfinite, sqrt
 from typing import Annotated
@@ -12,6 +12,7 @@ from annotated_types import Gt
 
 from ..graph.node import NOTHING, Begin, Contract, Finish, Node, NodeContext, Outputs, Port
 from ..graph.packet import Packet
+from ..graph.schema import unknown_name
 from .evidence import RESET_REASONS, Evidence, Reason
 from .fusion import Fusion, load_fusion
 from .payloads import FaceObservation, Fused
@@ -136,6 +137,19 @@ class Fuse(Node[FuseParams]):
         if self._fusion is not None:
             for told in self._fusion.out_of_reach(self.policy):
                 context.notice(told)
+        for told in self._unknown_cues():
+            context.notice(told)
+
+    def _unknown_cues(self) -> Iterator[str]:
+        """What to tell of each cue that the policy names and nobody knows: a slip of the pen."""
+        shipped, asked = resolve_policy("default"), resolve_policy(self.params.policy)
+        known = {*self.params.cues, *shipped.named_cues}
+        for cue in asked.named_cues:
+            if cue not in known:
+                yield (
+                    f"policy {asked.name}, cue that is not in the parameter cues of fuse: "
+                    f"{unknown_name(cue, sorted(known))}"
+                )
 
     def use(self, fusion: Fusion | None) -> None:
         """Let a learned fusion weigh the cues; None: the policy alone does."""

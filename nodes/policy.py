@@ -341,6 +341,12 @@ class Policy:
         return self.cues.get(name, self.default_cue)
 
     @property
+    def named_cues(self) -> tuple[str, ...]:
+        """Every cue that the policy names anywhere, sorted."""
+        correlated = (cue for group in self.correlated for cue in group.cues)
+        return tuple(sorted({*self.cues, *self.asked_cues, *correlated}))
+
+    @property
     def asked_cues(self) -> tuple[str, ...]:
         """Every cue of the mandatory groups, sorted."""
         return tuple(sorted({cue for group in self.mandatory for cue in group.any_of}))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padflow.graph.node import Begin, Finish
+from padflow.graph.node import Begin, Finish, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import (
@@ -215,6 +215,21 @@ def test_missing_cues_are_listed_with_the_reason() -> None:
     }
     assert fused.llr is None
     assert all(e.llr is None for e in fused.evidence)
+
+
+def test_a_cue_that_nobody_knows_is_told() -> None:
+    def told_of(policy: Policy, *cues: str) -> list[str]:
+        told: list[str] = []
+        context = NodeContext("fuse", "lossless", notice=told.append)
+        Fuse(FuseParams(policy, cues=("depth", *cues), fusion="none")).open(context)
+        return told
+
+    assert not told_of(Policy())
+    slip = Policy(name="door", cues={"dept": CuePolicy(weight=0.5)})
+    (notice,) = told_of(slip)
+    assert notice.startswith("policy door, cue that is not in ")
+    assert "found 'dept'; did you mean 'depth'?" in notice
+    assert not told_of(slip, "dept"), "a cue of one's own"
 
 
 @pytest.mark.parametrize("reason", ["gap", "epoch", "fault"])
