@@ -1,4 +1,4 @@
-"""``padflow graph show``: a graph and the plan it runs by, as text, SVG or PNG."""
+"""``padflow graph show``: a graph and the plan it runs by, as text or SVG."""
 
 import argparse
 from pathlib import Path
