@@ -5,7 +5,7 @@ import sys
 import time
 
 from ..exits import Exit
-from .up import add_hub_arguments
+from .up import CLUSTER, add_hub_arguments
 
 STOP_SECONDS = 60.0
 LINGER_SECONDS = 3.0
@@ -14,7 +14,7 @@ LINGER_SECONDS = 3.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which hub."""
     add_hub_arguments(parser)
-    parser.add_argument("--address", default="auto", metavar="ADDRESS", help="Ray cluster")
+    parser.add_argument("--address", default="auto", metavar="ADDRESS", help=CLUSTER)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,9 @@ from ...graph.ray_options import RayOptions
 from ...nodes.sources import SourceAddress, shown_address
 from ..exits import UsageError
 
+WORKERS = "worker processes; 0 runs in threads (default: by the number of streams)"
+WORKER_ACTORS = "worker actors (default: as many as the cluster has room for)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Sources, graph, mode, sinks."""
@@ -18,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="video file, folder of ordered pictures, rtsp:// or http:// URL, /dev/video*",
     )
-    add_graph_arguments(parser)
+    add_graph_arguments(parser, f"{WORKERS}; ray: {WORKER_ACTORS}")
     parser.add_argument(
         "--mode",
         choices=("lossless", "realtime"),
@@ -63,13 +66,15 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     add_ray_arguments(parser)
 
 
-def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
-    """How a graph is spread over Ray."""
+def add_ray_arguments(
+    parser: argparse.ArgumentParser, address: str = "", joins: str = "Ray is started here"
+) -> None:
+    """How a graph is spread over Ray; ``joins`` says what the default address means."""
     parser.add_argument(
         "--address",
-        default="",
+        default=address,
         metavar="ADDRESS",
-        help="Ray cluster to run on: auto, or host:port (default: Ray is started here)",
+        help=f"ray: cluster to run on: auto, or host:port (default: {joins})",
     )
     parser.add_argument(
         "--engines",
@@ -98,6 +103,22 @@ def add_ray_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _require_ray(args: argparse.Namespace) -> None:
+    """Refuse what only Ray heeds, rather than run elsewhere than asked.
+
+    Raises:
+        UsageError: an option of :func:`add_ray_arguments` was given for the local runtime.
+    """
+    parser = argparse.ArgumentParser()
+    add_ray_arguments(parser)
+    for name, default in vars(parser.parse_args([])).items():
+        if getattr(args, name) != default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {getattr(args, name)}: expected --runtime ray, found "
+                "local, which has no such thing; add --runtime ray or leave it out"
+            )
+
+
 def ray_options(args: argparse.Namespace) -> RayOptions:
     """What the arguments say of Ray."""
     return RayOptions(
@@ -111,9 +132,14 @@ def ray_options(args: argparse.Namespace) -> RayOptions:
     )
 
 
-def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
+def add_graph_arguments(parser: argparse.ArgumentParser, workers: str = WORKERS) -> None:
     """What ``run`` and ``score`` share: which graph, policy and how much of the machine."""
-    parser.add_argument("--graph", default="default", metavar="NAME|FILE")
+    parser.add_argument(
+        "--graph",
+        default="default",
+        metavar="NAME|FILE",
+        help="a graph that ships with padflow, or a YAML file (default: %(default)s)",
+    )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy YAML (docs/POLICY.md)")
     parser.add_argument(
         "--set",
@@ -123,11 +149,16 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NODE.PARAM=VALUE",
         help="override one parameter, e.g. capture.transport=udp or detect.detector=short_range",
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of the fused stages")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of the fused stages in each process (default: %(default)s)",
+    )
     parser.add_argument(
         "--workers",
         type=int,
-        help="worker processes; 0 runs in threads (default: by the number of streams)",
+        help=workers,
     )
 
 
@@ -139,6 +170,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.duration is not None and args.duration <= 0:
         raise UsageError(f"--duration {args.duration}: expected seconds above 0; give more")
+    if args.runtime == "local":
+        _require_ray(args)
     if args.runtime == "ray" and args.video is not None:
         raise UsageError(
             f"--video {args.video}: expected --runtime local, found ray, where frames stay in the "

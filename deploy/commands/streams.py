@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..exits import Exit
-from .up import add_hub_arguments
+from .up import CLUSTER, add_hub_arguments
 
 if TYPE_CHECKING:
     from ..hub import StreamRow
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 "uri", metavar="SOURCE", help="its address; ${NAME} is taken from the environment"
             )
         add_hub_arguments(action)
-        action.add_argument("--address", default="auto", metavar="ADDRESS", help="Ray cluster")
+        action.add_argument("--address", default="auto", metavar="ADDRESS", help=CLUSTER)
 
 
 def run(args: argparse.Namespace) -> int:

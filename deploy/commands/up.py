@@ -7,19 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from ..exits import Exit
-from .run import add_graph_arguments, add_metrics_arguments, add_ray_arguments, ray_options
+from .run import (
+    WORKER_ACTORS,
+    add_graph_arguments,
+    add_metrics_arguments,
+    add_ray_arguments,
+    ray_options,
+)
 
 WATCH_SECONDS = 2.0
+CLUSTER = "Ray cluster: auto or host:port (default: auto, the one here or in RAY_ADDRESS)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Cameras, name, graph, cluster."""
     parser.add_argument("cameras", type=Path, metavar="CAMERAS", help="YAML file with the cameras")
     add_hub_arguments(parser)
-    add_graph_arguments(parser)
-    add_ray_arguments(parser)
-    parser.set_defaults(address="auto")
-    parser.add_argument("--mode", choices=("lossless", "realtime"), default="realtime")
+    add_graph_arguments(parser, WORKER_ACTORS)
+    add_ray_arguments(parser, "auto", "auto, the one here or in RAY_ADDRESS")
+    parser.add_argument(
+        "--mode",
+        choices=("lossless", "realtime"),
+        default="realtime",
+        help="lossless: every frame counts; realtime: the newest does (default: %(default)s)",
+    )
     parser.add_argument("--events", metavar="FILE", help="event file, on the hub's machine")
     parser.add_argument(
         "--private", action="store_true", help="write health data (heart rate) to events"

@@ -105,6 +105,10 @@ WRONG_USE = {
         "expected --runtime local",
     ),
     "no threads": (["run", "{clip}", "--threads", "0"], "at least 1"),
+    "Ray's options without Ray": (
+        ["run", "{clip}", "--address", "head:6379"],
+        "--address head:6379: expected --runtime ray, found local",
+    ),
     "no time": (["run", "{clip}", "--duration", "-1"], "seconds above 0"),
     "one of two is no file": (["run", "{clip}", "nothing.mp4"], "no such file"),
     "nothing to score": (["score", "nothing.mp4", "--out", "{tmp}/s.csv"], "no such file"),
