@@ -51,6 +51,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="padflow",
         description="Face presentation-attack detection for live camera streams.",
+        epilog="exit codes: 0 done; 2 wrong use, or nothing could be processed; 3 something "
+        "failed, as the last lines say; 130 interrupted. 'padflow COMMAND --help' tells "
+        "the options.",
     )
     parser.add_argument("--version", action="version", version=f"padflow {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -113,7 +116,16 @@ def _exit_code(error: Exception) -> Exit | None:
 def _one_line(error: Exception) -> str:
     from ..nodes.sources import redact
 
-    return redact(" ".join(str(error).split()))
+    return redact(" ".join(_told(error).split()))
+
+
+def _told(error: Exception) -> str:
+    """The text of an error; of the system's own what, where and what to do, without its number."""
+    if not (isinstance(error, OSError) and error.filename and error.strerror):
+        return str(error)
+    told = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    of_path = FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError
+    return f"{told}; check the path and its permissions" if isinstance(error, of_path) else told
 
 
 def _say(text: str) -> None:

@@ -154,6 +154,14 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert "unexpected" not in line
 
 
+def test_an_error_of_the_system_says_where_and_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "missing.jsonl"]) == 2
+    told = "padflow check: missing.jsonl: No such file or directory; check the path and its "
+    assert capsys.readouterr().err == f"{told}permissions\n"
+
+
 @pytest.mark.parametrize("words", [["run"], ["nope"], ["models"], ["run", "a", "--mode", "slow"]])
 def test_what_the_parser_refuses_is_told_with_the_usage(
     words: list[str], capsys: pytest.CaptureFixture[str]
