@@ -8,12 +8,21 @@ from ..exits import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to, and which of the endless feeds."""
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo-out"),
+        metavar="DIR",
+        help="folder to write (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed films another day")
     parser.add_argument(
-        "--size", default="1280x720", metavar="WxH", help="size of the camera's picture"
+        "--size",
+        default="1280x720",
+        metavar="WxH",
+        help="size of the camera's picture (default: %(default)s)",
     )
-    parser.add_argument("--policy", type=Path, metavar="FILE")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy YAML (docs/POLICY.md)")
 
 
 def run(args: argparse.Namespace) -> int:
