@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_nonsense(args: argparse.Namespace) -> None:
-    if args.clip is not None and not args.clip.is_file():
-        raise UsageError(f"--clip {args.clip}: expected a video file, found none; check the path")
+    if args.clip is not None:
+        _require_video(args.clip)
     if not 0 < args.seconds < inf:
         raise UsageError(f"--seconds {args.seconds:g}: expected seconds above 0; give more")
     for option, count in (("--rounds", args.rounds), ("--least", args.least)):
@@ -125,3 +125,27 @@ def _networks(needed: bool) -> None:
         if needed:
             raise UsageError(lack) from error
         print(lack)
+
+
+def _require_video(clip: Path) -> None:
+    """Refuse a clip that nothing can be measured on.
+
+    Raises:
+        UsageError: it is no file, or holds no picture that can be decoded.
+    """
+    import av
+
+    from ...nodes.capture_media import explain
+
+    if not clip.is_file():
+        raise UsageError(f"--clip {clip}: expected a video file, found none; check the path")
+    try:
+        with av.open(str(clip)) as container:
+            found = next(container.decode(video=0), None) is not None
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise UsageError(
+            f"--clip {clip}: expected a video, found what cannot be read: {explain(error)}; "
+            "give another"
+        ) from error
+    if not found:
+        raise UsageError(f"--clip {clip}: expected a video, found no picture in it; give another")

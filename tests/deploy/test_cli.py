@@ -162,6 +162,15 @@ def test_an_error_of_the_system_says_where_and_what_to_do(
     assert capsys.readouterr().err == f"{told}permissions\n"
 
 
+@pytest.mark.parametrize("bench", ["cues", "frame", "streams"])
+def test_a_clip_that_cannot_be_read_is_wrong_use_of_bench(
+    bench: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", bench, "--clip", str(text_file)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"padflow bench: --clip {text_file}: expected a video, found what cannot")
+
+
 @pytest.mark.parametrize("words", [["run"], ["nope"], ["models"], ["run", "a", "--mode", "slow"]])
 def test_what_the_parser_refuses_is_told_with_the_usage(
     words: list[str], capsys: pytest.CaptureFixture[str]
