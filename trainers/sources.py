@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ..engines.errors import EngineError
+from ..nodes.capture_media import explain
 from ..nodes.sources import PICTURES, natural_order
 from .attacks.parameters import Array
 from .attacks.people import FaceFinder, PersonPicture, clip_pictures, person_picture, trimmed
@@ -192,7 +193,8 @@ def duration_of(path: Path) -> float:
 def undecodable(path: Path, error: Exception) -> SourceFilesError:
     """The error of a video that stops."""
     return SourceFilesError(
-        f"source {path}: expected a video, found {error}; copy the file again or leave it out"
+        f"source {path}: expected a video, found one that stops ({explain(error)}); copy the file "
+        "again or leave it out"
     )
 
 

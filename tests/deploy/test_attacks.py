@@ -142,7 +142,10 @@ def test_progress_names_each_video(
         (["nowhere.mp4", "--out", "{new}"], "nowhere.mp4: expected a video or picture file"),
         (["{portrait}", "--out", "{new}", "--seconds", "0"], "--seconds 0.0: expected 0.1 to 600"),
         (["{wall}", "--out", "{new}"], "wall.png: expected a face in most frames"),
-        (["{notes}", "--out", "{new}"], "notes.mp4: expected a video or a picture"),
+        (
+            ["{notes}", "--out", "{new}"],
+            "notes.mp4: expected a video or a picture, found Invalid data",
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_sentence(

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from ...nodes.capture_media import explain
 from ...nodes.mesh import square_of_mesh
 from ...nodes.sources import PICTURES
 from .parameters import Array
@@ -96,7 +97,7 @@ def _of_video(path: Path, seconds: float, fps: int, share: float) -> tuple[float
             start = max(duration - seconds - 0.1, 0.0) * share
             images = list(_frames(container, start, max(1, round(seconds * fps)), fps))
     except (av.error.FFmpegError, IndexError) as error:
-        raise _unreadable(path, "a video or a picture", str(error)) from error
+        raise _unreadable(path, "a video or a picture", explain(error)) from error
     if not images:
         raise _unreadable(path, "a video or a picture", "no frames in it")
     return start, images
