@@ -214,7 +214,7 @@ class PulseNet(PulseNode[PulseNetParams]):
         wall = beside if np.isfinite(beside).all() else None
         areas = state.areas.at(times, LEAST_SEEN)
         window = WaveWindow(times, wave, cells, colours, np.stack(pose), brightness, wall, areas)
-        found = measure_waves(window, self._model.rate_weights)
+        found = measure_waves(window)
         return self._worth(found, failed, times, wave)
 
     def _worth(

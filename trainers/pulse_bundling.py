@@ -17,7 +17,6 @@ from ..nodes.pulse_net import CALIBRATION
 from ..nodes.skin_cells import MOTIONS, cell_count
 from ..nodes.spectrum import HALF_WIDTH_BPM
 from ..nodes.wave_evidence import (
-    RateWeights,
     WaveMeasurement,
     WaveModel,
     log_strength,
@@ -29,7 +28,6 @@ from .export import BACKENDS, TOLERANCE, write_onnx
 from .networks.pulse import PulseNetwork
 from .pulse_calibration import SMOOTH, fit_logistic
 from .pulse_pictures import film_traces
-from .pulse_rates import fit_rate_weights, rated_windows
 from .pulse_recipe import PulseRecipe, pulse_recipe_text
 from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
@@ -91,34 +89,15 @@ def make_pulse_bundle(trained: TrainedPulse, out: Path | str, *, say: Say = prin
         exported = to_step(network, Path(place) / f"{recipe.name}.onnx")
         differences = check_step_parity(network, exported)
         say("calibrating")
-        weights = _rate_weights(trained, say)
-        fitted_on = measured_windows(network, recipe, 2 * HELD_OUT, weights)
-        model = fit_wave_model(fitted_on, weights)
-        tested_on = measured_windows(network, recipe, 3 * HELD_OUT, weights)
+        fitted_on = measured_windows(network, recipe, 2 * HELD_OUT)
+        model = fit_wave_model(fitted_on)
+        tested_on = measured_windows(network, recipe, 3 * HELD_OUT)
         metrics = [*_metrics(model, tested_on), *_parity(differences)]
         for metric in metrics:
             say(f"{metric.name}: {metric.value:.3g} {metric.unit}")
         manifest = _manifest(trained, model, metrics)
         kept = save_weights(network, Path(place) / f"{recipe.name}-weights.npz")
         return write_bundle(out, manifest, {"f32": exported.path, WEIGHTS: kept})
-
-
-def _rate_weights(trained: TrainedPulse, say: Say) -> RateWeights:
-    """Of the witnesses of the heart rate, from faces rendered for it if the recipe asks for any."""
-    recipe = trained.recipe
-    if not recipe.rated:
-        return RateWeights()
-
-    def told(done: int, total: int) -> None:
-        if done in (1, total):
-            say(f"faces with a known heart: {done} of {total}")
-
-    folder = trained.folder / "rated"
-    weights = fit_rate_weights(
-        rated_windows(trained.network, folder, recipe.rated, recipe.seed, told)
-    )
-    say("; ".join(f"{name} {value:.2f}" for name, value in asdict(weights).items()))
-    return weights
 
 
 def step_specs(network: PulseNetwork) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -203,9 +182,7 @@ def run_steps(engine: Engine, traces: Traces) -> np.ndarray:
     return np.stack(waves, axis=1)
 
 
-def measured_windows(
-    network: PulseNetwork, recipe: PulseRecipe, shift: int, weights: RateWeights
-) -> list[Window]:
+def measured_windows(network: PulseNetwork, recipe: PulseRecipe, shift: int) -> list[Window]:
     """What the node would measure on clips by another seed, ``shift`` off the recipe's."""
     windows: list[Window] = []
     for index in range(recipe.calibration_drawn + recipe.calibration_filmed):
@@ -215,13 +192,11 @@ def measured_windows(
         filmed = index >= recipe.calibration_drawn
         make = film_traces if filmed else draw_traces
         traces = as_steps(make(rng, recipe.batch, rate=rate, seconds=length + SETTLED))
-        windows += windows_of(network, traces, weights, filmed)
+        windows += windows_of(network, traces, filmed)
     return windows
 
 
-def windows_of(
-    network: PulseNetwork, traces: Traces, weights: RateWeights, filmed: bool = False
-) -> list[Window]:
+def windows_of(network: PulseNetwork, traces: Traces, filmed: bool = False) -> list[Window]:
     """The last seconds of each clip, but its first second, as the node measures them."""
     parts = (traces.change, traces.seen, traces.motion, traces.seconds)
     windows = []
@@ -232,21 +207,17 @@ def windows_of(
         if traces.alive[index]:
             wave = traces.wave[index, np.isin(clip.times, window.times)]
             true = strongest_line(window.times, wave.astype(np.float64))
-        found = measure_waves(window, weights)
+        found = measure_waves(window)
         windows.append(Window(str(traces.kind[index]), true, filmed, found))
     return windows
 
 
-def fit_wave_model(windows: Sequence[Window], weights: RateWeights) -> WaveModel:
+def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
     """The constants of the ratio, fitted as those of the pulse cue are.
 
     Logistic regressions between windows in which the pulse was found and windows without one, and
     of whether it is found by noise. The share of attacks with a pulse is the pulse cue's, that of
     living faces without one is :data:`LIVING_WITHOUT_PULSE`: no trace can tell them.
-
-    Args:
-        windows: to fit on.
-        weights: of the witnesses of the rate, with which they were measured.
 
     Raises:
         TrainingError: no pulse was found, or there is no window without one.
@@ -275,7 +246,6 @@ def fit_wave_model(windows: Sequence[Window], weights: RateWeights) -> WaveModel
         noise_half=float(10 ** (level / steepness)),
         noise_steepness=steepness,
         living_without_pulse=LIVING_WITHOUT_PULSE,
-        **{f"rate_per_{name}": value for name, value in asdict(weights).items()},
     )
 
 

@@ -80,9 +80,6 @@ class PulseRecipe:
     """Drawn batches to calibrate on; as many more measure the calibrated network."""
     calibration_filmed: Annotated[int, Ge(0)] = 2
     """The same of filmed batches."""
-    rated: Annotated[int, Ge(0)] = 0
-    """Faces with a pulse, rendered to learn on them how much each witness of the heart rate counts;
-    with none the witnesses of old count alike."""
     epochs: Count = 8
     max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
     """Stop after the epoch that passes it. The learning rate then follows the clock where that is

@@ -1,8 +1,7 @@
-"""Windows of whole clips are the node's, and weights follow the witnesses that are right."""
+"""Windows of whole clips are the node's."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,28 +13,20 @@ from padflow.graph.packet import Packet
 from padflow.nodes.payloads import Quality, SkinSample
 from padflow.nodes.pulse_net import PulseNet, PulseNetParams
 from padflow.nodes.rppg import PULSE_COLOUR
+from padflow.nodes.skin_steps import AreaColours, SkinSteps
 from padflow.nodes.wave_evidence import (
-    RateWeights,
+    LEAST_SEEN,
     WaveMeasurement,
     WaveWindow,
     measure_waves,
 )
-from padflow.trainers import pulse_rates
 from padflow.trainers.networks.pulse import PulseNetwork
-from padflow.trainers.pulse_clips import Conditions, PulseClip
-from padflow.trainers.pulse_rates import RatedWindow, fit_rate_weights, rated_windows
+from padflow.trainers.pulse_windows import wave_window, waves_of
 from padflow.trainers.weights import bundle_weights
 
 FPS = 25
 RATE = 81.0
 QUALITY = Quality(200.0, 0.6, 130.0, 0.0, 3.0, 0.0, 0.0, 1.0, 0.0, 0.05)
-CLIP = PulseClip(
-    Path("none.mp4"),
-    Conditions("still", "rich", "bright", str(FPS)),
-    FPS,
-    (RATE,) * (11 * FPS + 1),
-    (0.0, 0.0, 9.0, 9.0),
-)
 
 
 def skin() -> list[tuple[float, SkinSample]]:
@@ -69,9 +60,9 @@ def seen_by_the_node(
     """The windows from eight seconds on."""
     windows: list[WaveWindow] = []
 
-    def kept(window: WaveWindow, weights: RateWeights) -> WaveMeasurement:
+    def kept(window: WaveWindow) -> WaveMeasurement:
         windows.append(window)
-        return measure_waves(window, weights)
+        return measure_waves(window)
 
     monkeypatch.setattr("padflow.nodes.pulse_net.measure_waves", kept)
     node = PulseNet(PulseNetParams())
@@ -85,18 +76,34 @@ def seen_by_the_node(
     node.close()
 
 
+def seen_at_once(
+    network: PulseNetwork, samples: list[tuple[float, SkinSample]]
+) -> Iterator[WaveWindow]:
+    """The windows of the whole clip that end with the seconds from the eighth on."""
+    taking = SkinSteps()
+    taken = (taking.take(time, sample) for time, sample in samples)
+    steps = [step for step in taken if step is not None]
+    times = np.array([step.time for step in steps])
+    moved = (np.stack(part) for part in zip(*(step.moved for step in steps), strict=True))
+    change, seen, motion = moved
+    seconds = np.array([step.seconds for step in steps], np.float32)
+    (waves,) = waves_of(network, *(part[None] for part in (times, change, seen, motion, seconds)))
+    areas = AreaColours(np.inf)
+    for step in steps:
+        areas.append(step.time, step.areas)
+    for end in (8.0, 9.0, 10.0, 11.0):
+        window = wave_window(waves, end - 10.0, end)
+        yield replace(window, areas=areas.at(window.times, LEAST_SEEN))
+
+
 def test_windows_of_a_whole_clip_are_the_nodes(
-    network: PulseNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: PulseNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples, told = skin(), []
-    monkeypatch.setattr(pulse_rates, "render_pulse_clips", lambda *_: [CLIP])
-    monkeypatch.setattr(pulse_rates, "skin_of", lambda _: samples)
-    found = rated_windows(network, tmp_path, 1, 0, lambda *now: told.append(now))
-    assert told == [(1, 1)]
-    assert [beat for _, beat in found] == [RATE] * 4
+    samples = skin()
+    found = list(seen_at_once(network, samples))
     wanted = list(seen_by_the_node(samples, monkeypatch))
-    assert len(wanted) == 4
-    for (one, _), other in zip(found, wanted, strict=True):
+    assert len(wanted) == len(found)
+    for one, other in zip(found, wanted, strict=True):
         late = one.times >= other.times[0] - 1e-6  # the node may begin with a later step
         assert late.sum() == len(other.times) >= len(one.times) - 1
         assert one.times[late] == pytest.approx(other.times, abs=1e-6)
@@ -109,35 +116,3 @@ def test_windows_of_a_whole_clip_are_the_nodes(
         assert other.areas is not None
         areas = [np.diff(w, axis=1) for w in (one.areas[:, late], other.areas)]
         assert areas[0] == pytest.approx(areas[1], abs=1e-5)
-
-
-TIMES = np.arange(140) / 15.0
-
-
-def window(wave: float, colours: float, seed: int) -> WaveWindow:
-    """Waves that beat at one rate, and colours of cells and areas at another, beats a minute."""
-    rng = np.random.default_rng(seed)
-    beat, blood = (np.sin(2 * np.pi * f / 60 * TIMES) for f in (wave, colours))
-    face = beat + 0.3 * rng.normal(size=TIMES.size)
-    noise = 3e-4 * rng.normal(size=(44, TIMES.size, 3))
-    shown = noise - 1e-3 * blood[:, None] * PULSE_COLOUR
-    pose = rng.normal(size=(3, TIMES.size))
-    cells = np.tile(face, (34, 1))
-    return WaveWindow(TIMES, face, cells, shown[:34], pose, face, None, shown[34:])
-
-
-def test_weights_follow_the_witnesses_that_are_right() -> None:
-    rng = np.random.default_rng(0)
-    rates = rng.uniform(50, 180, (24, 2))
-    windows = [window(wave, blood, k) for k, (wave, blood) in enumerate(rates)]
-    by_wave = fit_rate_weights([RatedWindow(*w) for w in zip(windows, rates[:, 0], strict=True)])
-    by_blood = fit_rate_weights([RatedWindow(*w) for w in zip(windows, rates[:, 1], strict=True)])
-    assert min(astuple(by_wave) + astuple(by_blood)) >= 0.0
-    for right, wrong in (
-        (by_wave.wave + by_wave.cells, by_wave.cell_line + by_wave.area_line),
-        (by_blood.cell_line + by_blood.area_line, by_blood.wave + by_blood.cells),
-    ):
-        assert right > 5 * wrong
-        assert right > 0.3
-    slow = [RatedWindow(windows[0], 20.0), *(RatedWindow(w, 81.0) for w in windows[:2])]
-    assert fit_rate_weights(slow) == fit_rate_weights(slow[1:])  # out of the band: no part
