@@ -102,12 +102,12 @@ def test_everybody_is_calibrated_by_those_who_had_not_seen_them(
     assert manifest.calibration.parameters == pytest.approx(expected.parameters, rel=1e-3)
     assert "each by one of 2 networks that had not seen them" in manifest.calibration.fitted_on
     assert manifest.training.settings["folds"] == "p0, p1; p2"
-    assert manifest.training.settings["held_out_persons"] == ""
+    assert manifest.training.held_out("persons") == ()
     assert "96 crops" in manifest.training.data[0]
     for fold, persons in zip(fitted.folds, FOLDS, strict=True):
         own = read_bundle(fold.folder / "bundle").manifest
         assert own.calibration == manifest.calibration
-        assert own.training.settings["held_out_persons"] == ", ".join(persons)
+        assert own.training.held_out("persons") == tuple(persons)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(store: CropStore, tmp_path: Path) -> None:
