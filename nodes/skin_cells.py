@@ -103,12 +103,6 @@ def cell_count() -> int:
     return len(cell_places())
 
 
-@cache
-def area_count() -> int:
-    """A: how many areas there are."""
-    return len(area_places())
-
-
 def remembered(sample: SkinSample) -> SkinBefore:
     """What the next frame is compared with."""
     quality = sample.quality

@@ -116,21 +116,19 @@ def rate_evidence(window: WaveWindow, frequencies: np.ndarray) -> np.ndarray:
         frequencies: float64 (f,) in Hz, within 0.7 and 4.
     """
     asked, times = window.asked, window.times
-    power = np.abs(uneven_spectrum(times, window.face, frequencies)) ** 2
-    said = np.log(power + _LEAST)
+    waves = np.stack([window.face, *np.nan_to_num(window.cells[asked])])
+    powers = np.abs(uneven_spectrum(times, waves, frequencies)) ** 2
+    said = np.log(powers[0] + _LEAST)
+    if asked.any():
+        shares = powers[1:] / (powers[1:].sum(axis=1, keepdims=True) + _LEAST)
+        said += _log_share(shares.mean(axis=0))
     others = window.pose
     if window.background is not None:
         others = np.concatenate([others, window.background[None]])
-    if asked.any():
-        waves = np.nan_to_num(window.cells[asked])
-        powers = np.abs(uneven_spectrum(times, waves, frequencies)) ** 2
-        said += _log_share((powers / (powers.sum(axis=1, keepdims=True) + _LEAST)).mean(axis=0))
-        colours = window.colours[asked]
-        line = line_likelihood(times, colours, others, frequencies, _CELL_LOADING)
-        said += np.log(line + _LEAST)
-    if window.areas is not None and len(window.areas):
-        line = line_likelihood(times, window.areas, others, frequencies, _AREA_LOADING)
-        said += np.log(line + _LEAST)
+    shown = ((window.colours[asked], _CELL_LOADING), (window.areas, _AREA_LOADING))
+    for colours, loading in shown:
+        if colours is not None and len(colours):
+            said += np.log(line_likelihood(times, colours, others, frequencies, loading) + _LEAST)
     return np.asarray(said)
 
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from padflow.nodes.canonical import canonical_face
 from padflow.nodes.payloads import Quality, SkinSample
 from padflow.nodes.skin_cells import (
-    area_count,
     area_places,
     areas_between,
     cell_count,
@@ -28,7 +27,7 @@ def sample(level: np.ndarray, valid: np.ndarray | None = None, yaw: float = 0.0)
 
 @pytest.mark.parametrize(
     ("places", "count", "fewest"),
-    [(cell_places(), cell_count(), 8), (area_places(), area_count(), 24)],
+    [(cell_places(), cell_count(), 8), (area_places(), 10, 24)],
     ids=["cells", "areas"],
 )
 def test_cells_and_areas_part_the_skin(places: np.ndarray, count: int, fewest: int) -> None:
@@ -55,8 +54,8 @@ def test_changes_sum_to_the_colour_whatever_comes_into_sight(seed: int, frames: 
     rng = np.random.default_rng(seed)
     levels = rng.uniform(40, 200, (frames, 3))
     texture = rng.uniform(0.5, 1.2, (32, 32, 1))
-    total, areas = np.zeros((cell_count() + 1, 3)), np.zeros((area_count(), 3))
-    always, ever = np.ones(cell_count() + 1, bool), np.ones(area_count(), bool)
+    total, areas = np.zeros((cell_count() + 1, 3)), np.zeros((len(area_places()), 3))
+    always, ever = np.ones(cell_count() + 1, bool), np.ones(len(area_places()), bool)
     before = None
     for level in levels:
         now = sample(level, rng.uniform(size=(32, 32)) < 0.9)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padflow.nodes.payloads import Quality, SkinSample
-from padflow.nodes.skin_cells import AreaChange, area_count, cell_places
+from padflow.nodes.skin_cells import AreaChange, area_places, cell_places
 from padflow.nodes.skin_steps import FIRST, SHORTEST, AreaColours, SkinStep, SkinSteps
 
 
@@ -104,8 +104,8 @@ def test_a_stream_that_is_stored_and_restored_goes_on_as_it_was() -> None:
 def test_colours_of_areas_are_kept_as_long_as_told_and_found_by_time() -> None:
     rng = np.random.default_rng(3)
     times = np.cumsum(rng.uniform(0.05, 0.1, 60))
-    changes = rng.normal(0, 0.01, (60, area_count(), 3)).astype(np.float32)
-    seen = np.ones((60, area_count()), bool)
+    changes = rng.normal(0, 0.01, (60, len(area_places()), 3)).astype(np.float32)
+    seen = np.ones((60, len(area_places())), bool)
     seen[::2, 4] = False
     kept = AreaColours(2.0)
     for time, change, there in zip(times, changes, seen, strict=True):
@@ -117,4 +117,4 @@ def test_colours_of_areas_are_kept_as_long_as_told_and_found_by_time() -> None:
     wanted = np.delete(levels, 4, axis=0)
     assert found.shape == wanted.shape
     assert np.diff(found, axis=1) == pytest.approx(np.diff(wanted, axis=1), abs=1e-6)
-    assert len(kept.at(asked, 0.4)) == area_count()
+    assert len(kept.at(asked, 0.4)) == len(area_places())
