@@ -18,6 +18,7 @@ from ..graph.metrics import Notice
 from ..graph.node import Mode, StreamSpec
 from ..graph.options import RunOptions
 from ..graph.packet import Packet
+from ..graph.plain_yaml import read_yaml
 from ..graph.ray_options import RayOptions
 from ..graph.run import GraphRun, Tap
 from ..graph.spec import Graph
@@ -178,8 +179,8 @@ def parse_override(text: str) -> Override:
             f"--set {text}: expected NODE.PARAM=VALUE, e.g. detect.cadence_hz=10; write it so"
         )
     try:
-        return node, param, yaml.safe_load(value)
-    except (yaml.YAMLError, RecursionError) as error:
+        return node, param, read_yaml(value)
+    except yaml.YAMLError as error:
         raise UsageError(
             f"--set {text}: expected a YAML value after =, found one that cannot be read; quote it"
         ) from error

@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from .errors import GraphDefinitionError
 from .node import Contract, Node, Source
+from .plain_yaml import read_yaml
 from .registry import NodeType, name_of_class, node_class
 from .schema import parse, unknown_name
 
@@ -307,14 +308,10 @@ def load_yaml(text: str, where: str) -> Any:
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
-        return yaml.load(text, Loader)
+        return read_yaml(text, Loader)
     except yaml.YAMLError as error:
         told = " ".join(str(error).split())
         raise GraphDefinitionError(f"{where}: expected valid YAML, found: {told}") from error
-    except RecursionError as error:
-        raise GraphDefinitionError(
-            f"{where}: expected valid YAML, found it nested deeper than can be read; correct it"
-        ) from error
 
 
 def _node_as_data(spec: NodeSpec) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
 from ..graph.errors import GraphDefinitionError
+from ..graph.plain_yaml import read_yaml
 from ..graph.schema import parse
 from .evidence import Reason
 from .payloads import FaceObservation
@@ -397,14 +398,10 @@ def load_policy(source: str | Path = "default") -> Policy:
     """
     text, where = _read(source)
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise PolicyError(f"policy {where} is not valid YAML: {detail}") from error
-    except RecursionError as error:
-        raise PolicyError(
-            f"policy {where} is not valid YAML: nested deeper than can be read"
-        ) from error
     if content is None:
         content = {}
     if not isinstance(content, dict):

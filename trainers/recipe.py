@@ -17,6 +17,7 @@ from pydantic import FiniteFloat, StringConstraints, TypeAdapter, ValidationErro
 
 from ..engines.errors import EngineError
 from ..graph.errors import GraphDefinitionError
+from ..graph.plain_yaml import read_yaml
 
 SHIPPED = Path(__file__).parent / "recipes"
 NETWORK = "network"
@@ -215,11 +216,9 @@ def recipe_content(name_or_file: str | Path) -> dict[str, Any]:
             f"recipe {name_or_file}: no such file; expected a YAML file or one of {names}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: is no YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise RecipeError(f"recipe {path}: is no YAML: nested deeper than can be read") from error
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected a mapping, found {type(content).__name__}")
     return content

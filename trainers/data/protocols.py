@@ -18,6 +18,7 @@ import yaml
 from annotated_types import Ge, Gt, Lt
 
 from ...graph.errors import GraphDefinitionError
+from ...graph.plain_yaml import read_yaml
 from ...graph.schema import parse, unknown_name
 from .sample import DataError, Dataset, Part, Sample
 
@@ -346,14 +347,10 @@ def _shipped() -> dict[str, Any]:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return read_yaml(text)
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise DataError(f"{where}: expected YAML, found {detail}; correct it") from error
-    except RecursionError as error:
-        raise DataError(
-            f"{where}: expected YAML, found it nested deeper than can be read; correct it"
-        ) from error
 
 
 def _protocol(content: Any, where: str) -> Protocol:
