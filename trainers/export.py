@@ -114,6 +114,7 @@ def write_onnx(
     *,
     inputs: Sequence[str],
     outputs: Sequence[str],
+    packed: bool = False,
 ) -> None:
     """Write a module as f32 ONNX, checked for its form, aside and then renamed.
 
@@ -124,8 +125,10 @@ def write_onnx(
         path: the file.
         inputs: names of the module's inputs in order.
         outputs: names of its outputs.
+        packed: the module takes all its inputs as one ``*args``.
     """
     batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in example)
     with whole_file(path) as part:
         with quiet("torch.onnx"):  # It tells of torchvision's absence at each export.
             torch.onnx.export(
@@ -137,13 +140,13 @@ def write_onnx(
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
-                dynamic_shapes=tuple({0: batch} for _ in example),
+                dynamic_shapes=(shapes,) if packed else shapes,
                 verbose=False,
             )
-        finish_file(part)
+        _finish_file(part)
 
 
-def finish_file(exported: Path) -> None:
+def _finish_file(exported: Path) -> None:
     """Take an exported file's traces away and check its form."""
     model = onnx.load(exported)
     without_traces(model)

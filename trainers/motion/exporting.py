@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from ...engines.engine import Engine, open_network
 from ...engines.network import Network, Options, TensorSpec
 from ...engines.store import file_sha256
-from ...engines.whole_file import whole_file
 from ...nodes.track_steps import AFTER, BEFORE
-from ..export import BACKENDS, OPSET, TOLERANCE, finish_file, quiet, stage_specs
+from ..export import BACKENDS, TOLERANCE, stage_specs, write_onnx
 from ..networks.motion_depth import MotionDepthNetwork, MotionState
 from ..recipe import TrainingError
 
@@ -105,22 +104,8 @@ class _MotionStep(nn.Module):
 def step_to_onnx(step: Step, path: Path) -> Network:
     """Write one step of a network as f32 ONNX with any batch size, checked for its form."""
     examples = tuple(torch.rand(2, *spec.shape[1:]) for spec in step.inputs)
-    batch = torch.export.Dim("batch")
-    with whole_file(path) as part:
-        with quiet("torch.onnx"):
-            torch.onnx.export(
-                step.module,
-                examples,
-                str(part),
-                input_names=[spec.name for spec in step.inputs],
-                output_names=[spec.name for spec in step.outputs],
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                dynamic_shapes=(tuple({0: batch} for _ in examples),),
-                verbose=False,
-            )
-        finish_file(part)
+    inputs, outputs = ([spec.name for spec in specs] for specs in (step.inputs, step.outputs))
+    write_onnx(step.module, examples, path, inputs=inputs, outputs=outputs, packed=True)
     return Network(path.stem, path, file_sha256(path), step.inputs, step.outputs, precision="auto")
 
 
