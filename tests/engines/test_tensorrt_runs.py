@@ -96,15 +96,19 @@ def test_work_that_cannot_be_recorded_is_run_without_a_graph(
     assert caplog.text.count("running without CUDA graphs") == 1
 
 
+def assert_told_and_auto_takes_another(network: Network, told: str) -> None:
+    with pytest.raises(BackendMissing, match=told):
+        open_network(network, "tensorrt")
+    with open_network(network) as engine:
+        assert engine.backend != "tensorrt"
+
+
 def test_a_driver_that_is_too_old_for_the_library_is_told_and_auto_takes_another_backend(
     gpu: FakeGpu, network: Network
 ) -> None:
     gpu.starts = False
     told = r"10\.9\.0 cannot use this GPU: CUDA initialization failure with error: 35; .* driver"
-    with pytest.raises(BackendMissing, match=told):
-        open_network(network, "tensorrt")
-    with open_network(network) as engine:
-        assert engine.backend != "tensorrt"
+    assert_told_and_auto_takes_another(network, told)
 
 
 def test_a_library_that_cannot_be_imported_is_told_and_auto_takes_another_backend(
@@ -116,10 +120,8 @@ def test_a_library_that_cannot_be_imported_is_told_and_auto_takes_another_backen
         return import_module(name)
 
     monkeypatch.setattr(tensorrt, "import_module", fail)
-    with pytest.raises(BackendMissing, match=r"tensorrt: tensorrt cannot be imported \(libnvinfer"):
-        open_network(network, "tensorrt")
-    with open_network(network) as engine:
-        assert engine.backend != "tensorrt"
+    told = r"tensorrt: tensorrt cannot be imported \(libnvinfer"
+    assert_told_and_auto_takes_another(network, told)
 
 
 def test_a_plan_that_cannot_be_loaded_is_told_with_what_the_library_said(
