@@ -101,10 +101,10 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 def _exit_code(error: Exception) -> Exit | None:
     """The code of an error that we know how to tell; None for one that we do not."""
-    from ..engines.errors import EngineError
+    from ..engines.errors import EngineError, FolderInUse
     from ..graph.errors import GraphDefinitionError, GraphError
 
-    if isinstance(error, (UsageError, GraphDefinitionError)):
+    if isinstance(error, (UsageError, GraphDefinitionError, FolderInUse)):
         return Exit.WRONG_USE
     if isinstance(error, (RunFailed, EngineError, GraphError)):
         return Exit.FAILED

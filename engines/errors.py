@@ -6,6 +6,7 @@ EngineError
 │   ├── ModelMissing     it is not there (says what fetches it)
 │   ├── ModelDamaged     it is not the file that it should be
 │   └── PullFailed       the package client could not fetch it
+├── FolderInUse      another process is writing to the folder that was asked for
 ├── BackendMissing   the library or device that a backend needs is absent (says which extra)
 ├── NetworkError     a backend cannot read, compile or build a network
 └── InferenceError   a network could not be run
@@ -35,6 +36,10 @@ class ModelDamaged(ModelError):
 
 class PullFailed(ModelError):
     """The models could not be fetched."""
+
+
+class FolderInUse(EngineError):
+    """Another process is writing to the folder that was asked for."""
 
 
 class BackendMissing(EngineError):

@@ -1,7 +1,8 @@
 """The crop store: what the networks learn from, on disk, and nothing of torch.
 
 A folder of parts, each written aside and renamed, so that a store is whole whenever it is read and
-several processes may write to one:
+the processes of one command may write to one (:func:`~padflow.engines.locks.sole_writer` keeps
+those of another out):
 
     store/
         order.json          what it was begun with, for who goes on with it
@@ -33,6 +34,7 @@ from annotated_types import Ge, MinLen
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from ..engines.errors import EngineError
+from ..engines.locks import LOCK
 from ..engines.whole_file import write_whole
 from .features import SIGHTS, Sight, part_features
 
@@ -52,6 +54,8 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 """Shape of one row's array, by the array's name; all are uint8."""
 TABLE = "table.jsonl"
 ORDER = "order.json"
+_BESIDE = (ORDER, LOCK)
+"""Files of a store that are no parts."""
 _TOLD = 3
 """Settings that differ of which a refusal tells."""
 
@@ -131,7 +135,7 @@ class CropWriter:
         self._rows: list[CropRow] = []
         self._crops: list[Crops] = []
         if self.folder.is_dir() and any(self.folder.iterdir()) and not _parts(self.folder):
-            inside = [path.name for path in self.folder.iterdir() if path.name != ORDER]
+            inside = [path.name for path in self.folder.iterdir() if path.name not in _BESIDE]
             if not all(name.startswith(".part-") for name in inside):
                 raise CropStoreError(
                     f"{self.folder}: expected a crop store or an empty folder, found "

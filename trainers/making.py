@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 
 from ..engines.errors import EngineError
+from ..engines.locks import sole_writer
 from .attacks.people import FaceFinder, PersonPicture, trimmed
 from .attacks.shots import ShotMaker, Species
 from .crops import CropRow, CropStore, CropWriter, begin_store, open_crops
@@ -151,18 +152,19 @@ def make_store(
         MakingError: the order is empty or a process failed.
         CropStoreError: the folder is something else, or damaged, or a store that was begun with
             another order; only more rows may be asked of one.
+        FolderInUse: another process is writing to the store.
     """
     out = Path(out)
     _check(order)
     with CropWriter(out):
         pass  # refuses a folder that is none of ours before any work is done
-    begin_store(out, lasting(order))
-    chunks = chunks_of(order, out)
-    made = len(_rows_of(out))
-    if tell is not None:
-        tell(made)
-    order = _trimmed(order)
-    _run(order, out, chunks, workers, made, tell or _nobody)
+    with sole_writer(out):
+        begin_store(out, lasting(order))
+        chunks = chunks_of(order, out)
+        made = len(_rows_of(out))
+        if tell is not None:
+            tell(made)
+        _run(_trimmed(order), out, chunks, workers, made, tell or _nobody)
     return open_crops(out)
 
 

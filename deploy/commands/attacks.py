@@ -101,25 +101,28 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _make(args: argparse.Namespace, finder: "FaceFinder") -> None:
+    from ...engines.locks import sole_writer
     from ...trainers.attacks.clip_files import SHEET, read_lists, write_lists, write_sheet
     from ...trainers.attacks.sources import read_footage
 
-    names, before = _names(args.sources), read_lists(args.out)
+    names = _names(args.sources)
     # One look at every source first: a bad one is told before anything is made.
     faces = [
         read_footage(finder, path, name, 0.0, args.fps, 0.5).frames[0]
         for path, name in zip(args.sources, names, strict=True)
     ]
     made: list[ClipParams] = []
-    args.out.mkdir(parents=True, exist_ok=True)
-    for place, (path, name) in enumerate(zip(args.sources, names, strict=True)):
-        for number in range(args.count):
-            for params in _versions(args, finder, path, name, (place, number), faces):
-                made.append(params)
-                write_lists(args.out, made, before)
-                if not args.quiet:
-                    _say(f"{len(made)}: {params.item}{'' if params.face_found else ' (no face)'}")
-    write_sheet(args.out, made)
+    with sole_writer(args.out):
+        before = read_lists(args.out)
+        for place, (path, name) in enumerate(zip(args.sources, names, strict=True)):
+            for number in range(args.count):
+                for params in _versions(args, finder, path, name, (place, number), faces):
+                    made.append(params)
+                    write_lists(args.out, made, before)
+                    if not args.quiet:
+                        no_face = "" if params.face_found else " (no face)"
+                        _say(f"{len(made)}: {params.item}{no_face}")
+        write_sheet(args.out, made)
     if not args.quiet:
         _say(f"{args.out / SHEET}")
 

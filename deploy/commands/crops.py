@@ -36,19 +36,20 @@ def run(args: argparse.Namespace) -> int:
 
     A store that was begun with the same items is gone on with where it was interrupted.
     """
+    from ...engines.locks import sole_writer
     from ...trainers.attacks.people import FaceFinder
     from ...trainers.crops import ORDER, CropWriter, begin_store, open_crops
     from ...trainers.footage import footage_order, store_footage
 
     if args.step < 1:
         raise UsageError(f"--step: expected 1 or more, found {args.step}")
-    begun = any(args.out.glob("part-*"))
-    if begun and not (args.out / ORDER).is_file():
+    if any(args.out.glob("part-*")) and not (args.out / ORDER).is_file():
         raise UsageError(f"--out {args.out}: holds a crop store already; give another folder")
     samples = of_known_species(read_labelled(args.layout, args.data))
-    with FaceFinder(matte=False) as finder, CropWriter(args.out) as writer:
+    writer = CropWriter(args.out)
+    with sole_writer(args.out), FaceFinder(matte=False) as finder, writer:
         begin_store(args.out, footage_order(samples, args.step))
-        there = open_crops(args.out).rows if begun else ()
+        there = open_crops(args.out).rows if any(args.out.glob("part-*")) else ()
         try:
             found = store_footage(samples, writer, finder, args.step, there)
         except KeyboardInterrupt:

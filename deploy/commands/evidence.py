@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the graph over every recording that has no file yet."""
+    from ...engines.locks import sole_writer
     from ...graph.options import RunOptions
     from ..recording import record
     from ..session import RunRequest, parse_override
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         overrides=tuple(parse_override(text) for text in args.overrides),
         options=RunOptions(threads=args.threads, workers=args.workers or 0),
     )
-    made = record(dataset, request, args.out, quiet=args.quiet)
+    with sole_writer(args.out):
+        made = record(dataset, request, args.out, quiet=args.quiet)
     for item, why in made.failed.items():
         print(f"{item}: {why}", file=sys.stderr)
     if not args.quiet:

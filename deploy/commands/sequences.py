@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data: expected labelled videos, found none; give --data or --live")
     if not 2.0 <= args.cadence <= 60.0:
         raise UsageError(f"--cadence {args.cadence:g}: expected 2 to 60 crops a second")
+    from ...engines.locks import sole_writer
     from ...trainers.motion.cutting import cut_sequences, living, read_making
     from ...trainers.motion.store import open_sequences
     from ...trainers.sources import SourceFilesError, people_by_source, read_people, source_files
@@ -80,20 +81,21 @@ def run(args: argparse.Namespace) -> int:
         (name, _videos(root, args.layout), read_making(root), by_source)
         for name, root in zip(names, args.data, strict=True)
     ]
-    for prefix, samples, making, known in [*parts, ("footage", videos, {}, {})]:
-        found = cut_sequences(
-            samples,
-            args.out,
-            prefix=prefix,
-            people=known,
-            making=making,
-            cadence=args.cadence,
-            say=_say,
-        )
-        _say(
-            f"{prefix}: {found.made} sequences made, {found.there} were there, "
-            f"{len(found.without)} videos without a face for long enough"
-        )
+    with sole_writer(args.out):
+        for prefix, samples, making, known in [*parts, ("footage", videos, {}, {})]:
+            found = cut_sequences(
+                samples,
+                args.out,
+                prefix=prefix,
+                people=known,
+                making=making,
+                cadence=args.cadence,
+                say=_say,
+            )
+            _say(
+                f"{prefix}: {found.made} sequences made, {found.there} were there, "
+                f"{len(found.without)} videos without a face for long enough"
+            )
     rows = [one.row for one in open_sequences([args.out])]
     counts = ", ".join(
         f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items())

@@ -111,7 +111,15 @@ def run(args: argparse.Namespace) -> int:
     """Train, export, calibrate, write the bundle."""
     _check_out(args)
     folder = args.folder or args.out.with_name(f"{args.out.name}.run")
-    _check(args, folder)
+    _check(args)
+    from ...engines.locks import sole_writer
+
+    with sole_writer(folder):
+        _check_new(args, folder)
+        return _make(args, folder)
+
+
+def _make(args: argparse.Namespace, folder: Path) -> int:
     try:
         if args.recipe == SITE:
             return run_site(args, folder)
@@ -190,7 +198,7 @@ def _check_out(args: argparse.Namespace) -> None:
         )
 
 
-def _check(args: argparse.Namespace, folder: Path) -> None:
+def _check(args: argparse.Namespace) -> None:
     for name in ("workers", "epochs", "threads"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -218,6 +226,10 @@ def _check(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError(
             "--live, --base, --people: expected with train site only; say padflow train site"
         )
+
+
+def _check_new(args: argparse.Namespace, folder: Path) -> None:
+    """Whether the run's folder holds none, or one that is to be gone on with."""
     begun = [folder / "checkpoint.pt", *folder.glob("fold-*/checkpoint.pt")]
     if not args.resume and any(path.exists() for path in begun):
         raise UsageError(
