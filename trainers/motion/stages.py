@@ -181,6 +181,10 @@ def _write(folder: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
         for name, array in arrays.items():
             np.save(aside / f"{name}.npy", array)
         aside.chmod(0o755)
-        os.rename(aside, folder)
+        try:
+            os.rename(aside, folder)
+        except OSError:
+            if not folder.is_dir():  # else another training was faster with the same
+                raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

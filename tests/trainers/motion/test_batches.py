@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from padflow.trainers.motion import stages
 from padflow.trainers.motion.batches import (
     TrackBatches,
     drawn_samples,
@@ -100,6 +102,27 @@ def test_features_are_those_of_the_depth_network(backbone: Backbone, tmp_path: P
     assert np.allclose(found.stages[1][2], said["features_2"][0], atol=2e-2)
     assert found.score[2] == pytest.approx(float(said["score"][0]), abs=1e-4)
     assert np.array_equal(found.target, sequence.depth)
+
+
+def test_two_trainings_may_prepare_one_store_at_once(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sequence, *_) = write_toys(tmp_path, ("ann",))
+    changes, computed = Augmentation(), stages._computed
+    others: list[int] = []
+
+    def overtaken(*asked: Any) -> Any:
+        found = computed(*asked)
+        if not others:
+            others.append(0)
+            others.append(prepare([sequence], backbone, changes, 1))
+        return found
+
+    monkeypatch.setattr(stages, "_computed", overtaken)
+    assert prepare([sequence], backbone, changes, 1) == 1
+    assert others == [0, 1]
+    assert len(seen(sequence, backbone, changes, 0).score) == sequence.row.frames
+    assert not list(sequence.folder.glob(".stages-*"))
 
 
 def test_every_crop_of_a_copy_is_changed_alike(tmp_path: Path) -> None:
