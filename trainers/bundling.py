@@ -38,7 +38,7 @@ from .export import (
     to_int8,
     to_onnx,
 )
-from .holdout import Rows
+from .holdout import Rows, names_text
 from .recipe import TrainingError, recipe_text
 from .scoring import Scored, pictures, spread
 from .training import Trained
@@ -338,7 +338,7 @@ def _manifest(
     }
     if folds:
         settings["minutes"] = round(trained.minutes + sum(one.minutes for one in folds), 2)
-        settings["folds"] = "; ".join(", ".join(one.split.persons) for one in folds)
+        settings["folds"] = tuple(names_text(one.split.persons) for one in folds)
     return Manifest(
         about=About(
             name=recipe.name.replace(" ", "_").lower(),

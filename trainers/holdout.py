@@ -1,8 +1,10 @@
 """Which crops are trained on and which are validated on: no person and no medium on both sides."""
 
+import csv
 import hashlib
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,29 @@ class Split:
     """Held out."""
     media: tuple[str, ...]
     """Held out."""
+
+
+def names_of(text: str) -> list[str]:
+    """Names that commas part; one that holds a comma stands in quotation marks, as in a CSV.
+
+    Raises:
+        TrainingError: quotation marks are not closed, or stand within a name.
+    """
+    try:
+        rows = list(csv.reader([text], strict=True))
+    except csv.Error as error:
+        raise TrainingError(
+            f"names {text!r}: expected commas between them and quotation marks around one that "
+            f"holds a comma, found {error}; write them so"
+        ) from error
+    return [name for row in rows for name in row if name]
+
+
+def names_text(names: Sequence[str]) -> str:
+    """What :func:`names_of` reads as these names."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
 
 
 def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split:

@@ -72,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PERSON,PERSON",
         help="cross-fit: the network learns from everybody, and one more for each of these groups, "
-        "kept from its people, calibrates it on them (their bundles: RUN/fold-1/bundle, ...)",
+        "kept from its people, calibrates it on them (their bundles: RUN/fold-1/bundle, ...); "
+        "a name that holds a comma stands in quotation marks: '\"Doe, Ann\",P2'",
     )
     parser.add_argument(
         "--hold-out-cameras",
@@ -312,6 +313,7 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     """The network of everybody, and the folds'."""
     from ...trainers.crops import open_crops
     from ...trainers.cross_fitting import cross_fit
+    from ...trainers.holdout import names_of
     from ...trainers.training import use_threads
 
     if args.threads:
@@ -320,7 +322,7 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
         _recipe(args),
         open_crops(*args.data),
         folder,
-        [[name for name in fold.split(",") if name] for fold in args.folds],
+        [names_of(fold) for fold in args.folds],
         extra_validation=args.validate,
         resume=args.resume,
         say=_say,

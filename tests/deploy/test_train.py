@@ -74,18 +74,19 @@ def test_cross_fits(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    write_store(tmp_path / "store", rows=64, persons=4)
+    write_store(tmp_path / "store", rows=64, persons=4, family="Doe, ")
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
     recipe.write_text(RECIPE)
     words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
-    words += ["--files", "f32", "--threads", "1", "--folds", "p0,p1", "p2"]
+    words += ["--files", "f32", "--threads", "1", "--folds", '"Doe, p0","Doe, p1"', '"Doe, p2"']
     with pytest.raises(TrainingError, match="expected 'last' for cross-fitting"):
         train.run(asked(*words))
     recipe.write_text(RECIPE + "select_by: last\n")
     assert train.run(asked(*words)) == Exit.DONE
     printed = capsys.readouterr().out
-    assert printed.index("fold 2 of 2, without p2") < printed.index("everybody")
-    assert read_bundle(out).manifest.training.settings["folds"] == "p0, p1; p2"
+    assert printed.index("fold 2 of 2, without Doe, p2") < printed.index("everybody")
+    told = read_bundle(out).manifest.training.settings["folds"]
+    assert told == ('"Doe, p0","Doe, p1"', '"Doe, p2"'), "as --folds takes them"
     calibrations = [
         read_bundle(folder).manifest.calibration
         for folder in (out, *(out.with_name("toy.run") / f"fold-{n}" / "bundle" for n in (1, 2)))

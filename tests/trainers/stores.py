@@ -10,20 +10,22 @@ from padflow.trainers.crops import SHAPES, CropRow, Crops, CropStore, Species, w
 ATTACKS: tuple[Species, ...] = ("print", "screen", "mask")
 
 
-def write_store(folder: Path, rows: int = 48, persons: int = 6, maker: str = "") -> CropStore:
+def write_store(
+    folder: Path, rows: int = 48, persons: int = 6, maker: str = "", family: str = ""
+) -> CropStore:
     """Half live; each attack species has two media; the last patch of each row is absent.
 
-    The names of the media begin with their maker's.
+    The names of the media begin with their maker's, those of the persons with their family's.
     """
-    return write_crops(folder, _items(rows, persons, maker), rows_per_part=20)
+    return write_crops(folder, _items(rows, persons, maker, family), rows_per_part=20)
 
 
-def _items(rows: int, persons: int, maker: str) -> Iterator[tuple[CropRow, Crops]]:
+def _items(rows: int, persons: int, maker: str, family: str) -> Iterator[tuple[CropRow, Crops]]:
     rng = np.random.default_rng(5)
     for i in range(rows):
         live = i % 2 == 0
         species: Species = "live" if live else ATTACKS[i // 2 % 3]
-        person = f"p{i // 2 // 6 % persons}"
+        person = f"{family}p{i // 2 // 6 % persons}"
         medium = "" if live else f"{maker}{species}-{i // 2 // 3 % 2}"
         row = CropRow(
             id=str(i),

@@ -101,7 +101,7 @@ def test_everybody_is_calibrated_by_those_who_had_not_seen_them(
     assert manifest.calibration is not None
     assert manifest.calibration.parameters == pytest.approx(expected.parameters, rel=1e-3)
     assert "each by one of 2 networks that had not seen them" in manifest.calibration.fitted_on
-    assert manifest.training.settings["folds"] == "p0, p1; p2"
+    assert manifest.training.settings["folds"] == ("p0,p1", "p2")
     assert manifest.training.held_out("persons") == ()
     assert "96 crops" in manifest.training.data[0]
     for fold, persons in zip(fitted.folds, FOLDS, strict=True):

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from padflow.trainers.crops import CropStore
-from padflow.trainers.holdout import drawn, split
+from padflow.trainers.holdout import drawn, names_of, names_text, split
 from padflow.trainers.recipe import HoldOut, TrainingError
 from tests.trainers.stores import write_store
 
@@ -11,6 +13,21 @@ from tests.trainers.stores import write_store
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CropStore:
     return write_store(tmp_path_factory.mktemp("store"), rows=144, persons=6)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0\r\n"), min_size=1), min_size=1))
+def test_names_that_hold_commas_stand_in_quotation_marks(names: list[str]) -> None:
+    assert names_of(names_text(names)) == names
+    plain = [name for name in names if not set(name) & set(',"')]
+    assert names_of(",".join(plain)) == plain
+
+
+def test_quotation_marks_out_of_place_are_told() -> None:
+    assert names_of('"Doe, Ann",P2') == ["Doe, Ann", "P2"]
+    assert names_of(",P2,") == ["P2"]
+    for text in ('"Doe, Ann', '"Doe, "Ann'):
+        with pytest.raises(TrainingError, match="quotation marks around one that holds a comma"):
+            names_of(text)
 
 
 def test_no_person_and_no_medium_is_on_both_sides(store: CropStore) -> None:
