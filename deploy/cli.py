@@ -101,16 +101,14 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 def _exit_code(error: Exception) -> Exit | None:
     """The code of an error that we know how to tell; None for one that we do not."""
-    from ..engines.errors import EngineError, FolderInUse
-    from ..graph.errors import GraphDefinitionError, GraphError
+    from ..engines.errors import EngineError
+    from ..graph.errors import GraphError
 
-    if isinstance(error, (UsageError, GraphDefinitionError, FolderInUse)):
+    if isinstance(error, (EngineError, GraphError)):
+        return Exit.WRONG_USE if error.wrong_use else Exit.FAILED
+    if isinstance(error, (UsageError, OSError)):
         return Exit.WRONG_USE
-    if isinstance(error, (RunFailed, EngineError, GraphError)):
-        return Exit.FAILED
-    if isinstance(error, OSError):
-        return Exit.WRONG_USE
-    return None
+    return Exit.FAILED if isinstance(error, RunFailed) else None
 
 
 def _one_line(error: Exception) -> str:

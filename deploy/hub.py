@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..graph.errors import GraphError
+from ..graph.errors import Refused
 from ..graph.metrics import Notice
 from ..graph.node import Mode, StreamSpec
 from ..graph.options import RunOptions
@@ -125,7 +125,7 @@ class Hub:
 
     def _begin(self, spec: StreamSpec) -> None:
         if spec.name in self._run.paused():
-            raise GraphError(
+            raise Refused(
                 f"stream '{spec.name}': expected a name that is not in use, found it paused; "
                 "resume or remove it"
             )

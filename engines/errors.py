@@ -13,13 +13,20 @@ EngineError
     └── InputMismatch    an input has another name, type or shape than the network wants
 """
 
+from typing import ClassVar
+
 
 class EngineError(Exception):
     """Base of every error of the engines; its text is one sentence for a person."""
 
+    wrong_use: ClassVar[bool] = False
+    """Whether it refuses what was given before anything was made of it; else something failed."""
+
 
 class BundleError(EngineError):
     """A bundle is not what its manifest says, or the manifest is not one that we can read."""
+
+    wrong_use = True
 
 
 class ModelError(EngineError):
@@ -28,6 +35,8 @@ class ModelError(EngineError):
 
 class ModelMissing(ModelError):
     """No such model on this machine."""
+
+    wrong_use = True
 
 
 class ModelDamaged(ModelError):
@@ -41,9 +50,13 @@ class PullFailed(ModelError):
 class FolderInUse(EngineError):
     """Another process is writing to the folder that was asked for."""
 
+    wrong_use = True
+
 
 class BackendMissing(EngineError):
     """No backend on this machine can run the network."""
+
+    wrong_use = True
 
 
 class NetworkError(EngineError):

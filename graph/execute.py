@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-from .errors import NodeFailed
+from .errors import NodeNotOpened
 from .merge import Tick
 from .metrics import EdgeCounters, NodeMetrics, Notice
 from .node import Mode, NodeContext
@@ -117,7 +117,7 @@ class StageExecutor:
                 runner.node.open(context)
             except Exception as error:
                 self.close()
-                raise NodeFailed(
+                raise NodeNotOpened(
                     f"node '{runner.name}' could not be opened: {_told(error)}"
                 ) from error
 

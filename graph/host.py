@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol, cast
 
-from .errors import NodeFailed
+from .errors import NodeFailed, NodeNotOpened
 from .execute import Exit, StageExecutor, StageSetting
 from .inbox import Inbox, LanePolicy
 from .metrics import (
@@ -237,7 +237,7 @@ class Host:
         try:
             source.open(NodeContext(name, self._setting.mode, 0, notice, connected))
         except Exception as error:
-            raise NodeFailed(
+            raise NodeNotOpened(
                 f"node '{name}' could not be opened: {type(error).__name__}: {error}"
             ) from error
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, Refused
 from .host import HostSetting
 from .metrics import (
     Notice,
@@ -111,7 +111,7 @@ class RayCrew:
         most = self._options.streams_per_worker * self.layout.workers
         with self._lock:
             if len(self._streams) >= most:
-                raise GraphError(
+                raise Refused(
                     f"stream '{spec.name}': expected room for it, found all {most} places taken "
                     f"({self.layout.workers} workers of {self._options.streams_per_worker} "
                     "streams); remove one, or run more workers"

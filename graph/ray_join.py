@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import GraphError
+from .errors import Refused
 from .machine import processors
 
 NAMESPACE = "padflow"
@@ -29,7 +29,7 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise GraphError(
+        raise Refused(
             "the ray runtime: expected the package ray, found none; install padflow[cluster] or "
             "use --runtime local"
         ) from error
@@ -64,7 +64,7 @@ def join(address: str) -> bool:
             )
     except Exception as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GraphError(
+        raise Refused(
             f"Ray at '{address or 'this machine'}': expected a cluster that can be joined, found: "
             f"{told}; start one with 'ray start --head', check --address, or set "
             "RAY_AUTH_MODE=token where it asks for a token"

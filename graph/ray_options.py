@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import Literal
 
-from .errors import GraphDefinitionError, GraphError
+from .errors import GraphDefinitionError, Refused
 from .node import Mode
 from .plan import Plan
 
@@ -251,7 +251,7 @@ def _check_room(plan: Plan, layout: Layout, free: Mapping[str, float]) -> None:
         told = _with_spares(layout.engines, "engine actors", layout.spare_engines)
         names = ", ".join(layout.engine_stages)
         parts.append(f"{told} ({names}) of {layout.engine_cpu:g} CPU{gpu}")
-    raise GraphError(
+    raise Refused(
         f"graph '{plan.graph.name}' on Ray: {' and '.join(parts)} need {' and '.join(lacking)}; "
         "ask for fewer or smaller ones (--workers, --spare-workers, worker_cpu, engine_replicas), "
         "stop what else runs there, or add nodes to the cluster"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, Refused
 from .host import HostSetting
 from .metrics import Notice, RunMetrics
 from .node import Mode, StreamSpec
@@ -101,7 +101,7 @@ class RayRun(GraphRun):
         spec = self._specs.get(name)
         self.remove_stream(name, PAUSED)
         if spec is None:
-            raise GraphError(f"stream '{name}': expected it to run, found that it has just ended")
+            raise Refused(f"stream '{name}': expected it to run, found that it has just ended")
         self._paused[name] = spec
 
     def resume_stream(self, name: str) -> None:
@@ -112,7 +112,7 @@ class RayRun(GraphRun):
         """
         spec = self._paused.get(name)
         if spec is None:
-            raise GraphError(f"paused stream: {unknown_name(name, list(self._paused))}")
+            raise Refused(f"paused stream: {unknown_name(name, list(self._paused))}")
         with self._changed:
             # What it gave before it was paused may still be worked off.
             self._changed.wait_for(lambda: name not in self._running, self.options.stop_timeout)

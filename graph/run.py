@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self, get_args
 
-from .errors import GraphDefinitionError, GraphError, StopTimeout
+from .errors import GraphDefinitionError, GraphError, Refused, StopTimeout
 from .host import HostSetting
 from .metrics import Notice, RunMetrics, StreamMetrics
 from .node import Mode, StreamSpec
@@ -165,7 +165,7 @@ class GraphRun(ABC):
                     f"stream '{spec.name}': expected a running run, found a stopped one"
                 )
             if spec.name in self._running or spec.name in self._waiting:
-                raise GraphError(
+                raise Refused(
                     f"stream '{spec.name}': expected a name that is not in use, found a stream of "
                     "this name running; choose another or remove it first"
                 )
@@ -220,7 +220,7 @@ class GraphRun(ABC):
             if self._waiting.pop(name, None) is not None:
                 return
             if name not in self._running:
-                raise GraphError(f"stream: {unknown_name(name, list(self._running))}")
+                raise Refused(f"stream: {unknown_name(name, list(self._running))}")
         self._cancel(name, reason)
 
     def streams(self) -> dict[str, StreamMetrics]:

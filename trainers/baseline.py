@@ -54,6 +54,8 @@ _MOST_FOR_RBF = 8000
 class BaselineError(EngineError):
     """The crops given cannot train or test a baseline."""
 
+    wrong_use = True
+
 
 def colour_lbp(face: Pixels) -> Features:
     """Colour-texture features of a face.

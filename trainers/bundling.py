@@ -39,7 +39,7 @@ from .export import (
     to_onnx,
 )
 from .holdout import Rows, names_text
-from .recipe import TrainingError, recipe_text
+from .recipe import TrainingError, TrainingFailed, recipe_text
 from .scoring import Scored, pictures, spread
 from .training import Trained
 from .weights import ROLE as WEIGHTS
@@ -307,7 +307,7 @@ def _fitted(name: str, judges: Sequence[_Judge], judged: Judged) -> Fit:
         )
     )
     if not fit.slope > 0:
-        raise TrainingError(
+        raise TrainingFailed(
             f"{name}: live crops of held-out persons score no higher than attacks: "
             "there is no evidence in this network; train longer or on other data"
         )

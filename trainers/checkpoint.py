@@ -15,7 +15,7 @@ from torch import nn
 
 from ..engines.whole_file import whole_file, write_whole
 from .average import WeightAverage
-from .recipe import TrainingError
+from .recipe import TrainingError, TrainingFailed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -142,7 +142,7 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
         with whole_file(path) as part, part.open("wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch's own error where the disk is full
-        raise TrainingError(
+        raise TrainingFailed(
             f"{path}: cannot be written: {error}; make room, then go on with --resume"
         ) from error
 

@@ -63,6 +63,8 @@ _TOLD = 3
 class CropStoreError(EngineError):
     """A crop store cannot be read or written as asked."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropRow:

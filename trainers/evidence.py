@@ -31,6 +31,8 @@ _NO_LANDMARKS = np.full((5, 2), np.nan, np.float32)
 class EvidenceError(EngineError):
     """An evidence file is not one: says where, what was expected and what was found."""
 
+    wrong_use = True
+
 
 class Presentation(NamedTuple):
     """Who or what was before the camera."""

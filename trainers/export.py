@@ -23,7 +23,7 @@ from .crops import Pixels, Values
 from .features import MODEL, SIGHTS
 from .networks import CropNetwork
 from .networks.layers import CentralDifferenceConv
-from .recipe import TrainingError
+from .recipe import TrainingFailed
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -249,7 +249,7 @@ def check_parity(network: CropNetwork, exported: Network, crops: Values) -> dict
         by_output = {name: _difference(given[name], array) for name, array in expected.items()}
         worst = max(by_output, key=by_output.__getitem__)
         if not by_output[worst] <= TOLERANCE:
-            raise TrainingError(
+            raise TrainingFailed(
                 f"{exported.path.name}: output {worst}: expected the values of PyTorch within "
                 f"{TOLERANCE:g}, found {by_output[worst]:.2g} off on {backend}; a network that "
                 "learned from few crops or for few epochs hardly tells crops apart, and rounding "
@@ -340,7 +340,7 @@ def _sort(graph: onnx.GraphProto) -> None:
     while waiting:
         ready = [node for node in waiting if known.issuperset(node.input)]
         if not ready:
-            raise TrainingError(f"{graph.name}: {waiting[0].name} takes what no node gives")
+            raise TrainingFailed(f"{graph.name}: {waiting[0].name} takes what no node gives")
         ordered += ready
         for node in ready:
             known.update(node.output)

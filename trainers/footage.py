@@ -29,6 +29,8 @@ _KNOWN = ("live", "print", "screen", "mask", "partial")
 class FootageError(EngineError):
     """Footage cannot be used as asked."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class FootageCount:

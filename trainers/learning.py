@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Learner, Progress
-from .recipe import TrainingError
+from .recipe import TrainingFailed
 from .training import LARGEST_GRADIENT, rate_at
 
 
@@ -67,7 +67,7 @@ def learn_from(loss: Tensor, learner: Learner, folder: Path) -> float:
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
     value = loss.item()
     if not (math.isfinite(value) and math.isfinite(norm.item())):
-        raise TrainingError(
+        raise TrainingFailed(
             f"{folder}: the loss is {value} and its gradient {norm.item()} at step "
             f"{progress.step + 1}; lower the recipe's learning_rate"
         )

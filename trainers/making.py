@@ -53,6 +53,14 @@ Tell = Callable[[int], None]
 class MakingError(EngineError):
     """A crop store cannot be made as asked."""
 
+    wrong_use = True
+
+
+class MakingFailed(MakingError):
+    """A process that makes a crop store failed."""
+
+    wrong_use = False
+
 
 @dataclass(frozen=True, slots=True)
 class StoreOrder:
@@ -305,7 +313,7 @@ def _ended(one: _Running) -> None:
     one.told.close()
     if one.error or one.process.exitcode:
         why = one.error or f"it ended with exit code {one.process.exitcode}"
-        raise MakingError(
+        raise MakingFailed(
             f"synthesis: a process could not go on: {why}; the rows that are written are kept, "
             "run the same command again to go on"
         )

@@ -32,6 +32,8 @@ _BINS = 6
 class ProbeError(EngineError):
     """What the probe was given cannot be probed."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:

@@ -33,7 +33,7 @@ from .pulse_steps import as_steps
 from .pulse_traces import Traces, draw_traces
 from .pulse_training import HELD_OUT, TrainedPulse
 from .pulse_windows import SETTLED, wave_window, waves_of
-from .recipe import TrainingError
+from .recipe import TrainingFailed
 from .weights import ROLE as WEIGHTS
 from .weights import save_weights
 
@@ -160,7 +160,7 @@ def check_step_parity(network: PulseNetwork, exported: Network) -> dict[str, flo
             found = run_steps(engine, traces)
         worst = float(np.abs(found - wanted).max())
         if not worst <= TOLERANCE:
-            raise TrainingError(
+            raise TrainingFailed(
                 f"{exported.path.name}: expected the waves of the whole-clip network within "
                 f"{TOLERANCE:g}, found {worst:.2g} off on {backend}"
             )
@@ -228,7 +228,7 @@ def fit_wave_model(windows: Sequence[Window]) -> WaveModel:
     features = np.array([_features(w.found) for w in clear])
     hits = np.array([w.hit for w in clear])
     if hits.all() or not hits.any():
-        raise TrainingError(
+        raise TrainingFailed(
             f"pulse network: of {len(hits)} windows to calibrate on {hits.sum()} hold a pulse that "
             "was found: some of both are needed; train longer or calibrate on more clips"
         )

@@ -35,6 +35,14 @@ R = TypeVar("R")
 class TrainingError(EngineError):
     """Training cannot go on with what was given."""
 
+    wrong_use = True
+
+
+class TrainingFailed(TrainingError):
+    """A training, or making its bundle, failed after it had begun."""
+
+    wrong_use = False
+
 
 class RecipeError(TrainingError, GraphDefinitionError):
     """A recipe is not one: says where, what was expected and what was found."""

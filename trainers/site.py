@@ -32,7 +32,7 @@ from .evaluation.intervals import wilson
 from .holdout import Rows
 from .making import StoreOrder, make_store
 from .networks import CropNetwork
-from .recipe import HoldOut, Recipe, TrainingError, load_recipe, parse_recipe
+from .recipe import HoldOut, Recipe, TrainingError, TrainingFailed, load_recipe, parse_recipe
 from .scoring import measures, pictures
 from .site_report import site_page
 from .sources import Say, source_files
@@ -130,6 +130,7 @@ def adapt(
     began = time.time()
     end = began + 60 * options.minutes
     bases = _bases(options)
+    open_crops(*options.data)  # told before minutes of work
     files = source_files(live)
     work.mkdir(parents=True, exist_ok=True)
     prepared = _prepared(files, work, options, end, say)
@@ -386,7 +387,7 @@ def _calibrated(
         )
     )
     if not fit.slope > 0:
-        raise TrainingError(
+        raise TrainingFailed(
             f"{trained.recipe.name}: live crops of held-out people score no higher than attacks: "
             "there is no evidence in this network; give more minutes or more footage"
         )

@@ -25,6 +25,8 @@ Say = Callable[[str], None]
 class SourceFilesError(EngineError):
     """Footage of the living, or the list of who is in it, cannot be used."""
 
+    wrong_use = True
+
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
     """Videos and pictures among files and, however deep, in folders; each once, in order.

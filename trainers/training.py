@@ -38,7 +38,7 @@ from .crops import CropStore, open_crops
 from .holdout import Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
-from .recipe import Losses, Recipe, TrainingError, parse_recipe, recipe_text
+from .recipe import Losses, Recipe, TrainingError, TrainingFailed, parse_recipe, recipe_text
 from .scoring import measures, score_rows, spread
 from .weights import Weights, use_weights
 
@@ -376,7 +376,7 @@ class _Run:
             self.network, self.optimiser, max_norm=LARGEST_GRADIENT, error_if_nonfinite=False
         )
         if not (math.isfinite(value) and norm is not None and math.isfinite(norm.item())):
-            raise TrainingError(
+            raise TrainingFailed(
                 f"{self.folder}: the loss is {value} and its gradient {norm} at step "
                 f"{progress.step + 1}; lower the recipe's learning_rate, or train in precision f32"
             )

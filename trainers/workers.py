@@ -22,7 +22,7 @@ from ..engines.errors import BackendMissing
 from ..graph.ray_join import cluster
 from .checkpoint import HISTORY
 from .crops import open_crops
-from .recipe import Recipe, TrainingError, parse_recipe, recipe_text
+from .recipe import Recipe, TrainingError, TrainingFailed, parse_recipe, recipe_text
 from .training import PRECISIONS, Say, Trained, computed_in, told, train, train_beside_others
 
 
@@ -109,7 +109,7 @@ def train_on_workers(
             warnings.simplefilter("ignore")  # Ray's notes on its own deprecated settings.
             _trainer(ray, settings, out, workers).fit()
     except TrainingFailedError as error:
-        raise TrainingError(
+        raise TrainingFailed(
             f"{workers} workers: one could not go on: {_cause(error)}; what was learned before "
             "is kept, go on with --resume"
         ) from error

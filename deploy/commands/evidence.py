@@ -54,4 +54,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{item}: {why}", file=sys.stderr)
     if not args.quiet:
         print(f"{made.written} recordings written to {args.out}, {made.known} were there")
+    if made.failed and not (made.written or made.known):
+        return Exit.WRONG_USE  # nothing could be processed
     return Exit.FAILED if made.failed else Exit.DONE

@@ -39,15 +39,11 @@ def run(args: argparse.Namespace) -> int:
     """Dispatch to the action.
 
     Raises:
-        UsageError: a name that no model has, a file that is not there, or a batch of nothing.
+        UsageError: a file or folder that does not hold the model, or a batch of nothing.
+        ModelMissing: a name that no model has, or a file that is not there.
     """
-    from ...engines.errors import ModelMissing
-
     actions = {"list": _list, "pull": _pull, "add": _add, "verify": _verify, "build": _build}
-    try:
-        return actions[args.action](args)
-    except ModelMissing as error:
-        raise UsageError(str(error)) from error
+    return actions[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -81,24 +77,36 @@ def _list(args: argparse.Namespace) -> int:
 def _pull(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from ...engines.errors import ModelDamaged, PullFailed
     from ...engines.store import pull
 
+    if args.folder is not None and not args.folder.is_dir():
+        raise UsageError(f"--from {args.folder}: expected a folder, found none; check the path")
     console = Console(stderr=True)
-    with console.status("pulling models") as status:
-        paths = pull(
-            args.names or None,
-            from_dir=args.folder,
-            progress=lambda step, share: status.update(f"pulling models: {step}"),
-        )
+    try:
+        with console.status("pulling models") as status:
+            paths = pull(
+                args.names or None,
+                from_dir=args.folder,
+                progress=lambda step, share: status.update(f"pulling models: {step}"),
+            )
+    except (ModelDamaged, PullFailed) as error:
+        if args.folder is None:
+            raise
+        raise UsageError(str(error)) from error  # the folder was given
     for path in paths:
         print(path)
     return Exit.DONE
 
 
 def _add(args: argparse.Namespace) -> int:
+    from ...engines.errors import ModelDamaged
     from ...engines.store import add
 
-    model = add(args.name, args.file)
+    try:
+        model = add(args.name, args.file)
+    except ModelDamaged as error:
+        raise UsageError(str(error)) from error
     print(f"added {model.name} as {model.path}")
     return Exit.DONE
 

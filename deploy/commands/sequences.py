@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--cadence {args.cadence:g}: expected 2 to 60 crops a second")
     from ...engines.locks import sole_writer
     from ...trainers.motion.cutting import cut_sequences, living, read_making
-    from ...trainers.motion.store import open_sequences
+    from ...trainers.motion.store import ROW, open_sequences
     from ...trainers.sources import SourceFilesError, people_by_source, read_people, source_files
 
     try:
@@ -96,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
                 f"{prefix}: {found.made} sequences made, {found.there} were there, "
                 f"{len(found.without)} videos without a face for long enough"
             )
+    if not any(args.out.glob(f"[!.]*/{ROW}")):
+        raise UsageError(
+            f"--out {args.out}: expected a face for long enough in one of the videos, found none"
+        )
     rows = [one.row for one in open_sequences([args.out])]
     counts = ", ".join(
         f"{n} {name}" for name, n in sorted(Counter(r.species for r in rows).items())

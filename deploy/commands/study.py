@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -158,23 +159,15 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make one study, or merge several."""
-    from ...trainers.crops import CropStoreError
-    from ...trainers.evaluation.metrics import EvaluationError
-    from ...trainers.studies.judging import StudyError
-
     _check(args)
     if args.kind == "pulse":
         return _pulse(args)
-    try:
-        if args.kind == "stream":
-            _stream(args)
-            return Exit.DONE
-        if args.kind == "merge":
-            _merge(args)
-        else:
-            _write(args.kind, [_fold(args)], args)
-    except (StudyError, CropStoreError, EvaluationError) as error:
-        raise UsageError(str(error)) from error
+    if args.kind == "stream":
+        _stream(args)
+    elif args.kind == "merge":
+        _merge(args)
+    else:
+        _write(args.kind, [_fold(args)], args)
     return Exit.DONE
 
 
@@ -400,13 +393,10 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m padflow.deploy.commands.study``: the same without the other commands."""
-    parser = argparse.ArgumentParser(prog="padflow study")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except UsageError as error:
-        parser.exit(Exit.WRONG_USE, f"padflow study: {error}\n")
+    """``python -m padflow.deploy.commands.study``: the same."""
+    from ..cli import main as padflow
+
+    return padflow(["study", *(sys.argv[1:] if argv is None else argv)])
 
 
 if __name__ == "__main__":

@@ -351,6 +351,7 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
             bundle_weights(base),
             extra_validation=args.validate,
         )
+    store = open_crops(*args.data)
     if args.workers > 1:
         from ...trainers.workers import train_on_workers
 
@@ -365,7 +366,7 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
         )
     return train(
         recipe,
-        open_crops(*args.data),
+        store,
         folder,
         extra_validation=args.validate,
         resume=args.resume,

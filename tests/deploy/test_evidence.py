@@ -56,7 +56,7 @@ def test_every_cue_of_every_recording_is_kept(
         (["--set", "life.max_gap=9"], "made with other settings or networks of life"),
         (["--set", "depth_net.engine=patch_light"], "or networks of depth_net"),
     ):
-        assert main([*words, *more]) == 3
+        assert main([*words, *more]) == 2
         err = capsys.readouterr().err
         assert told_of in err
         assert "give another --out" in err
@@ -66,7 +66,7 @@ def test_every_cue_of_every_recording_is_kept(
     (other / "labels.csv").write_text("item,person\nlive/eve.mp4,ann\n")
     shutil.rmtree(other / "attack")
     capsys.readouterr()
-    assert main(["evidence", "--data", str(other), "--out", str(out)]) == 3
+    assert main(["evidence", "--data", str(other), "--out", str(out)]) == 2
     told = capsys.readouterr()
     assert "is of another recording of this name" in told.err
     assert "0 recordings written" in told.out

@@ -136,7 +136,7 @@ def test_a_store_that_was_cut_before_is_one_sentence(
 ) -> None:
     write_toys(tmp_path / "store", ("ann", "bob"))
     words = ["train", "pulse_depth", "--data", str(tmp_path / "store")]
-    assert main([*words, "--out", str(tmp_path / "out")]) == Exit.FAILED
+    assert main([*words, "--out", str(tmp_path / "out")]) == Exit.WRONG_USE
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "expected places.npy" in line
     assert "padflow sequences" in line

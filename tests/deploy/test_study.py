@@ -8,6 +8,7 @@ import pytest
 
 from padflow.deploy.commands import study
 from padflow.deploy.exits import Exit, UsageError
+from padflow.engines.errors import EngineError
 from padflow.trainers.baseline import detail
 from padflow.trainers.crops import open_crops
 from padflow.trainers.recipe import HoldOut
@@ -107,8 +108,9 @@ def test_real_and_live_sequences(place: Path, tmp_path: Path) -> None:
 def test_wrong_use_is_told(
     place: Path, tmp_path: Path, kind: str, more: tuple[str, ...], told: str
 ) -> None:
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises((UsageError, EngineError), match=told) as refusal:
         study.run(asked(place, kind, tmp_path / "out", *more))
+    assert getattr(refusal.value, "wrong_use", True)
     assert not (tmp_path / "out").exists()
 
 

@@ -88,7 +88,7 @@ def test_a_hub_comes_up_takes_streams_refuses_too_many_and_goes_down(shell: Shel
 
     assert shell.streams("add", "yard", shell.clip)[0] == Exit.DONE
     code, _, told = shell.streams("add", "roof", shell.clip)
-    assert code == Exit.FAILED
+    assert code == Exit.WRONG_USE
     assert "stream 'roof'" in told
     assert "found all 2 places taken (1 workers of 2" in told
     assert told.count("\n") == 1
@@ -111,9 +111,9 @@ def test_a_hub_comes_up_takes_streams_refuses_too_many_and_goes_down(shell: Shel
 def test_what_a_hub_refuses_is_one_sentence_and_changes_nothing(shell: Shell) -> None:
     assert shell.up()[0] == Exit.DONE
     refused = (
-        (("remove", "dor"), Exit.FAILED, "found 'dor'"),
-        (("resume", "door"), Exit.FAILED, "paused stream: "),
-        (("add", "door", shell.clip), Exit.FAILED, "found a stream of this name running"),
+        (("remove", "dor"), Exit.WRONG_USE, "found 'dor'"),
+        (("resume", "door"), Exit.WRONG_USE, "paused stream: "),
+        (("add", "door", shell.clip), Exit.WRONG_USE, "found a stream of this name running"),
         (("add", "x", "ftp://192.0.2.7/x"), Exit.WRONG_USE, "expected a video file"),
         (("add", "x", "rtsp://u:${NOT_SET_HERE}@h/x"), Exit.WRONG_USE, "variable NOT_SET_HERE"),
     )
@@ -135,9 +135,9 @@ def test_a_hub_that_cannot_start_is_told_and_leaves_nothing(shell: Shell, tmp_pa
     three.write_text("cameras: {" + ", ".join(f"{n}: {shell.clip}" for n in "abc") + "}\n")
     too_many = "99 workers of 1 CPU need 99 CPU (found 4 free)"
     for words, cameras, expected, sentence in (
-        (("--workers", "99"), shell.cameras, Exit.FAILED, too_many),
+        (("--workers", "99"), shell.cameras, Exit.WRONG_USE, too_many),
         ((), wrong, Exit.WRONG_USE, "/no/such/clip.mp4"),
-        ((), three, Exit.FAILED, "found all 2 places taken"),
+        ((), three, Exit.WRONG_USE, "found all 2 places taken"),
     ):
         code, _, told = shell.up(*words, cameras=cameras)
         assert (code, told.count("\n")) == (expected, 1), told

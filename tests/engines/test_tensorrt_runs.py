@@ -153,7 +153,7 @@ def test_a_gpu_that_another_process_holds_is_told(
     gpu.busy = True
     with pytest.raises(BackendMissing, match=r"cuda:0 cannot be used .*busy.*nvidia-smi"):
         open_network(network, "tensorrt")
-    assert main(["models", "build", str(network.path)]) == Exit.FAILED
+    assert main(["models", "build", str(network.path)]) == Exit.WRONG_USE
     assert "a fault of padflow" not in capsys.readouterr().err
     gpu.busy = False
     open_network(network, "tensorrt").close()

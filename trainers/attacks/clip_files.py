@@ -84,6 +84,8 @@ def _encode(
 class ListsError(EngineError):
     """A folder's lists are not those that ``padflow attacks`` writes."""
 
+    wrong_use = True
+
 
 class Lists(NamedTuple):
     """What a folder's lists say of its videos, by item."""

@@ -48,6 +48,8 @@ _SKIN_DISTANCE = 0.10
 class NoFaceInPortrait(EngineError):
     """The mesh network sees no face where the portrait says that one is."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Perfusion:

@@ -39,6 +39,8 @@ LARGEST_FACE = 300.0
 class NoPeople(EngineError):
     """No face was found in what should show people."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class PersonPicture:

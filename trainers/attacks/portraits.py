@@ -18,6 +18,8 @@ from .parameters import Array
 class PortraitsMissing(EngineError):
     """A package that carries a portrait is not installed."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Portrait:

@@ -20,6 +20,8 @@ _SHOWN = 8
 class DataError(EngineError):
     """A dataset, a protocol or a split is not what it must be; the text is one sentence."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -29,6 +29,8 @@ APCER_TARGETS = (0.01, 0.05, 0.10)
 class EvaluationError(EngineError, ValueError):
     """Data that cannot be evaluated; its text is one sentence for a person."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:

@@ -17,7 +17,7 @@ from ...engines.network import Network, Options
 from ...nodes.track_steps import BACKBONE
 from ..bundling import LICENCE, VERSION
 from ..calibration import Fit, ScoredCrops, fit_calibration
-from ..recipe import TrainingError
+from ..recipe import TrainingFailed
 from ..weights import ROLE, save_weights
 from .batches import even_samples, intervals_of
 from .exporting import Step, check_steps, motion_step, run_steps, step_to_onnx
@@ -147,7 +147,7 @@ def fit_scores(score: npt.NDArray[np.floating[Any]], rows: Sequence[SequenceRow]
         )
     )
     if not fit.slope > 0:
-        raise TrainingError(
+        raise TrainingFailed(
             f"{name}: live tracks of held-out persons score no higher than attacks: there is no "
             "evidence in this network; train longer or on other data"
         )

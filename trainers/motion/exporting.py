@@ -16,7 +16,7 @@ from ...engines.store import file_sha256
 from ...nodes.track_steps import AFTER, BEFORE
 from ..export import BACKENDS, TOLERANCE, stage_specs, write_onnx
 from ..networks.motion_depth import MotionDepthNetwork, MotionState
-from ..recipe import TrainingError
+from ..recipe import TrainingFailed
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 OUTPUTS = ("depth", "score", "embedding", "strangeness")
@@ -162,7 +162,7 @@ def check_steps(step: Step, exported: Network, tracks: Arrays) -> dict[str, floa
             off = np.abs(found[name] - expected) / np.maximum(1, np.abs(expected))
             worst = max(worst, float(off.max()))
             if not off.max() <= TOLERANCE:
-                raise TrainingError(
+                raise TrainingFailed(
                     f"{exported.path.name}: output {name}: expected the values of whole tracks "
                     f"within {TOLERANCE:g}, found {off.max():.2g} off on {backend}"
                 )

@@ -25,7 +25,7 @@ from ..checkpoint import load_state, save_state
 from ..export import check_parity, to_onnx
 from ..networks import CropNetwork
 from ..networks.motion_depth import MotionDepthNetwork
-from ..recipe import Recipe, TrainingError, parse_recipe
+from ..recipe import Recipe, TrainingError, TrainingFailed, parse_recipe
 from ..training import LARGEST_GRADIENT, build, loss_of
 from ..weights import ROLE, bundle_weights, save_weights, use_weights
 from .batches import depth_target, drawn_samples, intervals_of
@@ -134,7 +134,7 @@ class _JointRun:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, LARGEST_GRADIENT)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise TrainingError(
+            raise TrainingFailed(
                 f"{self.path.parent}: the loss is {loss.item()} in the joint stage; lower its "
                 "learning_rate"
             )

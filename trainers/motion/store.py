@@ -52,6 +52,8 @@ Floats = npt.NDArray[np.float32]
 class SequenceStoreError(EngineError):
     """A sequence store cannot be read or written as asked."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceRow:

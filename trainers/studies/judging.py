@@ -40,6 +40,8 @@ ALL = "fusion"
 class StudyError(EngineError):
     """A study cannot be made of what was given."""
 
+    wrong_use = True
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

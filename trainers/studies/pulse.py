@@ -89,12 +89,12 @@ def pulse_study(
             return None
         return lambda done, whole: progress(shift + done, 2 * whole)
 
-    clips = render_pulse_clips(clips_folder, count, seed, told(0))
-    hard = hard_half(clips)
-    rows, tell = [], told(len(clips))
     node = PulseNet(PulseNetParams(engine=engine))
     node.open(NodeContext("pulse_net", "lossless"))
     try:
+        clips = render_pulse_clips(clips_folder, count, seed, told(0))
+        hard = hard_half(clips)
+        rows, tell = [], told(len(clips))
         for index, clip in enumerate(clips):
             looks = measured(clip, skin_of(clip), node)
             rows.append(_row(clip, index in hard, looks))
