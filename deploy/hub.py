@@ -52,7 +52,8 @@ class StreamRow:
     uri: str
     """Without credentials."""
     state: str
-    """``running``, ``waiting`` (for a worker), ``paused`` or ``ended``."""
+    """``running``, ``waiting`` (for a worker), ``pausing`` (what it gave is being worked off),
+    ``paused`` or ``ended``."""
     reason: str
     packets: int
     worker: str
@@ -167,9 +168,10 @@ class Hub:
         rows = []
         for name, metrics in sorted(streams.items()):
             worker, engine = placement.get(name, ("", ""))
-            ended = metrics.state == "ended"
-            shown: str = "paused" if ended and name in paused else metrics.state
-            if shown == "running" and not worker:
+            shown: str = metrics.state
+            if name in paused:
+                shown = "paused" if shown == "ended" else "pausing"
+            elif shown == "running" and not worker:
                 shown = "waiting"
             known = tally.streams.get(name)
             rows.append(

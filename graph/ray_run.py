@@ -124,9 +124,12 @@ class RayRun(GraphRun):
             first_key=max(key + 1, spec.first_key),
             taken_up=PAUSED,
         )
-        self._paused[name] = spec  # Kept with its numbers if there is no room for it now.
-        self.add_stream(spec)
         del self._paused[name]
+        try:
+            self.add_stream(spec)
+        except BaseException:
+            self._paused[name] = spec  # Kept with its numbers: there may be no room for it now.
+            raise
 
     def forget_paused(self, name: str) -> bool:
         """Give a paused stream up; False where none of this name is paused."""
@@ -140,7 +143,7 @@ class RayRun(GraphRun):
         return lost
 
     def paused(self) -> tuple[str, ...]:
-        """Names of the streams that are paused."""
+        """Names of the streams that are paused, or are to be when what they gave is worked off."""
         return tuple(self._paused)
 
     def actor_metrics(self) -> dict[str, RunMetrics]:

@@ -12,6 +12,7 @@ pytest.importorskip("ray", reason="ray is not installed (padflow[cluster])")
 from padflow.deploy.exits import UsageError
 from padflow.deploy.hub import Hub, HubJob, StreamRow
 from padflow.graph.errors import GraphError
+from padflow.graph.metrics import StreamMetrics
 from padflow.graph.node import StreamSpec
 from padflow.graph.ray_options import RayOptions
 from padflow.graph.spec import Graph
@@ -72,6 +73,24 @@ def test_streams_of_a_hub_come_pause_and_go(grey_clip: Path) -> None:
     assert {known.state for known in hub.list()} == {"ended"}
 
 
+def test_a_stream_is_pausing_until_what_it_gave_is_worked_off(
+    grey_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = made(grey_clip)
+    streams = {name: StreamMetrics() for name in "abc"}
+    monkeypatch.setattr(hub._run, "streams", lambda: streams)
+    monkeypatch.setattr(hub._run, "placement", lambda: {"a": ("worker-0", ""), "b": ("w", "")})
+    monkeypatch.setattr(hub._run, "paused", lambda: ("a",))
+    assert {known.name: known.state for known in hub.list()} == {
+        "a": "pausing",
+        "b": "running",
+        "c": "waiting",
+    }
+    streams["a"] = StreamMetrics(state="ended", reason="paused")
+    streams["b"] = StreamMetrics(state="ended", reason="removed")
+    assert [known.state for known in hub.list()] == ["paused", "ended", "waiting"]
+
+
 def test_a_wrong_camera_is_refused_before_anything_runs(tmp_path: Path) -> None:
     hub = made(tmp_path / "none.mp4", "a")
     with pytest.raises(SourceError, match=r"none\.mp4"):
@@ -111,7 +130,7 @@ def test_paused_streams_are_kept_until_there_is_a_place_or_they_go(
         assert wait_until(lambda: all(known.packets for known in hub.list()), PATIENCE)
         for name in ("a", "b"):
             hub.pause(name)
-        assert wait_until(lambda: not {"a", "b"} & running(hub), PATIENCE)
+        assert wait_until(lambda: all(row(hub, name).state == "paused" for name in "ab"), PATIENCE)
         for name in ("d", "e"):
             hub.add(name, str(grey_clip))
         with pytest.raises(GraphError, match="found all 3 places taken") as refusal:
