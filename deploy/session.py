@@ -28,6 +28,7 @@ from ..nodes.payloads import DepthMap, Event, FaceObservation, PulseTrace
 from ..nodes.policy import resolve_policy
 from ..nodes.sources import name_source, parse_source
 from .exits import UsageError
+from .open_files import demand_room_for_files
 
 QUEUED_EVENTS = 1000
 """Events that wait for the program before the run waits for it too (lossless)."""
@@ -280,6 +281,7 @@ def run(
         ray: Run on Ray, spread so; None runs on this machine without it.
 
     Raises:
+        UsageError: this process may open too few files for so many sources.
         SourceError: a source is not what its address says.
         GraphDefinitionError: the graph, a parameter or the policy is wrong.
         GraphError, EngineError: a node could not be opened, or the run failed.
@@ -296,6 +298,7 @@ def run(
         options=options or RunOptions(),
         ray=ray,
     )
+    demand_room_for_files(request)
     envelopes = Envelopes(mode_of(request) == "lossless", private)
     waiting: queue.Queue[Packet] = queue.Queue(QUEUED_EVENTS)
     closed = threading.Event()

@@ -9,7 +9,7 @@ import pytest
 import padflow
 from padflow.deploy.cli import main
 from padflow.deploy.exits import UsageError
-from padflow.deploy.open_files import room_for_files
+from padflow.deploy.open_files import demand_room_for_files, room_for_files
 from padflow.deploy.session import RunRequest
 from padflow.graph.ray_options import RayOptions
 
@@ -53,6 +53,20 @@ def test_many_sources_may_all_be_open_while_they_run(low: int) -> None:
 def test_a_limit_that_suffices_is_left_alone(low: int, asked: RunRequest) -> None:
     with room_for_files(asked):
         assert limits() == (LOW, low)
+
+
+def test_a_program_is_told_what_it_lacks_and_its_limit_is_left_alone(
+    low: int, grey_clip: Path
+) -> None:
+    told = "expected a limit of open files of at least 316 for this process.* found 300; raise it"
+    with pytest.raises(UsageError, match=f"300 sources: {told}"):
+        next(padflow.run([str(grey_clip)] * 300, options=HERE))
+    assert limits() == (LOW, low)
+    demand_room_for_files(RunRequest((str(grey_clip),) * 284, options=HERE))
+    spread = padflow.RunOptions(workers=10)
+    demand_room_for_files(RunRequest((str(grey_clip),) * 300, options=spread))
+    demand_room_for_files(RunRequest((str(grey_clip),) * 4000, ray=RayOptions()))
+    assert next(padflow.run([str(grey_clip)], options=HERE))["type"] == "padflow.source.v1"
 
 
 def test_more_sources_than_the_system_allows_are_refused_before_anything_is_opened(
