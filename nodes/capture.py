@@ -15,7 +15,15 @@ from ..graph.errors import GraphDefinitionError
 from ..graph.node import Contract, NodeContext, Outputs, Port, Source, StreamSpec
 from ..graph.packet import Packet
 from ..graph.schema import parse
-from .capture_media import Decoded, Media, MediaOptions, explain, open_media, open_picture
+from .capture_media import (
+    Decoded,
+    Media,
+    MediaOptions,
+    explain,
+    open_media,
+    open_picture,
+    unreadable,
+)
 from .capture_pump import Closed, Opened, Pump, Reader
 from .clock import StreamClock
 from .frame import Frame
@@ -239,11 +247,11 @@ def _read_file(stream: _Stream, options: MediaOptions, context: NodeContext) -> 
         return
     try:
         media = open_media(stream.address, options)
+    except SourceError as error:
+        yield stream.event("error", str(error))
+        return
     except (av.FFmpegError, OSError, ValueError) as error:
-        yield stream.event(
-            "error",
-            f"expected a video or picture, found what cannot be read: {explain(error)}; check it",
-        )
+        yield stream.event("error", unreadable("a video or picture", error))
         return
     try:
         yield from _read_media(stream, media, options, context)

@@ -348,6 +348,24 @@ def explain(error: BaseException) -> str:
     return redact(" ".join(text.split()))
 
 
+def unreadable(expected: str, why: BaseException | str) -> str:
+    """What is told, after its name, of a file that holds no picture that can be decoded.
+
+    The one sentence of sources, trainers and commands.
+
+    Args:
+        expected: what the file should be, such as ``a video``.
+        why: what reading it raised, or in words what is wrong with it.
+    """
+    if isinstance(why, IndexError):  # as PyAV tells that there is no stream of video
+        why = "no video in it"
+    told = why if isinstance(why, str) else explain(why)
+    return (
+        f"expected {expected}, found what cannot be read: {told}; copy the file again or give "
+        "another"
+    )
+
+
 def _packet_time(packet: "av.Packet[Any]") -> float | None:
     stamp = packet.pts if packet.pts is not None else packet.dts
     return float(stamp * packet.time_base) if stamp is not None and packet.time_base else None

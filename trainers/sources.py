@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..engines.errors import EngineError
-from ..nodes.capture_media import explain
+from ..nodes.capture_media import unreadable
 from ..nodes.sources import PICTURES, natural_order
 from .attacks.parameters import Array
 from .attacks.people import FaceFinder, PersonPicture, clip_pictures, person_picture, trimmed
@@ -184,20 +184,15 @@ def duration_of(path: Path) -> float:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise SourceFilesError(
-                    f"source {path}: expected a video, found none in it; leave it out"
-                )
+                raise undecodable(path, "no video in it")
             return float(container.duration or 0) / av.time_base
     except (av.error.FFmpegError, OSError) as error:
         raise undecodable(path, error) from error
 
 
-def undecodable(path: Path, error: Exception) -> SourceFilesError:
-    """The error of a video that stops."""
-    return SourceFilesError(
-        f"source {path}: expected a video, found one that stops ({explain(error)}); copy the file "
-        "again or leave it out"
-    )
+def undecodable(path: Path, why: Exception | str) -> SourceFilesError:
+    """The error of a video that cannot be read, or not to its end."""
+    return SourceFilesError(f"source {path}: {unreadable('a video', why)}")
 
 
 def read_picture(path: Path) -> Array:
@@ -209,9 +204,7 @@ def read_picture(path: Path) -> Array:
     data = np.frombuffer(path.read_bytes(), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     if picture is None:
-        raise SourceFilesError(
-            f"source {path}: expected a picture, found bytes that are none; leave it out"
-        )
+        raise SourceFilesError(f"source {path}: {unreadable('a picture', 'no picture in it')}")
     return np.asarray(picture, np.uint8)
 
 

@@ -135,7 +135,7 @@ def _require_video(clip: Path) -> None:
     """
     import av
 
-    from ...nodes.capture_media import explain
+    from ...nodes.capture_media import unreadable
 
     if not clip.is_file():
         raise UsageError(f"--clip {clip}: expected a video file, found none; check the path")
@@ -143,9 +143,6 @@ def _require_video(clip: Path) -> None:
         with av.open(str(clip)) as container:
             found = next(container.decode(video=0), None) is not None
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise UsageError(
-            f"--clip {clip}: expected a video, found what cannot be read: {explain(error)}; "
-            "give another"
-        ) from error
+        raise UsageError(f"--clip {clip}: {unreadable('a video', error)}") from error
     if not found:
-        raise UsageError(f"--clip {clip}: expected a video, found no picture in it; give another")
+        raise UsageError(f"--clip {clip}: {unreadable('a video', 'no picture in it')}")

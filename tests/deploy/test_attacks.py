@@ -144,7 +144,7 @@ def test_progress_names_each_video(
         (["{wall}", "--out", "{new}"], "wall.png: expected a face in most frames"),
         (
             ["{notes}", "--out", "{new}"],
-            "notes.mp4: expected a video or a picture, found Invalid data",
+            "notes.mp4: expected a video or picture, found what cannot be read: Invalid data",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from ...nodes.capture_media import explain
+from ...nodes.capture_media import unreadable
 from ...nodes.mesh import square_of_mesh
 from ...nodes.sources import PICTURES
 from .parameters import Array
@@ -82,7 +82,7 @@ def read_footage(
 def _of_picture(finder: FaceFinder, path: Path, person: str, count: int) -> Footage:
     read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
     if read is None:
-        raise _unreadable(path, "a picture", "bytes that are none")
+        raise SourceUnreadable(f"{path}: {unreadable('a picture', 'no picture in it')}")
     image = _within(np.asarray(read))
     (mesh,) = _meshes(finder, [image], path)
     scale = min(1.0, _LARGEST_FACE / _face_px(mesh))
@@ -97,9 +97,9 @@ def _of_video(path: Path, seconds: float, fps: int, share: float) -> tuple[float
             start = max(duration - seconds - 0.1, 0.0) * share
             images = list(_frames(container, start, max(1, round(seconds * fps)), fps))
     except (av.error.FFmpegError, IndexError) as error:
-        raise _unreadable(path, "a video or a picture", explain(error)) from error
+        raise SourceUnreadable(f"{path}: {unreadable('a video or picture', error)}") from error
     if not images:
-        raise _unreadable(path, "a video or a picture", "no frames in it")
+        raise SourceUnreadable(f"{path}: {unreadable('a video or picture', 'no picture in it')}")
     return start, images
 
 
@@ -190,7 +190,3 @@ def _pictures(
         PersonPicture(person, source, image, nothing, mesh, False)
         for image, mesh in zip(images, meshes, strict=True)
     )
-
-
-def _unreadable(path: Path, expected: str, found: str) -> SourceUnreadable:
-    return SourceUnreadable(f"{path}: expected {expected}, found {found}; give another file")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...nodes.capture_media import unreadable
 from ...nodes.sources import PICTURES, natural_order
 from .sample import DataError, Sample
 
@@ -53,7 +54,7 @@ def _read_picture(path: Path) -> Picture:
     data = np.frombuffer(path.read_bytes(), np.uint8)
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     if picture is None:
-        raise _undecodable(path, "a picture", "bytes that are none")
+        raise _undecodable(path, unreadable("a picture", "no picture in it"))
     return np.asarray(picture, np.uint8)
 
 
@@ -64,7 +65,7 @@ def _read_video(path: Path, step: int) -> Iterator[Picture]:
                 if index % step == 0:
                     yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     except (av.error.FFmpegError, IndexError) as error:
-        raise _undecodable(path, "a video", str(error)) from error
+        raise _undecodable(path, unreadable("a video", error)) from error
 
 
 def _read_hdf5(path: Path, step: int) -> Iterator[Picture]:
@@ -78,12 +79,13 @@ def _read_hdf5(path: Path, step: int) -> Iterator[Picture]:
         ) from error
     with h5py.File(path, "r") as file:
         if "Color_Data" not in file:
-            raise _undecodable(path, "Color_Data of 3DMAD", ", ".join(file) or "nothing")
+            inside = ", ".join(file) or "nothing"
+            raise _undecodable(path, f"expected Color_Data of 3DMAD, found {inside}; copy it again")
         colour = file["Color_Data"]
         for index in range(0, colour.shape[0], step):
             planes = np.asarray(colour[index], np.uint8)
             yield np.ascontiguousarray(planes.transpose(1, 2, 0) if len(planes) == 3 else planes)
 
 
-def _undecodable(path: Path, expected: str, found: str) -> Undecodable:
-    return Undecodable(f"sample {path}: expected {expected}, found {found}; copy the file again")
+def _undecodable(path: Path, told: str) -> Undecodable:
+    return Undecodable(f"sample {path}: {told}")

@@ -1,0 +1,67 @@
+"""A video that cannot be read is told in one sentence, whoever was to read it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import padflow
+from padflow.deploy.commands.bench import _require_video
+from padflow.deploy.exits import UsageError
+from padflow.trainers.attacks.people import FaceFinder
+from padflow.trainers.attacks.sources import read_footage
+from padflow.trainers.data.frames import read_frames
+from padflow.trainers.data.sample import Sample
+from padflow.trainers.sources import duration_of
+from padflow.trainers.visits import _looks
+
+Reads = Callable[[Path, FaceFinder], object]
+
+READERS: dict[str, Reads] = {
+    "bench": lambda path, finder: _require_video(path),
+    "sources": lambda path, finder: duration_of(path),
+    "visits": lambda path, finder: list(_looks(path, 1.0)),
+    "samples": lambda path, finder: list(read_frames(Sample(path, "plain", "live", "live"))),
+    "attacks": lambda path, finder: read_footage(finder, path, "ann", 1.0, 25, 0.0),
+}
+SAID = "found what cannot be read: {why}; copy the file again or give another"
+INVALID = "Invalid data found when processing input"
+
+
+@pytest.fixture(scope="module")
+def finder(models: Path) -> Iterator[FaceFinder]:
+    with FaceFinder(matte=False) as finder:
+        yield finder
+
+
+def write_sound(path: Path) -> None:
+    """A film without pictures."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        sound.sample_rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_video_that_cannot_be_read_is_one_sentence(
+    reader: str, finder: FaceFinder, tmp_path: Path
+) -> None:
+    text, sound = tmp_path / "text.mp4", tmp_path / "sound.mp4"
+    text.write_bytes(b"no video" * 99)
+    write_sound(sound)
+    for path, why in ((text, INVALID), (sound, "no video in it")):
+        with pytest.raises((padflow.EngineError, UsageError)) as told:
+            READERS[reader](path, finder)
+        assert str(told.value).endswith(SAID.format(why=why))
+        assert f"{path}: expected a video" in str(told.value)
+
+
+def test_a_run_says_the_same(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_bytes(b"no video" * 99)
+    (event,) = padflow.run([str(text)], options=padflow.RunOptions(workers=0))
+    assert event["data"]["reason"].endswith(SAID.format(why=INVALID))
