@@ -98,7 +98,8 @@ def score_items(items: Sequence[Path], request: RunRequest, out: Path, *, quiet:
         _run(graph, request, seen, console, quiet)
     finally:  # an interrupted run keeps the rows that are done
         done = [item for item in seen if (item.frames or item.error) and not item.unfinished]
-        write_scores(out, [item.row() for item in done], _cues(graph))
+        if done:  # else what stands there from before is worth more than no row at all
+            write_scores(out, [item.row() for item in done], _cues(graph))
     for item in seen:
         if item.error:
             where = "" if item.frames else "padflow score: "

@@ -9,13 +9,11 @@ GraphError
 └── WorkerLost             a worker process ended without being asked to
 """
 
-from typing import ClassVar
-
 
 class GraphError(Exception):
     """Base of every error of the graph engine; its text is one sentence for a person."""
 
-    wrong_use: ClassVar[bool] = False
+    wrong_use: bool = False
     """Whether it refuses what was given before anything was made of it; else something failed."""
 
 
@@ -36,9 +34,20 @@ class NodeFailed(GraphError):
 
 
 class NodeNotOpened(NodeFailed):
-    """A node could not be opened: nothing was processed."""
+    """A node could not be opened: nothing was processed.
 
-    wrong_use = True
+    Wrong use where what stopped it is: a name or a file that is not what it should be, and not a
+    device or a service that does not answer now.
+    """
+
+    @classmethod
+    def of(cls, node: str, cause: Exception) -> "NodeNotOpened":
+        """That ``cause`` kept ``node`` from being opened."""
+        found = cls(f"node '{node}' could not be opened: {type(cause).__name__}: {cause}")
+        away = isinstance(cause, (ConnectionError, TimeoutError))
+        given = isinstance(cause, (ValueError, OSError)) and not away
+        found.wrong_use = getattr(cause, "wrong_use", given)
+        return found
 
 
 class StopTimeout(GraphError):

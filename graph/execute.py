@@ -117,9 +117,7 @@ class StageExecutor:
                 runner.node.open(context)
             except Exception as error:
                 self.close()
-                raise NodeNotOpened(
-                    f"node '{runner.name}' could not be opened: {_told(error)}"
-                ) from error
+                raise NodeNotOpened.of(runner.name, error) from error
 
     def close(self) -> None:
         """Close all nodes that were opened; what goes wrong is told as a notice."""

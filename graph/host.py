@@ -237,9 +237,7 @@ class Host:
         try:
             source.open(NodeContext(name, self._setting.mode, 0, notice, connected))
         except Exception as error:
-            raise NodeNotOpened(
-                f"node '{name}' could not be opened: {type(error).__name__}: {error}"
-            ) from error
+            raise NodeNotOpened.of(name, error) from error
 
     def add_stream(self, spec: StreamSpec, states: ExportedStates | None = None) -> None:
         """Give a stream to the replica that has fewest, and start its sources, if they run here."""

@@ -300,6 +300,16 @@ def test_interrupted_scores_are_those_of_the_items_that_are_done(
 
 
 @pytest.mark.usefixtures("models")
+def test_scores_of_before_outlast_a_run_that_could_not_begin(
+    live_clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    out.write_text("the scores of before\n")
+    words = ["--set", "depth_net.engine=gone", "--out", str(out), "--quiet"]
+    assert main(["score", str(live_clip), *words]) == 2
+    assert out.read_text() == "the scores of before\n"
+
+
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     out = "".join(capsys.readouterr().out.split())

@@ -8,7 +8,7 @@ pytest.importorskip("sklearn", reason="scikit-learn comes with padflow[train]")
 
 from padflow.deploy.cli import main
 from padflow.deploy.commands import crops
-from padflow.engines.errors import EngineError, NetworkError
+from padflow.engines.errors import BundleError, EngineError, NetworkError
 from padflow.graph.errors import GraphError, NodeFailed, NodeNotOpened
 from padflow.trainers.making import MakingFailed
 from padflow.trainers.recipe import TrainingError, TrainingFailed
@@ -120,7 +120,10 @@ def test_nothing_that_could_be_processed_is_wrong_use(
         (MakingFailed("a process could not go on"), 3),
         (NetworkError("cannot be compiled"), 3),
         (EngineError("of another kind"), 3),
-        (NodeNotOpened("no such network"), 2),
+        (NodeNotOpened.of("depth_net", BundleError("no such network")), 2),
+        (NodeNotOpened.of("depth_net", EngineError("the GPU is out of memory")), 3),
+        (NodeNotOpened.of("capture", ValueError("no such device")), 2),
+        (NodeNotOpened.of("publish", ConnectionError("nobody answers")), 3),
         (NodeFailed("raised ten times in a row"), 3),
         (GraphError("of another kind"), 3),
         (PermissionError(13, "Permission denied", "store"), 2),
