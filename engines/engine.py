@@ -64,8 +64,12 @@ class Engine(ABC):
     """What :meth:`infer` gives."""
 
     @classmethod
-    def lack(cls) -> str:
-        """What this machine lacks to run the backend, and what to do; empty where nothing."""
+    def lack(cls, device: str = "") -> str:
+        """What this machine lacks to run the backend, and what to do; empty where nothing.
+
+        Args:
+            device: that is meant, by the backend's own name; empty: its default.
+        """
         return ""
 
     @classmethod
@@ -290,7 +294,7 @@ def load_engine(
 
 def open_network(network: Network, backend: str = "auto", options: Options | None = None) -> Engine:
     """Open a network that has been found already; arguments as in :func:`load_engine`."""
-    chosen = choose_backend(network, backend)
+    chosen = choose_backend(network, backend, options.device if options else "")
     engine = chosen(network, options)
     log.info("engine %s runs on %s", network.name, engine.backend)
     return engine
@@ -345,8 +349,8 @@ def backend_statuses() -> list[BackendStatus]:
     return statuses
 
 
-def choose_backend(network: Network, backend: str = "auto") -> type[Engine]:
-    """The class of the named backend, or of the best usable one that runs the network.
+def choose_backend(network: Network, backend: str = "auto", device: str = "") -> type[Engine]:
+    """The class of the named backend, or of the best usable one that runs the network there.
 
     Raises:
         BackendMissing: it is unknown, cannot run here, or none runs such a network.
@@ -358,7 +362,7 @@ def choose_backend(network: Network, backend: str = "auto") -> type[Engine]:
         except BackendMissing as error:
             reasons.append(str(error))
             continue
-        reason = chosen.refuses(network) or chosen.lack()
+        reason = chosen.refuses(network) or chosen.lack(device)
         if not reason:
             return chosen
         reasons.append(f"{name}: {reason}")

@@ -251,8 +251,8 @@ def start(trt: Any, kind: Literal["Builder", "Runtime"], logger: Any) -> Any:
     except TypeError as error:  # pybind11's, where the library gives nothing
         raise BackendMissing(
             f"tensorrt: {trt.__name__} {trt.__version__} cannot use this GPU: "
-            f"{said(logger) or error}; see whether the NVIDIA driver is new enough for it, or use "
-            "another backend"
+            f"{said(logger) or error}; see whether the NVIDIA driver is new enough for it and "
+            "nobody else holds the GPU (nvidia-smi), or use another backend"
         ) from error
 
 

@@ -73,7 +73,7 @@ def build_plan(
         BackendMissing: there is no library or no GPU.
         NetworkError: the library cannot build the network.
     """
-    if lack := TensorrtEngine.lack():
+    if lack := TensorrtEngine.lack(device):
         raise BackendMissing(f"tensorrt: {lack}")
     network = find_network(name_or_path, precision)
     if refusal := TensorrtEngine.refuses(network):
@@ -92,8 +92,8 @@ class TensorrtEngine(Engine):
     formats = frozenset({"onnx"})
 
     @classmethod
-    def lack(cls) -> str:
-        """What this machine lacks; see :meth:`Engine.lack`."""
+    def lack(cls, device: str = "") -> str:
+        """What this machine lacks; see :meth:`Engine.lack`. Opens no other GPU than that one."""
         if not any(find_spec(name) for name in LIBRARIES):
             return "TensorRT is not installed; pip install 'padflow[gpu]'"
         if find_spec("pycuda") is None:
@@ -105,7 +105,7 @@ class TensorrtEngine(Engine):
             count = _driver().Device.count()
         except Exception as error:  # pycuda's own errors cannot be named before it is imported.
             return f"the NVIDIA driver cannot be used ({error}); install it or check nvidia-smi"
-        return _fault() if count else "there is no NVIDIA GPU; use another backend"
+        return _fault(device) if count else "there is no NVIDIA GPU; use another backend"
 
     @classmethod
     def refuses(cls, network: Network) -> str:
@@ -357,14 +357,23 @@ def library() -> Any:
     raise BackendMissing("tensorrt: it is not installed; pip install 'padflow[gpu]'")
 
 
-def _fault() -> str:
-    """Why the library cannot use the GPU that there is; empty where it can."""
+def _fault(device: str) -> str:
+    """Why the library cannot use the GPU; empty where it can."""
     try:
         trt = library()
-        start(trt, "Runtime", library_log(trt))
+        with _current(device):
+            start(trt, "Runtime", library_log(trt))
     except BackendMissing as error:
         return str(error).removeprefix("tensorrt: ")
     return ""
+
+
+def _current(device: str) -> contextlib.AbstractContextManager[None]:
+    """The GPU for the library's start, which takes the first one where no context is current.
+
+    So of the first one none is opened here: it would stay where the library cannot start.
+    """
+    return _gpu(device).current() if _number(device) else contextlib.nullcontext()
 
 
 def _driver() -> Any:
@@ -373,17 +382,21 @@ def _driver() -> Any:
     return cuda
 
 
-def _gpu(device: str) -> _Gpu:
-    cuda = _driver()
+def _number(device: str) -> int:
+    count = _driver().Device.count()
     number = device.removeprefix("cuda:") or "0"
-    if not number.isdigit() or int(number) >= cuda.Device.count():
+    if not number.isdigit() or int(number) >= count:
         raise BackendMissing(
-            f"tensorrt: expected a device from cuda:0 to cuda:{cuda.Device.count() - 1}, found "
-            f"{device!r}"
+            f"tensorrt: expected a device from cuda:0 to cuda:{count - 1}, found {device!r}"
         )
+    return int(number)
+
+
+def _gpu(device: str) -> _Gpu:
+    number = _number(device)
     try:
-        return _retained(int(number))
-    except cuda.Error as error:
+        return _retained(number)
+    except _driver().Error as error:
         raise BackendMissing(
             f"tensorrt: the GPU cuda:{number} cannot be used ({error}); see nvidia-smi for who "
             "holds it or its memory"

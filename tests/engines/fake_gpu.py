@@ -44,7 +44,7 @@ class FakeGpu:
         self.retained = 0
         self.devices = 1
         self.contexts_of: list[int] = []
-        """Numbers of the devices whose context was retained."""
+        """Numbers of the devices whose context was retained, by pycuda or by CUDA's runtime."""
         self.memory: dict[int, Array] = {}
         """What is allocated, by its address."""
         self.allocations_left = 1000
@@ -56,8 +56,8 @@ class FakeGpu:
         """Graphs, and what was instantiated of them, that were not destroyed."""
         self.capture_fault: Exception | None = None
         self.contexts_left = 1000
-        self.busy = False
-        """Whether another process holds the GPU for itself."""
+        self.busy: set[int] = set()
+        """Numbers of the devices that another process holds for itself."""
         self.starts = True
         """Whether the driver is new enough for TensorRT."""
         self.handles = 0
@@ -66,6 +66,16 @@ class FakeGpu:
     def current(self) -> list[int]:
         """This thread's stack."""
         return self.stacks.setdefault(threading.get_ident(), [])
+
+    def start_runtime(self) -> None:
+        """CUDA's runtime takes the thread's context; without one it opens the first device."""
+        if not self.current and 0 not in self.contexts_of:
+            self.retain(0)
+
+    def retain(self, device: int) -> None:
+        if device in self.busy:
+            raise CudaError("cuDevicePrimaryCtxRetain failed: devices are busy or unavailable")
+        self.contexts_of.append(device)
 
     def must_be_current(self) -> None:
         if not self.current:
@@ -159,9 +169,7 @@ def _driver(gpu: FakeGpu) -> ModuleType:
             return 8, 9
 
         def retain_primary_context(self) -> _Context:
-            if gpu.busy:
-                raise CudaError("cuDevicePrimaryCtxRetain failed: devices are busy or unavailable")
-            gpu.contexts_of.append(self.number)
+            gpu.retain(self.number)
             return _Context(gpu)
 
     class Stream:
@@ -317,9 +325,13 @@ def _trt(gpu: FakeGpu) -> ModuleType:
     class Runtime:
         def __init__(self, logger: ILogger) -> None:
             self.logger = logger
-            if not gpu.starts:
-                logger.log("error", "CUDA initialization failure with error: 35")
-                raise TypeError("pybind11::init(): factory function returned nullptr")
+            try:
+                if not gpu.starts:
+                    raise CudaError("35")
+                gpu.start_runtime()
+            except CudaError as error:
+                logger.log("error", f"CUDA initialization failure with error: {error}")
+                raise TypeError("pybind11::init(): factory function returned nullptr") from None
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> _Engine | None:
             try:

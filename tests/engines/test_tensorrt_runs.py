@@ -13,6 +13,7 @@ from padflow.deploy.exits import Exit
 from padflow.engines import BackendMissing, InferenceError, NetworkError, load_engine, tensorrt
 from padflow.engines.engine import open_network
 from padflow.engines.network import Network
+from padflow.engines.tensorrt import build_plan
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
 from padflow.nodes.appearance import AppearanceParams
 from tests.engines.fake_gpu import CudaError, FakeGpu, install
@@ -109,6 +110,7 @@ def test_a_driver_that_is_too_old_for_the_library_is_told_and_auto_takes_another
     gpu.starts = False
     told = r"10\.9\.0 cannot use this GPU: CUDA initialization failure with error: 35; .* driver"
     assert_told_and_auto_takes_another(network, told)
+    assert not gpu.contexts_of, "memory of a GPU that is not used"
 
 
 def test_a_library_that_cannot_be_imported_is_told_and_auto_takes_another_backend(
@@ -147,22 +149,36 @@ def test_the_plan_that_is_built_ahead_of_time_is_the_one_that_nodes_ask_for(
     assert main(["models", "build", str(network.path), "--precision", "f99"]) == Exit.WRONG_USE
 
 
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("", r"cannot use this GPU: .*busy.*nvidia-smi"),
+        ("cuda:1", r"cuda:1 cannot be used .*busy.*nvidia-smi"),
+    ],
+)
 def test_a_gpu_that_another_process_holds_is_told(
-    gpu: FakeGpu, network: Network, capsys: pytest.CaptureFixture[str]
+    gpu: FakeGpu,
+    network: Network,
+    capsys: pytest.CaptureFixture[str],
+    device: str,
+    told: str,
 ) -> None:
-    gpu.busy = True
-    with pytest.raises(BackendMissing, match=r"cuda:0 cannot be used .*busy.*nvidia-smi"):
-        open_network(network, "tensorrt")
+    gpu.devices, gpu.busy = 2, {0, 1}
+    with pytest.raises(BackendMissing, match=told):
+        load_engine(network.path, backend="tensorrt", device=device)
     assert main(["models", "build", str(network.path)]) == Exit.WRONG_USE
     assert "a fault of padflow" not in capsys.readouterr().err
-    gpu.busy = False
-    open_network(network, "tensorrt").close()
+    gpu.busy.clear()
+    load_engine(network.path, backend="tensorrt", device=device).close()
 
 
-def test_the_second_gpu_is_used_where_it_is_asked_for(gpu: FakeGpu, network: Network) -> None:
-    gpu.devices = 2
+def test_the_second_gpu_is_used_where_it_is_asked_for_and_the_first_is_left_alone(
+    gpu: FakeGpu, network: Network
+) -> None:
+    gpu.devices, gpu.busy = 2, {0}
     with load_engine(network.path, backend="tensorrt", device="cuda:1") as engine:
         engine.infer(sample_arrays(1))
+    build_plan(network.path, device="cuda:1")
     assert gpu.contexts_of == [1]
     with pytest.raises(BackendMissing, match="from cuda:0 to cuda:1, found 'cuda:2'"):
         load_engine(network.path, backend="tensorrt", device="cuda:2")
