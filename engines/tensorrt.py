@@ -7,6 +7,7 @@ The libraries are imported when the first engine opens, so that the parts that n
 import contextlib
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 """Which module is used, best first."""
 
+WORKER = "PADFLOW_WORKER"
+"""Environment variable with the number of this process among those that run a graph side by side,
+which the graph sets: they take the GPUs that they see in turn."""
+
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: while another kind of stream is captured, nobody in the process may use
 the legacy stream, as TensorRT does where it opens the next engine."""
@@ -64,7 +69,7 @@ def build_plan(
         name_or_path: as in :func:`padflow.engines.load_engine`.
         precision: as there.
         max_batch: largest batch that the plan takes.
-        device: ``cuda:0`` and so on; empty for the first GPU.
+        device: ``cuda:0`` and so on; empty for the first GPU, or the worker's own.
 
     Returns:
         The plan's path in the cache.
@@ -383,8 +388,10 @@ def _driver() -> Any:
 
 
 def _number(device: str) -> int:
-    count = _driver().Device.count()
-    number = device.removeprefix("cuda:") or "0"
+    count: int = _driver().Device.count()
+    if not device and count:
+        return int(os.environ.get(WORKER, "0")) % count
+    number = device.removeprefix("cuda:")
     if not number.isdigit() or int(number) >= count:
         raise BackendMissing(
             f"tensorrt: expected a device from cuda:0 to cuda:{count - 1}, found {device!r}"

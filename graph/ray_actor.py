@@ -29,7 +29,7 @@ from .spec import Graph
 from .stage_thread import SINK_MARK_PERIOD, MarkPace
 from .state import ExportedStates, StateRef
 from .wire import pack, unpack
-from .workers import LIBRARY_THREADS
+from .workers import LIBRARY_THREADS, WORKER
 
 DRIVER = "driver"
 """Name of the peer that fetches what is for it."""
@@ -56,6 +56,8 @@ class ActorJob:
     """Output ports whose packets the driver wants."""
     secret: bytes = b""
     """By which the actors of a run know each other on sockets; empty: batches go as calls."""
+    index: int = 0
+    """Number among the actors of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class StageActor:
         # each only take processors from one another. Read when they are imported.
         for name in LIBRARY_THREADS:
             os.environ[name] = "1"
+        # Ray shows an actor that asked for GPUs only its own, and any other one all of them.
+        os.environ[WORKER] = str(job.index)
         self._job = job
         self._plan = make_plan(job.graph, fuse=job.options.fuse)
         self._lock = threading.Lock()

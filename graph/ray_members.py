@@ -98,9 +98,9 @@ class Members:
         """Ask Ray for one more actor of a kind; it is not ready yet."""
         layout = self._layout
         with self._lock:
-            name = f"{kind}-{self._made[kind]}"
+            index = self._made[kind]
             self._made[kind] += 1
-        of_worker = kind == "worker"
+        name, of_worker = f"{kind}-{index}", kind == "worker"
         stages = layout.worker_stages if of_worker else layout.engine_stages
         job = ActorJob(
             name,
@@ -111,6 +111,7 @@ class Members:
             self._options.window,
             tuple(p for p in self._setting.taps if self._plan.stage_of[p[0]].name in stages),
             self._secret,
+            index,
         )
         handle = _REMOTE.options(
             num_cpus=cpu,

@@ -35,6 +35,10 @@ from .wills import Place, Wills
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables by which numerical libraries size their thread pools."""
 
+WORKER = "PADFLOW_WORKER"
+"""Environment variable with the process's number among those that run the graph side by side: by it
+engines take another GPU each where a machine has several."""
+
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has to answer a command before its last answer is used."""
 
@@ -102,6 +106,7 @@ def work(job: WorkerJob, control: Connection, data: Connection) -> None:
     # in each of them only take processors from one another. Read when they are imported.
     for name in LIBRARY_THREADS:
         os.environ.setdefault(name, "1")
+    os.environ[WORKER] = str(job.index)
     send = _Sender(data)
     try:
         host = _make_host(job, send)

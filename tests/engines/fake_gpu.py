@@ -44,7 +44,7 @@ class FakeGpu:
         self.retained = 0
         self.devices = 1
         self.contexts_of: list[int] = []
-        """Numbers of the devices whose context was retained, by pycuda or by CUDA's runtime."""
+        """Numbers of the devices whose context is open, by pycuda or by CUDA's runtime."""
         self.memory: dict[int, Array] = {}
         """What is allocated, by its address."""
         self.allocations_left = 1000
@@ -69,13 +69,14 @@ class FakeGpu:
 
     def start_runtime(self) -> None:
         """CUDA's runtime takes the thread's context; without one it opens the first device."""
-        if not self.current and 0 not in self.contexts_of:
+        if not self.current:
             self.retain(0)
 
     def retain(self, device: int) -> None:
         if device in self.busy:
             raise CudaError("cuDevicePrimaryCtxRetain failed: devices are busy or unavailable")
-        self.contexts_of.append(device)
+        if device not in self.contexts_of:
+            self.contexts_of.append(device)
 
     def must_be_current(self) -> None:
         if not self.current:

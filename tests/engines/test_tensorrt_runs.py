@@ -15,6 +15,7 @@ from padflow.engines.engine import open_network
 from padflow.engines.network import Network
 from padflow.engines.tensorrt import build_plan
 from padflow.engines.testing import EngineConformance, sample_arrays, write_sample_network
+from padflow.graph.workers import WORKER
 from padflow.nodes.appearance import AppearanceParams
 from tests.engines.fake_gpu import CudaError, FakeGpu, install
 
@@ -170,6 +171,22 @@ def test_a_gpu_that_another_process_holds_is_told(
     assert "a fault of padflow" not in capsys.readouterr().err
     gpu.busy.clear()
     load_engine(network.path, backend="tensorrt", device=device).close()
+
+
+def test_workers_take_the_gpus_that_they_see_in_turn(
+    gpu: FakeGpu, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless one is named: all of them crowded on the first."""
+    gpu.devices = 2
+    for worker in range(4):
+        monkeypatch.setenv(WORKER, str(worker))
+        with load_engine(network.path, backend="tensorrt") as engine:
+            engine.infer(sample_arrays(1))
+        assert gpu.contexts_of == [0, 1][: worker + 1]
+    load_engine(network.path, backend="tensorrt", device="cuda:0").close()
+    gpu.devices = 1  # as where Ray gave it one
+    load_engine(network.path, backend="tensorrt").close()
+    assert gpu.contexts_of == [0, 1]
 
 
 def test_the_second_gpu_is_used_where_it_is_asked_for_and_the_first_is_left_alone(

@@ -30,6 +30,7 @@ from padflow.graph.node import (
 )
 from padflow.graph.packet import End, Packet
 from padflow.graph.testing import NoParams, PassThrough
+from padflow.graph.workers import WORKER
 
 
 def read_log(path: Path | str) -> list[tuple[Any, ...]]:
@@ -163,6 +164,13 @@ class Vowing(PassThrough):
 
     def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
         return {"out": [p.carry(Vow(f"track/{p.payload % 2}")) for p in packets]}
+
+
+class Numbered(PassThrough):
+    """Gives the number of the process that it runs in, for every packet."""
+
+    def process(self, port: str, packets: Sequence[Packet], states: Sequence[Any]) -> Outputs:
+        return {"out": [p.carry(os.environ[WORKER]) for p in packets]}
 
 
 class SlowToEnd(PassThrough):

@@ -25,7 +25,7 @@ from padflow.graph.testing import (
     wait_until,
 )
 from tests.graph.conftest import MakeRun
-from tests.graph.probes import Probe, ProbeParams, Stuck, StuckParams, read_log
+from tests.graph.probes import Numbered, Probe, ProbeParams, Stuck, StuckParams, read_log
 
 PATIENCE = 60.0
 
@@ -192,6 +192,21 @@ def test_a_tap_that_raises_fails_the_run(runtime: MakeRun) -> None:
     with pytest.raises(GraphError, match=r"tap on 'n0.out' raised ZeroDivisionError"):
         run.wait(PATIENCE)
     run.stop()
+
+
+def test_processes_beside_each_other_have_numbers_of_their_own(make_run_across: MakeRun) -> None:
+    """By which engines take another GPU each."""
+    seen: list[Packet] = []
+    graph = (
+        Graph.build("numbers")
+        .add("source", ListSource)
+        .add("number", Numbered, {}, {"in": "source.out"})
+    )
+    with make_run_across(graph, taps={"number.out": seen.append}) as run:
+        for name in ("a", "b"):
+            run.add_stream(StreamSpec(name, "", {"count": 20, "delay": 0.01}))
+        assert run.wait(PATIENCE)
+    assert {packet.payload for packet in seen} == {"0", "1"}
 
 
 def test_what_does_not_pickle_is_told_with_what_to_do(make_run_across: MakeRun) -> None:

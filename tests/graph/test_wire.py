@@ -13,7 +13,7 @@ from padflow.graph.outlet import Batch, Lane
 from padflow.graph.packet import End, Packet
 from padflow.graph.ray_actor import ActorJob, StageActor
 from padflow.graph.testing import chain, packet
-from padflow.graph.workers import LIBRARY_THREADS
+from padflow.graph.workers import LIBRARY_THREADS, WORKER
 
 LANE = Lane(1, "s", 2)
 
@@ -59,7 +59,7 @@ def test_arrivals_of_another_machine_are_moved_to_this_clock(
 
 
 def test_what_an_actor_cannot_read_is_told_to_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LIBRARY_THREADS:
+    for name in (*LIBRARY_THREADS, WORKER):
         monkeypatch.setenv(name, "1")  # As the actor does, and puts it back.
     job = ActorJob("engine-0", chain(1), ("n0",), "lossless", RunOptions(), 0.0)
     actor = StageActor(job)
