@@ -1,11 +1,11 @@
-"""One step of a training on one processor, in plain PyTorch: learning rate, gradient, average."""
+"""One step of a training on one device, in plain PyTorch: learning rate, gradient, average."""
 
 import math
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import Learner, Progress
 from .recipe import TrainingFailed
@@ -30,6 +30,17 @@ class Schedule(Protocol):
     @property
     def max_minutes(self) -> float | None:
         """Of the run; the rate follows the clock where that is ahead of the steps."""
+
+
+def training_device() -> torch.device:
+    """Where to train: on a GPU where there is one, as networks on crops do."""
+    # NVIDIA's or AMD's: the spectra of the pulse want float64, which Apple's have not.
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next(network.parameters()).device
 
 
 def set_rate(

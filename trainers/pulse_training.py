@@ -21,7 +21,7 @@ from ..engines.whole_file import write_whole
 from ..nodes.spectrum import HALF_WIDTH_BPM, pulse_frequencies
 from .average import WeightAverage
 from .checkpoint import Learner, Progress, check_recipe, save_state
-from .learning import learn_from, set_rate
+from .learning import device_of, learn_from, set_rate, training_device
 from .networks.pulse import Features, PulseNetwork, wave_spectrum
 from .pulse_faces import FaceClip, face_clips, face_traces
 from .pulse_pictures import film_traces
@@ -51,6 +51,11 @@ class Clips(NamedTuple):
     alive: Tensor
     """bool (N,)"""
 
+    def to(self, device: torch.device) -> "Clips":
+        """The same there."""
+        features = Features(*(part.to(device) for part in self.features))
+        return Clips(features, self.times.to(device), self.wave.to(device), self.alive.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedPulse:
@@ -66,7 +71,12 @@ class TrainedPulse:
 
 
 def train_pulse(
-    recipe: PulseRecipe, out: Path | str, *, resume: bool = False, say: Say = print
+    recipe: PulseRecipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    device: torch.device | None = None,
+    say: Say = print,
 ) -> TrainedPulse:
     """Draw clips, train, validate after every epoch, and keep the averaged weights.
 
@@ -74,13 +84,14 @@ def train_pulse(
         recipe: all that decides.
         out: folder of the run; made if it is not there.
         resume: go on from the folder's checkpoint if there is one.
+        device: where; None: on a GPU where there is one.
         say: takes one line an epoch.
 
     Raises:
         TrainingError: the checkpoint does not go with the recipe, or the loss is no longer a
             number.
     """
-    run = _Run(recipe, Path(out), say)
+    run = _Run(recipe, Path(out), device or training_device(), say)
     if resume:
         run.restore()
     run.epochs()
@@ -88,11 +99,12 @@ def train_pulse(
 
 
 def as_clips(network: PulseNetwork, traces: Traces) -> Clips:
-    """What the learned part of the network is trained on."""
+    """What the learned part of the network is trained on; on the CPU, which has the memory."""
     given = (traces.change, traces.seen, traces.motion, traces.seconds)
-    features = network.observe_clip(*(torch.from_numpy(part) for part in given))
+    device = device_of(network)
+    features = network.observe_clip(*(torch.from_numpy(part).to(device) for part in given))
     return Clips(
-        Features(*(part.half() for part in features)),
+        Features(*(part.half().cpu() for part in features)),
         torch.from_numpy(traces.times),
         torch.from_numpy(traces.wave),
         torch.from_numpy(traces.alive),
@@ -173,7 +185,7 @@ def target_spectrum(clips: Clips, start: Tensor, end: Tensor) -> Tensor:
 
 def line_share(spectra: Tensor, wanted: Tensor) -> Tensor:
     """Share (...) of the power of spectra (..., 50) within 6 a minute of the wanted one's peak."""
-    bins = torch.from_numpy(pulse_frequencies()).float()
+    bins = torch.from_numpy(pulse_frequencies()).float().to(wanted.device)
     beat = bins[wanted.argmax(dim=-1)]
     near = (bins - beat[..., None]).abs() <= HALF_WIDTH_BPM / 60.0
     power = spectra.square()
@@ -192,9 +204,11 @@ def correlation(found: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
 @torch.no_grad()
 def validated(network: PulseNetwork, batches: Sequence[Clips]) -> dict[str, float]:
     """How the network does on clips: heart rates found, and living told from others."""
-    frequencies = 60.0 * torch.from_numpy(pulse_frequencies())
+    device = device_of(network)
+    frequencies = 60.0 * torch.from_numpy(pulse_frequencies()).to(device)
     misses, powers, alive, agreement = [], [], [], []
-    for clips in batches:
+    for kept in batches:
+        clips = kept.to(device)
         features = Features(*(part.float() for part in clips.features))
         face, _, _ = network.judge_clip(features)
         end = clips.times[:, -1]
@@ -223,11 +237,13 @@ def validated(network: PulseNetwork, batches: Sequence[Clips]) -> dict[str, floa
 class _Run:
     """One training run: its network, optimiser, clips and progress."""
 
-    def __init__(self, recipe: PulseRecipe, folder: Path, say: Say) -> None:
-        self.recipe, self.folder, self.say = recipe, folder, say
+    def __init__(self, recipe: PulseRecipe, folder: Path, device: torch.device, say: Say) -> None:
+        self.recipe, self.folder, self.device, self.say = recipe, folder, device, say
         torch.manual_seed(recipe.seed)
         self.network = build_pulse(recipe)
         self.average = WeightAverage(self.network, recipe.average)
+        self.network.to(device)
+        self.average.network.to(device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -294,8 +310,8 @@ class _Run:
 
     def _step(self, clips: Clips, rng: np.random.Generator, steps: int) -> float:
         set_rate(self.optimiser, self.recipe, self.progress, steps)
-        start, end = _windows(clips.times, rng)
-        loss = loss_of(self.network, clips, start, end, self.recipe.losses)
+        start, end = (bound.to(self.device) for bound in _windows(clips.times, rng))
+        loss = loss_of(self.network, clips.to(self.device), start, end, self.recipe.losses)
         return learn_from(loss, self._learner, self.folder)
 
     def _keep(self) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from padflow.trainers.average import WeightAverage
 from padflow.trainers.checkpoint import Learner, Progress
-from padflow.trainers.learning import learn_from, set_rate
+from padflow.trainers.learning import learn_from, set_rate, training_device
 from padflow.trainers.recipe import TrainingError
 
 
@@ -26,6 +26,12 @@ def learner() -> Learner:
     network = nn.Linear(3, 1)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
     return Learner(network, WeightAverage(network, 0.5), optimiser, Progress())
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training_device() == torch.device("cpu") or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert training_device() == torch.device("cuda:0")
 
 
 def test_a_step_goes_down_and_is_counted(tmp_path: Path) -> None:

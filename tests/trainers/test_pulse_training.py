@@ -1,9 +1,12 @@
 from argparse import ArgumentParser
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from padflow.deploy.commands import train
 from padflow.deploy.exits import Exit, UsageError
@@ -26,6 +29,7 @@ from padflow.trainers.pulse_training import (
     train_pulse,
 )
 from padflow.trainers.recipe import RecipeError, TrainingError
+from tests.trainers.elsewhere import assert_learns_the_same_elsewhere
 
 RECIPE = """
 kind: pulse
@@ -107,6 +111,20 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="was made with another recipe"):
         train_pulse(other, tmp_path / "parts", resume=True, say=told.append)
     assert load_pulse_recipe(str(tmp_path / "parts" / "recipe.yaml")).seed != 9
+
+
+@pytest.mark.slow
+def test_it_learns_on_another_device_and_goes_on_on_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = partial(draw_traces, rate=8.0, seconds=7.0)
+    monkeypatch.setattr(pulse_training, "draw_traces", short)
+    recipe = load_pulse_recipe("pulse_net", epochs=2, **QUICK | {"drawn": 1, "validation": 1})
+
+    def train(folder: Path, **how: Any) -> nn.Module:
+        return train_pulse(recipe, folder, **how).network
+
+    assert_learns_the_same_elsewhere(train, tmp_path)
 
 
 def test_rendered_faces_are_trained_on_and_kept(

@@ -49,20 +49,22 @@ class CropTracks:
     """What :func:`.training.motion_loss` takes, and ``interval``."""
 
 
-def train_jointly(trained: TrainedMotion, *, resume: bool, say: Say = print) -> TrainedMotion:
+def train_jointly(
+    trained: TrainedMotion, *, resume: bool, device: torch.device, say: Say = print
+) -> TrainedMotion:
     """Let both networks learn on, and write the depth network's new bundle.
 
     Raises:
         TrainingError: the backbone carries no weights, or the loss is no longer a number.
     """
-    run = _JointRun(trained, say)
+    run = _JointRun(trained, device, say)
     if resume:
         run.restore()
     began = time.monotonic()
     while run.epoch < run.joint.epochs:
         run.train_epoch()
-    run.motion.eval()
-    backbone = _written(run.depth, trained, trained.folder / BACKBONE_FOLDER)
+    run.motion.eval().cpu()
+    backbone = _written(run.depth.cpu(), trained, trained.folder / BACKBONE_FOLDER)
     prepare(
         (*trained.parted.train, *trained.parted.held_out), backbone, trained.recipe.augmentation, 1
     )
@@ -73,15 +75,16 @@ def train_jointly(trained: TrainedMotion, *, resume: bool, say: Say = print) -> 
 class _JointRun:
     """Both networks, their optimiser and how far they are."""
 
-    def __init__(self, trained: TrainedMotion, say: Say) -> None:
+    def __init__(self, trained: TrainedMotion, device: torch.device, say: Say) -> None:
         recipe = trained.recipe
         assert recipe.joint is not None, "only called for recipes with a joint stage"
-        self.recipe, self.joint, self.say = recipe, recipe.joint, say
+        self.recipe, self.joint, self.device, self.say = recipe, recipe.joint, device, say
         self.sequences = trained.parted.train
         self.single_recipe = single_recipe(trained.backbone)
         self.depth = build(self.single_recipe)
         use_weights(self.depth, bundle_weights(trained.backbone.bundle))
-        self.motion: MotionDepthNetwork = trained.network
+        self.depth.to(device)
+        self.motion: MotionDepthNetwork = trained.network.to(device)
         self.motion.requires_grad_(True)
         self.motion.mixing.requires_grad_(recipe.network.alpha is None)
         both = [*self.depth.parameters(), *self.motion.parameters()]
@@ -114,9 +117,11 @@ class _JointRun:
         )
 
     def _step(self, batch: CropTracks) -> float:
-        given = {name: torch.from_numpy(array) for name, array in batch.given.items()}
+        given = {
+            name: torch.from_numpy(array).to(self.device) for name, array in batch.given.items()
+        }
         shape = given["interval"].shape
-        found = self.depth(torch.from_numpy(batch.images).flatten(0, 1))
+        found = self.depth(torch.from_numpy(batch.images).to(self.device).flatten(0, 1))
         assert found.depth is not None
         one, two, three = (
             stage.reshape(*shape, *stage.shape[1:])
@@ -144,7 +149,7 @@ class _JointRun:
     def _single_loss(self, found: Any, given: dict[str, Tensor], there: Tensor) -> Tensor:
         """The depth network's own loss on the crops that are no padding."""
         if not there.any():
-            return torch.zeros(())
+            return torch.zeros((), device=self.device)
         live = given["live"][:, None].expand(given["interval"].shape).flatten()
         batch = {
             "live": live[there],

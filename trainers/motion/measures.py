@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..evaluation.metrics import Scores, area_under_curve, curve, equal_error
+from ..learning import device_of
 from ..networks.motion_depth import USUAL_INTERVAL, MotionDepthNetwork
 from .batches import Places, even_samples, intervals_of
 from .recipe import MotionRecipe
@@ -99,21 +100,21 @@ def _scored(
     intervals = intervals_of(times, places)
     shown = reordered(places, order, index)
     known = seen(sequence, backbone, recipe.augmentation, 0)
-    stages = tuple(
-        torch.from_numpy(stage[shown].astype(np.float32)).unsqueeze(0) for stage in known.stages
-    )
-    single = torch.from_numpy(known.single[shown].astype(np.float32)).unsqueeze(0)
+    device = device_of(network)
     with torch.inference_mode():
-        found = network.clip(
-            (stages[0], stages[1], stages[2]), single, torch.from_numpy(intervals)[None]
+        one, two, three, single = (
+            torch.from_numpy(rows[shown].astype(np.float32)).unsqueeze(0).to(device)
+            for rows in (*known.stages, known.single)
         )
+        seconds = torch.from_numpy(intervals)[None].to(device)
+        found = network.clip((one, two, three), single, seconds)
     step = np.arange(len(places))
     return tuple(
         column[1:]
         for column in (
-            found.score.numpy(),
+            found.score.cpu().numpy(),
             np.array(known.score)[shown],
-            found.embedding.numpy(),
+            found.embedding.cpu().numpy(),
             step,
             times[places] - times[places[0]],
             np.full(len(places), index),

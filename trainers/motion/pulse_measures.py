@@ -11,6 +11,7 @@ from ...nodes.pulse_depth import MINIMUM, WINDOW, Beat, PulseDepthParams, beat_o
 from ...nodes.spectrum import HALF_WIDTH_BPM, pulse_frequencies, uneven_spectrum
 from ..calibration import Fit, cllr
 from ..evaluation.metrics import Scores, area_under_curve, curve, equal_error
+from ..learning import device_of
 from ..networks.pulse_depth import PulseDepthNetwork
 from .batches import Places
 from .measures import auc_by_species, scores_of
@@ -88,16 +89,19 @@ def waves_of(
     times = sequence.times
     taken: Places = np.flatnonzero(times <= times[0] + LONGEST)
     known = seen(sequence, backbone, AS_IT_IS, 0)
-    cells = []
+    device, cells = device_of(network), []
     with torch.inference_mode():
         for start in range(0, len(taken), _AT_ONCE):
             part = stretch_of(sequence, known, taken[start : start + _AT_ONCE])
-            one, two, three = (torch.from_numpy(stage[0]) for stage in part.stages)
-            single, places = (torch.from_numpy(rows[0]) for rows in (part.single, part.places))
+            one, two, three, single, places = (
+                torch.from_numpy(rows[0]).to(device)
+                for rows in (*part.stages, part.single, part.places)
+            )
             cells.append(network.cells((one, two, three), single, places))
         interval = np.diff(times[taken], prepend=times[0]).astype(np.float32)
-        waves = network.waves(torch.cat(cells)[None], torch.from_numpy(interval)[None])
-    return times[taken], waves[0].numpy()
+        seconds = torch.from_numpy(interval)[None].to(device)
+        waves = network.waves(torch.cat(cells)[None], seconds)
+    return times[taken], waves[0].cpu().numpy()
 
 
 def _looks(

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ..learning import device_of, training_device
 from ..networks.pulse import wave_spectrum
 from ..networks.pulse_depth import PulseDepthNetwork
 from ..pulse_training import LEAST_SHARE, line_share
@@ -32,6 +33,7 @@ def train_pulse_depth(
     out: Path,
     *,
     resume: bool = False,
+    device: torch.device | None = None,
     say: Say = print,
 ) -> TrainedPulseDepth:
     """Train on the backbone's features; arguments as of :func:`.training.train_motion`.
@@ -47,7 +49,8 @@ def train_pulse_depth(
     if made := prepare((*found.train, *found.held_out), backbone, AS_IT_IS, 1):
         say(f"features of {made} sequences: {(time.monotonic() - began) / 60:.1f} min")
     network = build_pulse_depth(recipe, backbone)
-    run = _Run(recipe, network, StretchBatches(found.train, backbone, recipe), found, out, say)
+    batches = StretchBatches(found.train, backbone, recipe)
+    run = _Run(recipe, network, batches, found, out, device or training_device(), say)
     run.epochs(resume=resume)
     return run.trained()
 
@@ -65,12 +68,13 @@ def pulse_loss(network: PulseDepthNetwork, batch: PulseTracks, losses: PulseDept
     The L1 distance between spectrum and label (METHODS 8.4) and, of living ones, how little of the
     spectrum is the true line.
     """
-    one, two, three = (torch.from_numpy(stage) for stage in batch.stages)
-    single, places, interval, wanted = (
-        torch.from_numpy(part) for part in (batch.single, batch.places, batch.interval, batch.pulse)
+    device = device_of(network)
+    one, two, three = (torch.from_numpy(stage).to(device) for stage in batch.stages)
+    parts = (batch.single, batch.places, batch.interval, batch.times, batch.end, batch.pulse)
+    single, places, interval, times, end, wanted = (
+        torch.from_numpy(part).to(device) for part in parts
     )
     waves = network.clip((one, two, three), single, places, interval)
-    times, end = torch.from_numpy(batch.times), torch.from_numpy(batch.end)
     spectra = wave_spectrum(times, waves, times[:, 0], end)
     away = (spectra - wanted).abs().sum(dim=1)
     alive = wanted.any(dim=1)

@@ -49,7 +49,7 @@ class Trained(Generic[N, R]):
     """A trained network and how it came to be."""
 
     network: N
-    """Averaged weights, in evaluation mode."""
+    """Averaged weights, on the CPU, in evaluation mode."""
     recipe: R
     backbone: Backbone
     parted: Parted
@@ -101,6 +101,7 @@ class EpochRun(ABC, Generic[N, R, B]):
         batches: SequenceBatches[R, B],
         found: Parted,
         folder: Path,
+        device: torch.device,
         say: Say,
     ) -> None:
         """Begin a run.
@@ -111,10 +112,15 @@ class EpochRun(ABC, Generic[N, R, B]):
             batches: to learn from.
             found: whom they are of, and who is held out.
             folder: of the run; made if it is not there.
+            device: where the network learns.
             say: takes one line an epoch.
         """
         self.recipe, self.network, self.batches = recipe, network, batches
         self.found, self.backbone, self.folder, self.say = found, batches.backbone, folder, say
+        self.average = WeightAverage(self.network, recipe.average)
+        # Only now: what is moved, an LSTM lays side by side in the GPU's memory; a copy is not.
+        self.network.to(device)
+        self.average.network.to(device)
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.network.parameters() if p.ndim > 1]},
             {
@@ -125,7 +131,6 @@ class EpochRun(ABC, Generic[N, R, B]):
         self.optimiser = torch.optim.AdamW(
             groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        self.average = WeightAverage(self.network, recipe.average)
         self.progress = Progress()
         self.learned = frozenset[str]().union(*(one.row.persons for one in found.train))
         """Whom it learns from; those of resumed runs included."""
@@ -194,7 +199,7 @@ class EpochRun(ABC, Generic[N, R, B]):
     def trained(self) -> Trained[N, R]:
         """What came of it."""
         return Trained(
-            self.average.network,
+            self.average.network.cpu(),
             self.recipe,
             self.backbone,
             self.found,

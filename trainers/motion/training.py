@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..learning import device_of, training_device
 from ..networks.layers import contrastive_depth_loss
 from ..networks.motion_depth import MotionDepthNetwork, MotionOutputs
 from .batches import TrackBatches, Tracks
@@ -34,6 +35,7 @@ def train_motion(
     out: Path,
     *,
     resume: bool = False,
+    device: torch.device | None = None,
     say: Say = print,
 ) -> TrainedMotion:
     """Train on the backbone's features, and together with it where the recipe says so.
@@ -43,6 +45,8 @@ def train_motion(
         sequences: to learn from and, by the recipe's ``hold_out``, to check on.
         out: folder of the run; made if it is not there.
         resume: go on from the folder's checkpoint if there is one.
+        device: where the networks learn; None: on a GPU where there is one. The backbone's features
+            are computed on the CPU.
         say: takes one line an epoch.
 
     Raises:
@@ -58,13 +62,14 @@ def train_motion(
     if made:
         say(f"features of {made} copies of sequences: {(time.monotonic() - began) / 60:.1f} min")
     network, batches = build_motion(recipe, backbone), TrackBatches(found.train, backbone, recipe)
-    run = _Run(recipe, network, batches, found, out, say)
+    device = device or training_device()
+    run = _Run(recipe, network, batches, found, out, device, say)
     run.epochs(resume=resume)
     trained = run.trained()
     if recipe.joint is not None:
         from .joint import train_jointly
 
-        trained = train_jointly(trained, resume=resume, say=say)
+        trained = train_jointly(trained, resume=resume, device=device, say=say)
     fit_strangeness(trained)
     return trained
 
@@ -104,10 +109,10 @@ def motion_loss(
     return total
 
 
-def tensors_of(batch: Tracks) -> dict[str, Tensor]:
+def tensors_of(batch: Tracks, device: torch.device) -> dict[str, Tensor]:
     """All arrays of a batch but the stages, as tensors by name."""
     arrays = {name: value for name, value in asdict(batch).items() if name != "stages"}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 def fit_strangeness(trained: TrainedMotion) -> None:
@@ -128,8 +133,9 @@ class _Run(EpochRun[MotionDepthNetwork, MotionRecipe, Tracks]):
 
     def loss(self, batch: Tracks) -> Tensor:
         """Of N tracks."""
-        one, two, three = (torch.from_numpy(stage) for stage in batch.stages)
-        given = tensors_of(batch)
+        device = device_of(self.network)
+        one, two, three = (torch.from_numpy(stage).to(device) for stage in batch.stages)
+        given = tensors_of(batch, device)
         outputs = self.network.clip((one, two, three), given["single"], given["interval"])
         return motion_loss(outputs, given, self.recipe.losses)
 

@@ -129,7 +129,7 @@ class PulseNetwork(nn.Module):
 
     def fresh(self, count: int) -> Tensor:
         """The memory of tracks that nothing is known of, float32 (count, S)."""
-        return torch.zeros(count, self.memory_size)
+        return torch.zeros(count, self.memory_size, device=self.steering.device)
 
     def forward(
         self, change: Tensor, seen: Tensor, motion: Tensor, seconds: Tensor, memory: Tensor
@@ -278,7 +278,7 @@ class PulseNetwork(nn.Module):
         variances = torch.diagonal(moments, dim1=-2, dim2=-1)
         deviations = torch.sqrt(variances + self.floors.square())
         scaled = moments / (deviations.unsqueeze(-1) * deviations.unsqueeze(-2))
-        loaded = scaled + _LOADING * torch.eye(_CHANNELS)
+        loaded = scaled + _LOADING * torch.eye(_CHANNELS, device=scaled.device)
         steering = self.steering / deviations
         weights = _solved(loaded, steering)
         gain = (weights * steering).sum(dim=-1)
@@ -341,7 +341,7 @@ def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     """
     rows = torch.cat([matrix, right.unsqueeze(-1)], dim=-1)
     size = matrix.shape[-1]
-    unit = torch.eye(size)
+    unit = torch.eye(size, device=matrix.device)
     for index in range(size):
         here = slice(index, index + 1)
         pivot = rows[..., here, :] / rows[..., here, here]
@@ -374,7 +374,7 @@ def wave_spectrum(times: Tensor, waves: Tensor, start: Tensor, end: Tensor) -> T
     Returns:
         (N, ..., 50) by :func:`padflow.nodes.spectrum.pulse_frequencies`.
     """
-    frequencies = torch.from_numpy(pulse_frequencies())
+    frequencies = torch.from_numpy(pulse_frequencies()).to(times.device)
     share = (times.double() - start[:, None]) / (end - start)[:, None]
     window = (0.5 - 0.5 * torch.cos(2 * torch.pi * share)) * ((share >= 0) & (share <= 1))
     (gaps,) = torch.gradient(times.double(), dim=1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
@@ -29,6 +30,7 @@ from padflow.trainers.motion.stages import Backbone, seen
 from padflow.trainers.motion.store import StoredSequence
 from padflow.trainers.recipe import RecipeError, TrainingError, recipe_kind
 from tests.nodes.test_motion_depth import GOOD
+from tests.trainers.elsewhere import assert_learns_the_same_elsewhere
 from tests.trainers.motion.pulse_toys import (
     BEATS,
     pulse_toy_recipe,
@@ -118,6 +120,17 @@ def node_says(folder: Path, sequence: StoredSequence, backbone: Backbone) -> lis
     finally:
         node.close()
     return [one.payload for one in out["evidence"]]
+
+
+def test_it_learns_on_another_device_and_goes_on_on_any(
+    backbone: Backbone, toys: list[StoredSequence], tmp_path: Path
+) -> None:
+    recipe = pulse_toy_recipe(backbone, epochs=2, steps_per_epoch=2, batch=2)
+
+    def train(folder: Path, **how: Any) -> nn.Module:
+        return train_pulse_depth(recipe, toys, folder, **how).network
+
+    assert_learns_the_same_elsewhere(train, tmp_path)
 
 
 def test_a_resumed_run_is_an_uninterrupted_one(

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from padflow.graph.node import Begin, NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes.motion_depth import MotionDepth, MotionDepthParams
 from padflow.nodes.payloads import DepthFeatures
+from padflow.trainers.learning import device_of
+from padflow.trainers.motion import joint
 from padflow.trainers.motion.bundling import make_motion_bundle
 from padflow.trainers.motion.measures import score_sequences
 from padflow.trainers.motion.recipe import KIND, MOTION
@@ -23,6 +26,7 @@ from padflow.trainers.motion.training import TrainedMotion, train_motion
 from padflow.trainers.recipe import RecipeError, TrainingError, recipe_kind
 from padflow.trainers.weights import bundle_weights
 from tests.nodes.test_motion_depth import GOOD
+from tests.trainers.elsewhere import HERE, assert_learns_the_same_elsewhere
 from tests.trainers.motion.toys import PERSONS, toy_recipe, write_toy, write_toys
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -128,6 +132,36 @@ def test_backbone_and_motion_learn_together(toys: list[StoredSequence], tmp_path
     after = bundle_weights(trained.backbone.bundle)
     assert before.keys() == after.keys()
     assert any(not np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_it_learns_on_another_device_and_goes_on_on_any(
+    toys: list[StoredSequence], tmp_path: Path
+) -> None:
+    def train(folder: Path, **how: Any) -> nn.Module:
+        return train_motion(toy_recipe(steps_per_epoch=2), toys, folder, **how).network
+
+    assert_learns_the_same_elsewhere(train, tmp_path)
+
+
+def test_both_learn_together_on_another_device_and_go_on_on_any(
+    toys: list[StoredSequence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = toy_recipe(
+        epochs=1,
+        steps_per_epoch=1,
+        joint={"epochs": 2, "steps_per_epoch": 2, "batch": 2, "steps": 3},
+    )
+    few = [one for one in toys if one.row.id in ("ann-0", "ann-1", "bob-0", "bob-1")]
+
+    def unwritten(depth: nn.Module, trained: TrainedMotion, folder: Path) -> Backbone:
+        assert device_of(depth) == HERE
+        return trained.backbone
+
+    def train(folder: Path, **how: Any) -> nn.Module:
+        return train_motion(recipe, few, folder, **how).network
+
+    monkeypatch.setattr(joint, "_written", unwritten)
+    assert_learns_the_same_elsewhere(train, tmp_path, cut_at="joint epoch 1")
 
 
 def test_nobody_is_on_both_sides(toys: list[StoredSequence], tmp_path: Path) -> None:
