@@ -286,19 +286,19 @@ class Align(Node[AlignParams]):
         scale, size = self.params.scale, self.params.size
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
-        return FaceCrop(frame.crop(matrix, size), matrix, mesh, scale, quality)
+        return FaceCrop(frame.crop(matrix, size, balanced=True), matrix, mesh, scale, quality)
 
     def _context(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
         scale, size = self.params.context_scale, self.params.context_size
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
-        return FaceCrop(frame.wide_crop(matrix, size), matrix, mesh, scale, quality)
+        return FaceCrop(frame.wide_crop(matrix, size, balanced=True), matrix, mesh, scale, quality)
 
     def _native(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
         matrix, side = native_square(reading.mesh, frame.width, frame.height)
         mesh = to_crop(reading.mesh, matrix)
         scale = side / max(reading.box.w, reading.box.h, 1.0)
-        return FaceCrop(frame.crop(matrix, side), matrix, mesh, scale, quality)
+        return FaceCrop(frame.crop(matrix, side, balanced=True), matrix, mesh, scale, quality)
 
 
 def five_landmarks(mesh: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ native    1.0 x the mesh's box, upright          96 to 384        moved inside
 patches   of the native cut, at mesh points      96               (as native)
 mosaic    the middles of four patches            160              (as native)
 ========  =====================================  ===============  ======================
+
+All are cut without a cold cast of the whole picture (:mod:`.white_balance`).
 """
 
 from math import ceil
@@ -97,7 +99,8 @@ def face_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
         image: uint8 RGB (h, w, 3), or a frame.
         mesh: float32 (468, 3), pixels of the picture.
     """
-    return _frame(image).crop(square_of_mesh(mesh, FACE_SCALE).matrix(FACE_SIZE), FACE_SIZE)
+    matrix = square_of_mesh(mesh, FACE_SCALE).matrix(FACE_SIZE)
+    return _frame(image).crop(matrix, FACE_SIZE, balanced=True)
 
 
 def context_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
@@ -108,7 +111,7 @@ def context_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
         mesh: float32 (468, 3), pixels of the picture.
     """
     matrix = square_of_mesh(mesh, CONTEXT_SCALE).matrix(CONTEXT_SIZE)
-    return _frame(image).wide_crop(matrix, CONTEXT_SIZE)
+    return _frame(image).wide_crop(matrix, CONTEXT_SIZE, balanced=True)
 
 
 def face_patches(
@@ -126,7 +129,8 @@ def face_patches(
     """
     frame = _frame(image)
     matrix, side = native_square(mesh, frame.width, frame.height)
-    patches = patches_of(frame.crop(matrix, side), mesh[:, :2] - matrix[:, 2], count)
+    native = frame.crop(matrix, side, balanced=True)
+    patches = patches_of(native, mesh[:, :2] - matrix[:, 2], count)
     return np.resize(patches, (count, *patches.shape[1:]))
 
 

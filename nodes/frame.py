@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from .white_balance import gains
+
 ClockQuality = Literal["none", "arrival", "container", "ntp"]
 
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -82,6 +84,8 @@ class Frame:
     """Held while the picture is scaled: PyAV rewrites its colour tags meanwhile."""
     _colour: float | None = field(default=None, repr=False, compare=False)
     """:meth:`colour_reach`, once it was asked for."""
+    _balanced: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """:meth:`balanced_to_rgb`, once it was asked for."""
 
     @property
     def width(self) -> int:
@@ -120,6 +124,21 @@ class Frame:
             self._colour = float(np.quantile(np.hypot(away[0], away[1]), 0.99))
         return self._colour
 
+    def balanced_to_rgb(self) -> np.ndarray:
+        """float32 (3, 4): R, G, B = matrix @ (Y, U, V, 1), less a cold cast of the whole picture.
+
+        Measured once, however many faces are in the picture (:mod:`.white_balance`).
+        """
+        if self._balanced is None:
+            y, u, v = (_plane(plane) for plane in self.picture.planes)
+            step = max(1, min(u.shape) // _CHROMA_ROWS)
+            luma = y[:: 2 * step, :: 2 * step].ravel()
+            blue, red = (plane[::step, ::step].ravel() for plane in (u, v))
+            whole = to_rgb_matrix(self.picture)
+            found = gains(luma, blue, red, whole)
+            self._balanced = whole if found is None else whole * found[:, np.newaxis]
+        return self._balanced
+
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""
         turned = self.rotation in (90, 270)
@@ -136,7 +155,7 @@ class Frame:
         small = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(small, -self.rotation // 90))
 
-    def crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
+    def crop(self, matrix: np.ndarray, size: int, *, balanced: bool = False) -> np.ndarray:
         """A square piece of the picture, straight from the planes, as uint8 RGB (size, size, 3).
 
         Where the piece is larger than ``size`` it is averaged down, so that nothing aliases;
@@ -145,13 +164,15 @@ class Frame:
         Args:
             matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
             size: Side in pixels, even.
+            balanced: without a cold cast of the picture, as the appearance networks want it.
 
         Raises:
             ValueError: The matrix is not finite or the size is odd.
         """
-        return self.crop_planes(matrix, size).rgb()
+        planes = self.crop_planes(matrix, size)
+        return (planes._replace(to_rgb=self.balanced_to_rgb()) if balanced else planes).rgb()
 
-    def wide_crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
+    def wide_crop(self, matrix: np.ndarray, size: int, *, balanced: bool = False) -> np.ndarray:
         """As :meth:`crop`, for pieces far larger than ``size``: uint8 RGB (size, size, 3).
 
         All planes are filtered so that a pattern finer than the crop can show fades to grey
@@ -161,6 +182,7 @@ class Frame:
         Args:
             matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
             size: Side in pixels, even.
+            balanced: as of :meth:`crop`.
 
         Raises:
             ValueError: The matrix is not finite or the size is odd.
@@ -171,7 +193,7 @@ class Frame:
             _shrunk(y, luma, size),
             _shrunk(u, chroma, size // 2),
             _shrunk(v, chroma, size // 2),
-            to_rgb_matrix(self.picture),
+            self.balanced_to_rgb() if balanced else to_rgb_matrix(self.picture),
         ).rgb()
         return _blackened(rgb, luma, self.picture.width, self.picture.height)
 

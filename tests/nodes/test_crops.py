@@ -1,5 +1,7 @@
 """The crop rule: what trainers cut from a picture is what the nodes cut from a frame."""
 
+from collections.abc import Callable
+
 import av
 import cv2
 import numpy as np
@@ -77,6 +79,20 @@ def test_functions_cut_what_a_frame_gives(astronaut: np.ndarray, mesh: np.ndarra
         assert np.abs(ours.astype(int) - theirs).mean() < 3.0
         luma = [c.astype(float) @ (0.299, 0.587, 0.114) for c in (ours, theirs)]
         assert np.abs(luma[0] - luma[1]).mean() < 1.5
+
+
+@pytest.mark.parametrize("cut", [face_crop, context_crop, face_patches])
+def test_a_cold_cast_is_taken_off_what_networks_see(
+    cut: Callable[[np.ndarray, np.ndarray], np.ndarray], astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    room = np.full((720, 1280, 3), 150, np.uint8)
+    room[: astronaut.shape[0], : astronaut.shape[1]] = astronaut
+    neutral, cold = (
+        cut((0.8 * room * light).astype(np.uint8), mesh).reshape(-1, 3).mean(axis=0)
+        for light in (np.ones(3), np.array([0.85, 1.0, 1.2]))
+    )
+    cast = neutral * (0.85, 1.0, 1.2) - neutral
+    assert np.linalg.norm(cold - neutral) < 0.6 * np.linalg.norm(cast)
 
 
 def test_patches_are_the_frames_own_pixels(astronaut: np.ndarray, mesh: np.ndarray) -> None:
