@@ -20,6 +20,7 @@ from .crops import (
     CONTEXT_SIZE,
     FACE_SCALE,
     FACE_SIZE,
+    balanced_to_rgb,
     face_views,
     native_square,
     view_scales,
@@ -162,7 +163,7 @@ class Align(Node[AlignParams]):
         self._pose = PoseSolver()
         self._skin = SkinMapper()
         self._occlusion = OcclusionHint()
-        cuts: dict[str, Callable[[Frame, MeshReading, Quality], FaceCrop]] = {
+        cuts: dict[str, Callable[[Frame, MeshReading, Quality, np.ndarray], FaceCrop]] = {
             "crops": self._crop,
             "contexts": self._context,
             "natives": self._native,
@@ -252,7 +253,8 @@ class Align(Node[AlignParams]):
         outputs: dict[str, list[Packet]],
     ) -> None:
         frame: Frame = packet.payload.frame
-        made = {port: cut(frame, reading, quality) for port, cut in self._cuts.items()}
+        to_rgb = balanced_to_rgb(frame, reading.mesh)
+        made = {port: cut(frame, reading, quality, to_rgb) for port, cut in self._cuts.items()}
         for port, crop in made.items():
             if port in self._wants:
                 outputs[port].append(packet.carry(crop))
@@ -282,23 +284,29 @@ class Align(Node[AlignParams]):
         state.present = reading.holds and reading.presence >= bound
         return state.present
 
-    def _crop(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+    def _crop(
+        self, frame: Frame, reading: MeshReading, quality: Quality, to_rgb: np.ndarray
+    ) -> FaceCrop:
         scale, size = self.params.scale, self.params.size
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
-        return FaceCrop(frame.crop(matrix, size, balanced=True), matrix, mesh, scale, quality)
+        return FaceCrop(frame.crop(matrix, size, to_rgb), matrix, mesh, scale, quality)
 
-    def _context(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+    def _context(
+        self, frame: Frame, reading: MeshReading, quality: Quality, to_rgb: np.ndarray
+    ) -> FaceCrop:
         scale, size = self.params.context_scale, self.params.context_size
         matrix = square_of_mesh(reading.mesh, scale).matrix(size)
         mesh = to_crop(reading.mesh, matrix)
-        return FaceCrop(frame.wide_crop(matrix, size, balanced=True), matrix, mesh, scale, quality)
+        return FaceCrop(frame.wide_crop(matrix, size, to_rgb), matrix, mesh, scale, quality)
 
-    def _native(self, frame: Frame, reading: MeshReading, quality: Quality) -> FaceCrop:
+    def _native(
+        self, frame: Frame, reading: MeshReading, quality: Quality, to_rgb: np.ndarray
+    ) -> FaceCrop:
         matrix, side = native_square(reading.mesh, frame.width, frame.height)
         mesh = to_crop(reading.mesh, matrix)
         scale = side / max(reading.box.w, reading.box.h, 1.0)
-        return FaceCrop(frame.crop(matrix, side, balanced=True), matrix, mesh, scale, quality)
+        return FaceCrop(frame.crop(matrix, side, to_rgb), matrix, mesh, scale, quality)
 
 
 def five_landmarks(mesh: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ patches   of the native cut, at mesh points      96               (as native)
 mosaic    the middles of four patches            160              (as native)
 ========  =====================================  ===============  ======================
 
-All are cut without a cold cast of the whole picture (:mod:`.white_balance`).
+All are cut without a cast of the light around the face (:mod:`.white_balance`).
 """
 
 from math import ceil
@@ -26,8 +26,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace
 
-from .frame import Frame, writable_plane
+from .frame import Frame, to_rgb_matrix, writable_plane
 from .mesh import box_of, square_of_mesh
+from .white_balance import gains
 
 FACE_SCALE, FACE_SIZE = 1.5, 256
 CONTEXT_SCALE, CONTEXT_SIZE = 4.0, 160
@@ -47,6 +48,8 @@ VIEW_SIDE = 160
 MOSAIC_SCALES = (0.0,)
 """What a rule says of the mosaic: it has no side over the face's box, since it is of the frame's
 own pixels."""
+_HEAD = 0.3
+"""By how much of its size the face's box is widened to each side to hold hair, ears and neck."""
 _MIDDLE = 0.55
 """Side of the middle view as a share of the context crop's, out of which it is cut."""
 
@@ -92,6 +95,20 @@ def picture_frame(image: np.ndarray) -> Frame:
     return Frame(picture, 0)
 
 
+def balanced_to_rgb(frame: Frame, mesh: np.ndarray) -> np.ndarray:
+    """float32 (3, 4): R, G, B of a face = matrix @ (Y, U, V, 1), less a cast of the light.
+
+    Args:
+        frame: the face is in it.
+        mesh: float32 (468, 3), pixels of the frame.
+    """
+    x, y, w, h = box_of(mesh)
+    head = x - _HEAD * w, y - _HEAD * h, (1 + 2 * _HEAD) * w, (1 + 2 * _HEAD) * h
+    whole = to_rgb_matrix(frame.picture)
+    found = gains(*frame.around(head), whole)
+    return whole if found is None else whole * found[:, np.newaxis]
+
+
 def face_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
     """What ``align.crops`` gives at its defaults: uint8 RGB (256, 256, 3).
 
@@ -99,8 +116,8 @@ def face_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
         image: uint8 RGB (h, w, 3), or a frame.
         mesh: float32 (468, 3), pixels of the picture.
     """
-    matrix = square_of_mesh(mesh, FACE_SCALE).matrix(FACE_SIZE)
-    return _frame(image).crop(matrix, FACE_SIZE, balanced=True)
+    frame, matrix = _frame(image), square_of_mesh(mesh, FACE_SCALE).matrix(FACE_SIZE)
+    return frame.crop(matrix, FACE_SIZE, balanced_to_rgb(frame, mesh))
 
 
 def context_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
@@ -110,8 +127,8 @@ def context_crop(image: np.ndarray | Frame, mesh: np.ndarray) -> np.ndarray:
         image: uint8 RGB (h, w, 3), or a frame.
         mesh: float32 (468, 3), pixels of the picture.
     """
-    matrix = square_of_mesh(mesh, CONTEXT_SCALE).matrix(CONTEXT_SIZE)
-    return _frame(image).wide_crop(matrix, CONTEXT_SIZE, balanced=True)
+    frame, matrix = _frame(image), square_of_mesh(mesh, CONTEXT_SCALE).matrix(CONTEXT_SIZE)
+    return frame.wide_crop(matrix, CONTEXT_SIZE, balanced_to_rgb(frame, mesh))
 
 
 def face_patches(
@@ -129,7 +146,7 @@ def face_patches(
     """
     frame = _frame(image)
     matrix, side = native_square(mesh, frame.width, frame.height)
-    native = frame.crop(matrix, side, balanced=True)
+    native = frame.crop(matrix, side, balanced_to_rgb(frame, mesh))
     patches = patches_of(native, mesh[:, :2] - matrix[:, 2], count)
     return np.resize(patches, (count, *patches.shape[1:]))
 

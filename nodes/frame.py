@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from .white_balance import gains
-
+Rectangle = tuple[float, float, float, float]
 ClockQuality = Literal["none", "arrival", "container", "ntp"]
 
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -84,8 +83,6 @@ class Frame:
     """Held while the picture is scaled: PyAV rewrites its colour tags meanwhile."""
     _colour: float | None = field(default=None, repr=False, compare=False)
     """:meth:`colour_reach`, once it was asked for."""
-    _balanced: np.ndarray | None = field(default=None, repr=False, compare=False)
-    """:meth:`balanced_to_rgb`, once it was asked for."""
 
     @property
     def width(self) -> int:
@@ -124,20 +121,21 @@ class Frame:
             self._colour = float(np.quantile(np.hypot(away[0], away[1]), 0.99))
         return self._colour
 
-    def balanced_to_rgb(self) -> np.ndarray:
-        """float32 (3, 4): R, G, B = matrix @ (Y, U, V, 1), less a cold cast of the whole picture.
+    def around(self, box: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Y, U and V of pixels on a coarse grid outside of a box, uint8 (N,) each.
 
-        Measured once, however many faces are in the picture (:mod:`.white_balance`).
+        Args:
+            box: x, y, width and height in upright pixels.
         """
-        if self._balanced is None:
-            y, u, v = (_plane(plane) for plane in self.picture.planes)
-            step = max(1, min(u.shape) // _CHROMA_ROWS)
-            luma = y[:: 2 * step, :: 2 * step].ravel()
-            blue, red = (plane[::step, ::step].ravel() for plane in (u, v))
-            whole = to_rgb_matrix(self.picture)
-            found = gains(luma, blue, red, whole)
-            self._balanced = whole if found is None else whole * found[:, np.newaxis]
-        return self._balanced
+        y, u, v = self.planes()
+        step = max(1, min(u.shape) // _CHROMA_ROWS)
+        seen = y[:: 2 * step, :: 2 * step], u[::step, ::step], v[::step, ::step]
+        rows, columns = (2 * step * np.arange(count) for count in seen[0].shape)
+        left, top, width, height = box
+        within = (rows >= top) & (rows < top + height)
+        outside = ~np.logical_and.outer(within, (columns >= left) & (columns < left + width))
+        luma, blue, red = (plane[outside] for plane in seen)
+        return luma, blue, red
 
     def thumbnail(self, width: int, height: int) -> np.ndarray:
         """The whole picture, area-averaged, as uint8 RGB of shape (height, width, 3)."""
@@ -155,7 +153,7 @@ class Frame:
         small = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(small, -self.rotation // 90))
 
-    def crop(self, matrix: np.ndarray, size: int, *, balanced: bool = False) -> np.ndarray:
+    def crop(self, matrix: np.ndarray, size: int, to_rgb: np.ndarray | None = None) -> np.ndarray:
         """A square piece of the picture, straight from the planes, as uint8 RGB (size, size, 3).
 
         Where the piece is larger than ``size`` it is averaged down, so that nothing aliases;
@@ -164,15 +162,17 @@ class Frame:
         Args:
             matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
             size: Side in pixels, even.
-            balanced: without a cold cast of the picture, as the appearance networks want it.
+            to_rgb: float32 (3, 4), R, G, B = matrix @ (Y, U, V, 1); None: the picture's own.
 
         Raises:
             ValueError: The matrix is not finite or the size is odd.
         """
         planes = self.crop_planes(matrix, size)
-        return (planes._replace(to_rgb=self.balanced_to_rgb()) if balanced else planes).rgb()
+        return (planes if to_rgb is None else planes._replace(to_rgb=to_rgb)).rgb()
 
-    def wide_crop(self, matrix: np.ndarray, size: int, *, balanced: bool = False) -> np.ndarray:
+    def wide_crop(
+        self, matrix: np.ndarray, size: int, to_rgb: np.ndarray | None = None
+    ) -> np.ndarray:
         """As :meth:`crop`, for pieces far larger than ``size``: uint8 RGB (size, size, 3).
 
         All planes are filtered so that a pattern finer than the crop can show fades to grey
@@ -182,7 +182,7 @@ class Frame:
         Args:
             matrix: float (2, 3), maps crop pixels to upright frame pixels (a similarity).
             size: Side in pixels, even.
-            balanced: as of :meth:`crop`.
+            to_rgb: as of :meth:`crop`.
 
         Raises:
             ValueError: The matrix is not finite or the size is odd.
@@ -193,7 +193,7 @@ class Frame:
             _shrunk(y, luma, size),
             _shrunk(u, chroma, size // 2),
             _shrunk(v, chroma, size // 2),
-            self.balanced_to_rgb() if balanced else to_rgb_matrix(self.picture),
+            to_rgb_matrix(self.picture) if to_rgb is None else to_rgb,
         ).rgb()
         return _blackened(rgb, luma, self.picture.width, self.picture.height)
 

@@ -1,6 +1,7 @@
 """The crop rule: what trainers cut from a picture is what the nodes cut from a frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import av
 import cv2
@@ -13,6 +14,7 @@ from padflow.nodes.crops import (
     NATIVE_MOST,
     PATCH_SIZE,
     VIEW_SIDE,
+    balanced_to_rgb,
     context_crop,
     face_crop,
     face_patches,
@@ -24,8 +26,8 @@ from padflow.nodes.crops import (
     picture_frame,
     view_scales,
 )
-from padflow.nodes.frame import Frame
-from padflow.nodes.mesh import CROP_SIDE, MeshNet, Square, square_of_mesh, to_frame
+from padflow.nodes.frame import Frame, to_rgb_matrix
+from padflow.nodes.mesh import CROP_SIDE, MeshNet, Square, box_of, square_of_mesh, to_frame
 
 SHIFT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -81,18 +83,79 @@ def test_functions_cut_what_a_frame_gives(astronaut: np.ndarray, mesh: np.ndarra
         assert np.abs(luma[0] - luma[1]).mean() < 1.5
 
 
-@pytest.mark.parametrize("cut", [face_crop, context_crop, face_patches])
-def test_a_cold_cast_is_taken_off_what_networks_see(
-    cut: Callable[[np.ndarray, np.ndarray], np.ndarray], astronaut: np.ndarray, mesh: np.ndarray
-) -> None:
+LIGHTS = {"cold": (0.85, 1.0, 1.2), "warm": (1.2, 1.0, 0.8)}
+
+
+def under(light: Sequence[float], image: np.ndarray) -> np.ndarray:
+    """A picture in light of another colour; darker, so that nothing is clipped."""
+    changed: np.ndarray = 0.8 * image * np.array(light)
+    return changed.astype(np.uint8)
+
+
+def in_a_room(portrait: np.ndarray) -> np.ndarray:
+    """A portrait before grey walls, in the upper left corner."""
     room = np.full((720, 1280, 3), 150, np.uint8)
-    room[: astronaut.shape[0], : astronaut.shape[1]] = astronaut
-    neutral, cold = (
-        cut((0.8 * room * light).astype(np.uint8), mesh).reshape(-1, 3).mean(axis=0)
-        for light in (np.ones(3), np.array([0.85, 1.0, 1.2]))
+    room[: portrait.shape[0], : portrait.shape[1]] = portrait
+    return room
+
+
+@pytest.mark.parametrize("light", LIGHTS.values(), ids=LIGHTS)
+@pytest.mark.parametrize("cut", [face_crop, context_crop, face_patches])
+def test_a_cast_of_the_light_is_taken_off_what_networks_see(
+    cut: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    light: Sequence[float],
+    astronaut: np.ndarray,
+    mesh: np.ndarray,
+) -> None:
+    room = in_a_room(astronaut)
+    neutral, cast = (
+        cut(under(colour, room), mesh).reshape(-1, 3).mean(axis=0)
+        for colour in ((1.0, 1.0, 1.0), light)
     )
-    cast = neutral * (0.85, 1.0, 1.2) - neutral
-    assert np.linalg.norm(cold - neutral) < 0.6 * np.linalg.norm(cast)
+    unbalanced = neutral * light - neutral
+    assert np.linalg.norm(cast - neutral) < 0.6 * np.linalg.norm(unbalanced)
+
+
+@pytest.mark.parametrize("light", LIGHTS.values(), ids=LIGHTS)
+def test_a_face_of_another_colour_than_the_room_stays_so(
+    light: Sequence[float], astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    """A display or a print in a room: its own colour is a cue."""
+    room = in_a_room(astronaut)
+    x, y, w, h = (round(side) for side in box_of(mesh))
+    room[y : y + h, x : x + w] = under(light, room[y : y + h, x : x + w])
+    frame = picture_frame(room)
+    np.testing.assert_array_equal(balanced_to_rgb(frame, mesh), to_rgb_matrix(frame.picture))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("size", [(2, 2), (64, 48), (401, 303), (1280, 720)])
+def test_pictures_of_every_size_and_turn_are_balanced(
+    size: tuple[int, int], rotation: int, astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    image = under(LIGHTS["cold"], cv2.resize(in_a_room(astronaut), size))
+    frame = replace(picture_frame(image), rotation=rotation)
+    matrix = balanced_to_rgb(frame, mesh)
+    assert matrix.shape == (3, 4)
+    assert np.isfinite(matrix).all()
+
+
+def test_a_face_that_fills_the_picture_is_left_as_it_is(
+    astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    x, y, w, h = (round(side) for side in box_of(mesh))
+    frame = picture_frame(under(LIGHTS["cold"], astronaut[y : y + h, x : x + w]))
+    matrix = balanced_to_rgb(frame, mesh - np.array([x, y, 0], np.float32))
+    np.testing.assert_array_equal(matrix, to_rgb_matrix(frame.picture))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_what_is_around_a_face_is_upright(rotation: int) -> None:
+    image = np.full((120, 160, 3), 200, np.uint8)
+    image[20:60, 100:150] = 0
+    frame = replace(picture_frame(np.rot90(image, rotation // 90)), rotation=rotation)
+    assert frame.around((99.0, 19.0, 52.0, 42.0))[0].min() == 200
+    assert frame.around((0.0, 60.0, 160.0, 60.0))[0].min() == 0
 
 
 def test_patches_are_the_frames_own_pixels(astronaut: np.ndarray, mesh: np.ndarray) -> None:
