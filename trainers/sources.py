@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
 
 from ..engines.errors import EngineError
 from ..nodes.capture_media import unreadable
@@ -15,6 +13,7 @@ from ..nodes.sources import PICTURES, natural_order
 from .attacks.parameters import Array
 from .attacks.people import FaceFinder, PersonPicture, clip_pictures, person_picture, trimmed
 from .data.files import VIDEOS
+from .data.frames import decoded_picture
 
 _FEWEST, _MOST, _SECONDS = 4, 10, 3.0
 """Pictures of a clip: one every so many seconds, within these bounds."""
@@ -201,11 +200,10 @@ def read_picture(path: Path) -> Array:
     Raises:
         SourceFilesError: the file is none.
     """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    picture = decoded_picture(path)
     if picture is None:
         raise SourceFilesError(f"source {path}: {unreadable('a picture', 'no picture in it')}")
-    return np.asarray(picture, np.uint8)
+    return picture
 
 
 def _usable(path: Path) -> bool:

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from ...nodes.capture_media import unreadable
 from ...nodes.mesh import square_of_mesh
 from ...nodes.sources import PICTURES
+from ..data.frames import decoded_picture
 from .parameters import Array
 from .people import FaceFinder, NoPeople, PersonPicture
 
@@ -80,10 +81,10 @@ def read_footage(
 
 
 def _of_picture(finder: FaceFinder, path: Path, person: str, count: int) -> Footage:
-    read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
+    read = decoded_picture(path)
     if read is None:
         raise SourceUnreadable(f"{path}: {unreadable('a picture', 'no picture in it')}")
-    image = _within(np.asarray(read))
+    image = _within(read)
     (mesh,) = _meshes(finder, [image], path)
     scale = min(1.0, _LARGEST_FACE / _face_px(mesh))
     (frame,) = _pictures([_scaled(image, scale)], [_with(mesh, scale)], person, path.name)

@@ -50,12 +50,18 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted((p for p in found if not p.name.startswith(".")), key=natural_order)
 
 
-def _read_picture(path: Path) -> Picture:
+def decoded_picture(path: Path, flags: int = cv2.IMREAD_COLOR_RGB) -> Picture | None:
+    """A picture file, uint8 RGB (h, w, 3) or as OpenCV's ``flags`` say; None where it is none."""
     data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    picture = cv2.imdecode(data, flags) if data.size else None  # OpenCV raises for no bytes.
+    return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def _read_picture(path: Path) -> Picture:
+    picture = decoded_picture(path)
     if picture is None:
         raise _undecodable(path, unreadable("a picture", "no picture in it"))
-    return np.asarray(picture, np.uint8)
+    return picture
 
 
 def _read_video(path: Path, step: int) -> Iterator[Picture]:

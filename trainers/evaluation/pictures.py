@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...nodes.sources import SourceError, parse_source
+from ..data.frames import decoded_picture
 
 HEIGHT = 200
 QUALITY = 80
@@ -44,16 +45,11 @@ def _frame(item: str) -> NDArray[np.uint8] | None:
     if address.live:
         return None
     if address.kind == "folder":
-        return _read(address.pictures[len(address.pictures) // 2])
+        middle = address.pictures[len(address.pictures) // 2]
+        return decoded_picture(middle, cv2.IMREAD_COLOR)
     if address.kind == "still":
-        return _read(address.path)
+        return decoded_picture(address.path, cv2.IMREAD_COLOR)
     return _of_video(address.path)
-
-
-def _read(path: Path) -> NDArray[np.uint8] | None:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return None if picture is None else picture.astype(np.uint8, copy=False)
 
 
 def _of_video(path: Path) -> NDArray[np.uint8] | None:
