@@ -115,7 +115,7 @@ class Frame:
         """
         if self._colour is None:
             u, v = (_plane(plane) for plane in self.picture.planes[1:])
-            step = max(1, min(u.shape) // _CHROMA_ROWS)
+            step = _grid_step(u)
             seen = np.stack([plane[::step, ::step].ravel() for plane in (u, v)]).astype(np.float32)
             away = seen - np.median(seen, axis=1, keepdims=True)
             self._colour = float(np.quantile(np.hypot(away[0], away[1]), 0.99))
@@ -128,7 +128,7 @@ class Frame:
             box: x, y, width and height in upright pixels.
         """
         y, u, v = self.planes()
-        step = max(1, min(u.shape) // _CHROMA_ROWS)
+        step = _grid_step(u)
         seen = y[:: 2 * step, :: 2 * step], u[::step, ::step], v[::step, ::step]
         rows, columns = (2 * step * np.arange(count) for count in seen[0].shape)
         left, top, width, height = box
@@ -225,6 +225,12 @@ class Frame:
             *(xx, xy, (x + (xx + xy) / 2) / 2 + left - 0.25),
             *(yx, yy, (y_ + (yx + yy) / 2) / 2 - 0.25),
         )
+
+
+def _grid_step(chroma: np.ndarray) -> int:
+    """Samples of chroma from one place of the coarse grid to the next."""
+    shorter: int = min(chroma.shape)
+    return max(1, shorter // _CHROMA_ROWS)
 
 
 def to_rgb_matrix(picture: av.VideoFrame) -> np.ndarray:

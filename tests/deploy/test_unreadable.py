@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 import padflow
@@ -16,6 +14,7 @@ from padflow.trainers.data.frames import read_frames
 from padflow.trainers.data.sample import Sample
 from padflow.trainers.sources import duration_of, read_picture
 from padflow.trainers.visits import _looks
+from tests.nodes.pictures import write_sound
 
 Reads = Callable[[Path, FaceFinder], object]
 
@@ -39,16 +38,6 @@ INVALID = "Invalid data found when processing input"
 def finder(models: Path) -> Iterator[FaceFinder]:
     with FaceFinder(matte=False) as finder:
         yield finder
-
-
-def write_sound(path: Path) -> None:
-    """A film without pictures."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
-        sound.sample_rate = 16000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode(None))
 
 
 @pytest.mark.parametrize("reader", READERS)

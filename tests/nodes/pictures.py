@@ -1,4 +1,6 @@
-"""Pictures for tests, made plane by plane."""
+"""Pictures for tests, made plane by plane, and a film that has none."""
+
+from pathlib import Path
 
 import av
 import numpy as np
@@ -27,6 +29,16 @@ def smooth_picture(
     y = _waves(rng, (height, width), 0.06, 12.0)
     u, v = (_waves(rng, half, 0.06, 4.0) for _ in range(2))
     return picture(y, u, v, pixel_format)
+
+
+def write_sound(path: Path) -> None:
+    """A film without pictures."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        sound.sample_rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
 
 
 def _waves(

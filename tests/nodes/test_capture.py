@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from padflow.nodes.capture_damage import DamageWatch
 from tests.nodes.clips import Captured, capture, capture_all, write_clip
+from tests.nodes.pictures import write_sound
 
 QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 HALF_TURN = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
@@ -476,12 +477,7 @@ def test_missing_hardware_decoder_falls_back(clip: Path) -> None:
 
 def test_a_sound_file_is_no_source(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    write_sound(path)
     result = capture_all(path)
     assert result.states == ["error"]
     assert "expected video" in result.events[0]["reason"]
