@@ -33,16 +33,21 @@ from .payloads import (
     FaceMesh,
     FaceObservation,
     FacePixels,
+    FaceSurroundings,
     FaceViews,
     Quality,
     SkinSample,
     TrackedFace,
 )
-from .pose import Pose, PoseSolver
+from .pose import PoseSolver
 from .quality import FACE_WIDTHS, FaceLooks, OcclusionHint, assess, sharpness, speed
 from .skin import SkinMapper, background_mean
+from .surroundings_picture import cut_surroundings
 
 _MEASURING_PERIOD = 0.2 - 1e-3
+_EARLY = 0.05
+"""Seconds by which a picture of the surroundings may come early: the mesh network does not look at
+even distances."""
 
 _FIVE_POINTS = np.array(
     [
@@ -85,6 +90,9 @@ class AlignParams:
     """Looks of the mesh network a second of capture time on a face that moves little; between them
     optical flow carries the mesh. A face that was just detected, moves or was lost is looked at in
     every frame; 0 looks at all in every frame."""
+    surroundings_hz: Annotated[float, Gt(0)] = 5.0
+    """Pictures of a usable face and its surroundings a second of capture time, at most; only of
+    frames at which the mesh network looked."""
     presence_on: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.8
     """An unusable track becomes usable at this presence of the mesh network."""
     presence_off: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.5
@@ -114,6 +122,8 @@ class AlignState:
     colour: float = 0.0
     measured: float = -inf
     """Capture time at which sharpness and colour were measured."""
+    surrounded: float = -inf
+    """Capture time of the last picture of the surroundings."""
     pace: Pace = field(default_factory=Pace)
 
 
@@ -139,6 +149,9 @@ class Align(Node[AlignParams]):
                 "skin": Port(SkinSample, "registered skin colours; every frame"),
                 "meshes": Port(FaceMesh, "the mesh and its pose; every frame"),
                 "pixels": Port(FacePixels, "the mesh and the picture under it; every frame"),
+                "surroundings": Port(
+                    FaceSurroundings, "the face before its scene, in grey; surroundings_hz"
+                ),
                 "crops": Port(FaceCrop, "face pictures for the networks; at the cadence"),
                 "contexts": Port(FaceCrop, "the face and what is around it; with the crops"),
                 "natives": Port(FaceCrop, "the face in the frame's own pixels; with the crops"),
@@ -170,7 +183,7 @@ class Align(Node[AlignParams]):
         }
         self._ports = tuple(self.contract(self.params).outputs)
         self._wants = frozenset(port for port in self._ports if context.wants(port))
-        self._gives_mesh = not self._wants.isdisjoint(("meshes", "pixels"))
+        self._gives_mesh = not self._wants.isdisjoint(("meshes", "pixels", "surroundings"))
         # Views are made of the face crop and the context crop, whoever else takes these.
         needed = self._wants | ({"crops", "contexts"} if "views" in self._wants else set())
         self._cuts = {port: cut for port, cut in cuts.items() if port in needed}
@@ -236,7 +249,8 @@ class Align(Node[AlignParams]):
         outputs["observations"].append(packet.carry(observation))
         outputs["skin"].append(packet.carry(sample))
         if self._gives_mesh:
-            self._give_mesh(packet, reading, pose, quality, usable, outputs)
+            face_mesh = FaceMesh(reading.mesh, pose.rotation, reading.looked, quality, usable)
+            self._give_mesh(packet, state, reading, face_mesh, outputs)
         if self._pacer is not None:
             if not usable:
                 self._pacer.miss(state.pace)
@@ -267,17 +281,21 @@ class Align(Node[AlignParams]):
     def _give_mesh(
         self,
         packet: Packet,
+        state: AlignState,
         reading: MeshReading,
-        pose: Pose,
-        quality: Quality,
-        usable: bool,
+        face: FaceMesh,
         outputs: dict[str, list[Packet]],
     ) -> None:
-        face = FaceMesh(reading.mesh, pose.rotation, reading.looked, quality, usable)
         if "meshes" in self._wants:
             outputs["meshes"].append(packet.carry(face))
         if "pixels" in self._wants:
             outputs["pixels"].append(packet.carry(FacePixels(reading.crop, reading.matrix, face)))
+        if "surroundings" in self._wants and face.looked and face.usable:
+            since = packet.time - state.surrounded
+            if not 0 <= since < 1 / self.params.surroundings_hz - _EARLY:
+                state.surrounded = packet.time
+                seen = cut_surroundings(packet.payload.frame, face)
+                outputs["surroundings"].append(packet.carry(seen))
 
     def _present(self, reading: MeshReading, state: AlignState) -> bool:
         bound = self.params.presence_off if state.present else self.params.presence_on

@@ -24,6 +24,11 @@ class Reason(StrEnum):
     TOO_MUCH_MOTION = "too_much_motion"
     TOO_LITTLE_MOTION = "too_little_motion"
     FLOW_UNRELIABLE = "flow_unreliable"
+    SURROUNDINGS_PLAIN = "surroundings_plain"
+    """Around the face is nothing that could be seen to stay or to move: a bare wall."""
+    WHOLE_PICTURE_MOVES = "whole_picture_moves"
+    """All that could be followed moves with the face: a camera that shakes, or a print or display
+    that fills the picture."""
     MESH_UNSTEADY = "mesh_unsteady"
     FRAMES_DROPPED = "frames_dropped"
     FRAME_RATE_TOO_LOW = "frame_rate_too_low"

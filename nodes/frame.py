@@ -170,6 +170,30 @@ class Frame:
         planes = self.crop_planes(matrix, size)
         return (planes if to_rgb is None else planes._replace(to_rgb=to_rgb)).rgb()
 
+    def luma_crop(self, matrix: np.ndarray, size: int) -> np.ndarray:
+        """As :meth:`crop`, but of the luma alone: uint8 (size, size).
+
+        Raises:
+            ValueError: The matrix is not finite or the size is odd.
+        """
+        luma, _ = self._plane_maps(matrix, size)
+        return _resample(_plane(self.picture.planes[0]), luma, size, smooth=True)
+
+    def small_luma(self, longest: int) -> tuple[np.ndarray, int]:
+        """The whole picture's luma, area-averaged, and how many pixels one of it stands for.
+
+        Args:
+            longest: its longer side is no longer than this, in pixels.
+
+        Returns:
+            uint8 (height // step, width // step), and the step.
+        """
+        luma = self.luma()
+        step = ceil(max(luma.shape) / longest)
+        height, width = (max(1, side // step) for side in luma.shape)
+        whole = luma[: height * step, : width * step]
+        return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), step
+
     def wide_crop(
         self, matrix: np.ndarray, size: int, to_rgb: np.ndarray | None = None
     ) -> np.ndarray:

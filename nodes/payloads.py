@@ -171,6 +171,24 @@ class FacePixels:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceSurroundings:
+    """A face before its scene, in grey (port type of ``align.surroundings``)."""
+
+    luma: np.ndarray
+    """uint8 (264, 264): 4.4 times as wide as the face or a little less, the border of the picture
+    repeated outside of it."""
+    matrix: np.ndarray
+    """float64 (2, 3): pixels of ``luma`` to pixels of the frame, a scale and a shift."""
+    scene: np.ndarray
+    """uint8 (height, width): the whole picture, small."""
+    step: int
+    """Pixels of the frame for each of ``scene``."""
+    face: FaceMesh
+    frame_size: tuple[int, int]
+    """Width and height of the frame in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
 class FaceCrop:
     """A face picture for the networks (port type of ``align.crops``, ``contexts``, ``natives``)."""
 

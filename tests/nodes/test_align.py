@@ -29,6 +29,7 @@ from padflow.nodes.payloads import (
     FaceMesh,
     FaceObservation,
     FacePixels,
+    FaceSurroundings,
     FaceViews,
     Quality,
     SkinSample,
@@ -234,6 +235,29 @@ def test_mesh_and_pixels_are_given_for_every_frame_where_something_takes_them(
         assert np.abs(nose - 96).max() < 40
 
 
+@pytest.mark.parametrize("rate", [5.0, 2.0])
+def test_surroundings_are_given_at_their_rate_where_the_mesh_network_looked(
+    models: Path, astronaut: np.ndarray, astronaut_box: Box, frame_of: FrameOf, rate: float
+) -> None:
+    node = Align(AlignParams(surroundings_hz=rate))
+    node.open(NodeContext("align", "lossless", connected=frozenset({"surroundings"})))
+    eyes = np.array([[199, 104], [247, 104], [224, 132], [223, 152]], np.float32)
+    face = TrackedFace(frame_of(astronaut), astronaut_box, False, 0.9, eyes, 0.0, 0.0)
+    packets = [Packet("door", step / 25, 0, 1, face) for step in range(51)]
+    packets.append(Packet("door", 2.04, 0, 1, replace(face, lost_for=9.0)))
+    state = node.new_state(FIRST)
+    try:
+        outputs = [node.process("tracks", [packet], [state]) for packet in packets]
+    finally:
+        node.close()
+    given = [p for output in outputs for p in output["surroundings"]]
+    # The network looks at every third frame, so that not every distance can be kept.
+    assert len(given) == pytest.approx(2 * rate + 1, abs=2)
+    assert all(p.payload.face.looked and p.payload.face.usable for p in given)
+    assert all(later.time - p.time > 1 / rate - 0.06 for p, later in pairwise(given))
+    assert {p.payload.frame_size for p in given} == {astronaut.shape[1::-1]}
+
+
 @pytest.mark.parametrize("zoom", [1, 3])
 def test_crops_are_what_a_trainer_cuts(
     align: Align, astronaut: np.ndarray, astronaut_box: Box, face_in: FaceIn, zoom: int
@@ -429,6 +453,7 @@ def test_contract_keeps_state_by_track() -> None:
         "skin": SkinSample,
         "meshes": FaceMesh,
         "pixels": FacePixels,
+        "surroundings": FaceSurroundings,
         "crops": FaceCrop,
         "contexts": FaceCrop,
         "natives": FaceCrop,

@@ -231,6 +231,25 @@ def test_crop_planes_are_small_and_give_the_same_picture() -> None:
     np.testing.assert_array_equal(planes.rgb(), frame.crop(matrix, 256))
 
 
+@pytest.mark.parametrize("rotation", ROTATIONS)
+def test_a_crop_of_the_luma_alone_is_that_of_all_planes(rotation: int) -> None:
+    frame = Frame(smooth_picture(160, 90), 0, rotation=rotation)
+    matrix = np.array([[1.7, 0.0, 5.3], [0.0, 1.7, 9.1]])
+    assert (frame.luma_crop(matrix, 40) == frame.crop_planes(matrix, 40).y).all()
+
+
+@pytest.mark.parametrize("rotation", ROTATIONS)
+@pytest.mark.parametrize(("longest", "step"), [(200, 1), (160, 1), (159, 2), (40, 4), (1, 160)])
+def test_the_small_luma_is_the_mean_of_whole_blocks(rotation: int, longest: int, step: int) -> None:
+    frame = Frame(smooth_picture(160, 90), 0, rotation=rotation)
+    small, found = frame.small_luma(longest)
+    height, width = frame.luma().shape
+    assert found == step
+    assert small.shape == (max(1, height // step), max(1, width // step))
+    block = frame.luma()[:step, :step]
+    assert small[0, 0] == pytest.approx(block.mean(), abs=1)
+
+
 def test_threads_may_scale_one_frame_at_the_same_time() -> None:
     """The detector and a sink that draws do."""
     noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
