@@ -16,7 +16,7 @@ from ..graph.schema import unknown_name
 from .evidence import RESET_REASONS, Evidence, Reason
 from .fusion import Fusion, load_fusion
 from .payloads import FaceObservation, Fused
-from .policy import Correlated, CuePolicy, Policy, resolve_policy
+from .policy import CuePolicy, Policy, resolve_policy
 
 MOST_WINDOWS = 32
 """Windows remembered per cue: bounds memory and the quadratic sum over pairs."""
@@ -230,7 +230,7 @@ class Fuse(Node[FuseParams]):
         state.changed = False
         evidence = tuple(self._evidence(state, packet.time))
         ratios = {e.cue: e.llr for e in evidence if e.llr is not None}
-        llr = add_up(ratios, self.policy.correlated) if ratios else None
+        llr = add_up(ratios, self.policy) if ratios else None
         fusion = self._fusion
         if llr is not None and fusion is not None:
             llr = fusion.within(llr)
@@ -387,16 +387,21 @@ def in_force(cue: str, memory: CueMemory, now: float, limits: CuePolicy) -> Evid
     return replace(valued, llr=faded if faded < -0.01 else None, reasons=stale)
 
 
-def add_up(ratios: Mapping[str, float], correlated: Iterable[Correlated]) -> float:
-    """Sum over cues in nats, of correlated cues that agree in sign only the strongest in full.
+def add_up(ratios: Mapping[str, float], policy: Policy) -> float:
+    """Sum over cues in nats.
 
-    Grows with every ratio; leaving out a cue that spoke for LIVE never raises it.
+    Of correlated cues that agree in sign only the strongest counts in full; those for LIVE of a
+    joint limit count to that limit at most. Grows with every ratio; leaving out a cue that spoke
+    for LIVE never raises it.
     """
     total = sum(ratios.values())
-    for group in correlated:
+    for group in policy.correlated:
         here = [ratios[cue] for cue in group.cues if cue in ratios]
         for side in ([r for r in here if r > 0], [r for r in here if r < 0]):
             if side:
                 strongest = max(side, key=abs)
                 total -= group.rho * (sum(side) - strongest)
+    for limit in policy.joint_limits:
+        for_live = sum(max(ratios.get(cue, 0.0), 0.0) for cue in limit.cues)
+        total -= max(for_live - limit.max_llr, 0.0)
     return total

@@ -115,6 +115,16 @@ class Correlated:
     ``1 - rho``."""
 
 
+@dataclass(frozen=True, slots=True)
+class JointLimit:
+    """Cues that the same attacks pass, so that together they prove no more than one of them."""
+
+    cues: tuple[str, ...]
+    """Names of the cues."""
+    max_llr: Nats
+    """Most in nats that those of them which speak for LIVE add together."""
+
+
 NETWORK_CUE = CuePolicy(max_age=4.0, drop=3.7)
 """A network errs in the same way on every frame of one attack: its rho stays high. Where a
 print or a display came before a living face, on the same track, its ratio mostly fell by more than
@@ -279,7 +289,10 @@ class Policy:
         Correlated(("depth", "patch", "context", "motion"), 0.3),
         Correlated(("pulse", "rppg", "rppg_depth"), 0.7),
     )
-    """Sets of cues that repeat each other; a cue may be in one set."""
+    """Sets of cues that repeat each other; a cue may be in one set, here or below."""
+    joint_limits: tuple[JointLimit, ...] = (JointLimit(("life", "planarity", "surroundings"), 0.8),)
+    """Sets of cues that the same attacks pass: a mask or a paper that is worn moves, blinks and
+    leaves the room alone as its wearer does."""
     quality: QualityGates = QualityGates()
     """What makes an observation usable."""
     watching: Watching = Watching()
@@ -310,12 +323,12 @@ class Policy:
                     f"policy {self.name}: a mandatory group has an empty any_of, which no "
                     "evidence can meet; name at least one cue or remove the group"
                 )
-        named = [cue for group in self.correlated for cue in group.cues]
+        named = [cue for group in self._sets for cue in set(group.cues)]
         twice = sorted({cue for cue in named if named.count(cue) > 1})
         if twice:
             raise PolicyError(
-                f"policy {self.name}: cue {twice[0]} stands in two correlated sets, where one "
-                "is allowed; put the cues into one set"
+                f"policy {self.name}: cue {twice[0]} stands in two sets of correlated and "
+                "joint_limits, where one is allowed; put the cues into one set"
             )
 
     @property
@@ -345,10 +358,14 @@ class Policy:
         return self.cues.get(name, self.default_cue)
 
     @property
+    def _sets(self) -> tuple[Correlated | JointLimit, ...]:
+        return (*self.correlated, *self.joint_limits)
+
+    @property
     def named_cues(self) -> tuple[str, ...]:
         """Every cue that the policy names anywhere, sorted."""
-        correlated = (cue for group in self.correlated for cue in group.cues)
-        return tuple(sorted({*self.cues, *self.asked_cues, *correlated}))
+        together = (cue for group in self._sets for cue in group.cues)
+        return tuple(sorted({*self.cues, *self.asked_cues, *together}))
 
     @property
     def asked_cues(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def clip(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frame_cost_covers_every_node_and_the_loop(clip: Path) -> None:
     cost = frame_cost(clip)
 
-    faces = {"capture", "detect", "track", "align", "pulse", "life", "planarity"}
+    faces = {"capture", "detect", "track", "align", "pulse", "life", "planarity", "surroundings"}
     networks = {"patches", "patch_net", "depth_net", "context_net"}
     assert set(cost.nodes) == faces | networks | {"fuse", "decide"}
     assert all(milliseconds > 0 for milliseconds in cost.nodes.values())

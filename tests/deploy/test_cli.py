@@ -213,7 +213,7 @@ def test_score_gives_a_row_for_each_item(
     assert [row["item"] for row in rows] == items
     assert [row["frames"] for row in rows] == ["125", "30"]
     assert {row["state"] for row in rows} <= STATES
-    cues = ("context", "depth", "life", "patch", "planarity", "pulse")
+    cues = ("context", "depth", "life", "patch", "planarity", "pulse", "surroundings")
     ratios = [f"llr_{cue}" for cue in cues]
     assert list(rows[0])[5:] == ratios, "a column for each cue of the graph, with a value or not"
     assert capsys.readouterr().err == ""

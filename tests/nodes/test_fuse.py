@@ -22,7 +22,7 @@ from padflow.nodes.fuse import (
     take_evidence,
 )
 from padflow.nodes.payloads import Fused
-from padflow.nodes.policy import Correlated, CuePolicy, Policy
+from padflow.nodes.policy import Correlated, CuePolicy, JointLimit, Policy
 from padflow.nodes.testing import face_observation
 
 LIMITS = CuePolicy()
@@ -92,23 +92,39 @@ def test_the_sum_grows_with_every_ratio(found: list[Look], data: st.DataObject) 
     assert accumulate(higher, limits) >= accumulate(found, limits) - 1e-9
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), nats, min_size=1), st.floats(0, 1), st.data())
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), nats, min_size=1),
+    st.floats(0, 1),
+    st.floats(0, 3),
+    st.data(),
+)
 def test_leaving_a_live_cue_out_never_raises_the_total(
-    ratios: dict[str, float], rho: float, data: st.DataObject
+    ratios: dict[str, float], rho: float, most: float, data: st.DataObject
 ) -> None:
-    groups = (Correlated(("a", "b", "c"), rho),)
+    policy = Policy(
+        correlated=(Correlated(("a", "b", "c"), rho),),
+        joint_limits=(JointLimit(("d", "e"), most),),
+    )
     cue = data.draw(st.sampled_from(sorted(ratios)))
     without = {name: llr for name, llr in ratios.items() if name != cue}
     if ratios[cue] >= 0:
-        assert add_up(without, groups) <= add_up(ratios, groups) + 1e-9
+        assert add_up(without, policy) <= add_up(ratios, policy) + 1e-9
     raised = {**ratios, cue: ratios[cue] + data.draw(st.floats(0, 5))}
-    assert add_up(raised, groups) >= add_up(ratios, groups) - 1e-9
+    assert add_up(raised, policy) >= add_up(ratios, policy) - 1e-9
+
+
+def test_cues_that_the_same_attacks_pass_prove_no_more_than_their_limit() -> None:
+    policy = Policy(correlated=(), joint_limits=(JointLimit(("life", "planarity"), 0.8),))
+    assert add_up({"life": 0.5}, policy) == pytest.approx(0.5)
+    assert add_up({"life": 0.5, "planarity": 0.6, "patch": 0.1}, policy) == pytest.approx(0.9)
+    assert add_up({"life": 0.9, "planarity": -1.5}, policy) == pytest.approx(-0.7)
+    assert add_up({"life": -0.9, "planarity": -1.5}, policy) == pytest.approx(-2.4)
 
 
 def test_correlated_cues_that_agree_are_discounted() -> None:
-    groups = (Correlated(("depth", "patch"), 0.5),)
-    assert add_up({"depth": 4.0, "patch": 2.0, "pulse": 1.0}, groups) == pytest.approx(6.0)
-    assert add_up({"depth": 4.0, "patch": -2.0}, groups) == pytest.approx(2.0)
+    policy = Policy(correlated=(Correlated(("depth", "patch"), 0.5),))
+    assert add_up({"depth": 4.0, "patch": 2.0, "pulse": 1.0}, policy) == pytest.approx(6.0)
+    assert add_up({"depth": 4.0, "patch": -2.0}, policy) == pytest.approx(2.0)
 
 
 @given(

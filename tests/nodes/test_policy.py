@@ -15,6 +15,7 @@ from padflow.nodes.policy import (
     Costs,
     CuePolicy,
     Emission,
+    JointLimit,
     MandatoryGroup,
     Policy,
     PolicyError,
@@ -119,8 +120,13 @@ def test_contradictions_are_refused() -> None:
         Policy(watching=Watching(min_time=20.0, max_time=10.0))
     with pytest.raises(PolicyError, match="any_of"):
         Policy(mandatory=(MandatoryGroup(()),))
-    with pytest.raises(PolicyError, match="two correlated sets"):
-        Policy(correlated=(Correlated(("a", "b"), 0.1), Correlated(("b", "c"), 0.1)))
+    one = Correlated(("a", "b"), 0.1)
+    with pytest.raises(PolicyError, match="cue b stands in two sets"):
+        Policy(correlated=(one, Correlated(("b", "c"), 0.1)))
+    with pytest.raises(PolicyError, match="cue b stands in two sets"):
+        Policy(correlated=(one,), joint_limits=(JointLimit(("b", "c"), 1.0),))
+    with pytest.raises(PolicyError, match="cue c stands in two sets"):
+        Policy(joint_limits=(JointLimit(("c",), 1.0), JointLimit(("c",), 2.0)))
 
 
 def test_the_id_follows_the_values_not_the_order_of_keys() -> None:
@@ -135,7 +141,10 @@ def test_the_id_follows_the_values_not_the_order_of_keys() -> None:
 def test_every_field_of_every_part_is_documented() -> None:
     source = (Path(__file__).parents[2] / "nodes/policy.py").read_text()
     page = (Path(__file__).parents[2] / "docs/POLICY.md").read_text()
-    parts = (Policy, TargetRates, Costs, MandatoryGroup, CuePolicy, Correlated, Watching, Emission)
+    parts = (
+        Policy, TargetRates, Costs, MandatoryGroup, CuePolicy, Correlated, JointLimit, Watching,
+        Emission,
+    )  # fmt: skip
     for part in parts:
         for field in fields(part):
             assert f"    {field.name}: " in source

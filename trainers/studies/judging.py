@@ -241,7 +241,7 @@ def fused(looks: Mapping[str, Floats], policy: Policy, step: float) -> float:
         ]
         if valued:
             ratios[cue] = accumulate(valued, limits)
-    return add_up(ratios, policy.correlated) if ratios else float("nan")
+    return add_up(ratios, policy) if ratios else float("nan")
 
 
 def as_json(values: Floats) -> list[float | None]:

@@ -39,6 +39,7 @@ ORDER = (
     ("rppg",),
     ("life",),
     ("planarity",),
+    ("surroundings",),
     ("pulse",),
 )
 """In which order cues are added one to another."""
