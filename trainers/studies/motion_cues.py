@@ -1,10 +1,11 @@
-"""What the cues ``planarity`` and ``life`` say of videos: tables by species and seconds watched.
+"""What the cues that need no training say of videos: tables by species and seconds watched.
 
     python -m padflow.trainers.studies.motion_cues VIDEOS... [--out DIR] [--seconds 40]
 
 Each argument is a folder that ``padflow attacks`` made (its labels.csv tells species), or one of
-living people. The largest track of every video goes through detector, tracker, align and the two
-nodes as in the graph. Nothing is fitted here. ``--out`` keeps every evidence as a CSV file.
+living people. The largest track of every video goes through detector, tracker, align and the
+nodes of ``planarity``, ``surroundings`` and ``life`` as in the graph. Nothing is fitted here.
+``--out`` keeps every evidence as a CSV file.
 """
 
 import argparse
@@ -31,9 +32,10 @@ from ...nodes.evidence import Evidence
 from ...nodes.frame import Frame
 from ...nodes.life import Life, LifeParams
 from ...nodes.planarity import Planarity, PlanarityParams
+from ...nodes.surroundings import Surroundings, SurroundingsParams
 from ...nodes.track import Track, TrackParams
 
-CUES = ("planarity", "life")
+CUES = ("planarity", "surroundings", "life")
 SECONDS = (1.0, 2.0, 4.0, float("inf"))
 SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm")
 LATE = 0.2
@@ -67,13 +69,16 @@ class Watcher:
         self._align = Align(AlignParams(cadence_hz=0))
         self._cues: dict[str, tuple[str, Node[Any]]] = {
             "planarity": ("pixels", Planarity(PlanarityParams())),
+            "surroundings": ("surroundings", Surroundings(SurroundingsParams())),
             "life": ("meshes", Life(LifeParams())),
         }
         self.cost = dict.fromkeys(CUES, 0.0)
         """CPU seconds by cue."""
 
     def __enter__(self) -> "Watcher":
-        context = NodeContext("study", "lossless", connected=frozenset({"pixels", "meshes"}))
+        context = NodeContext(
+            "study", "lossless", connected=frozenset(port for port, _ in self._cues.values())
+        )
         for node in self._nodes():
             node.open(context)
         return self
@@ -113,7 +118,8 @@ class Watcher:
         watched.seconds = face.time - began
         for cue, (port, node) in self._cues.items():
             start = clock.process_time()
-            told = node.process(port, aligned[port], [states[cue]])["evidence"]
+            seen = aligned[port]
+            told = node.process(port, seen, [states[cue]] * len(seen))["evidence"]
             self.cost[cue] += clock.process_time() - start
             so_far = watched.told.setdefault(cue, [])
             so_far += [(p.time - began, p.payload) for p in told]
@@ -161,12 +167,12 @@ def videos_in(folder: Path) -> list[Video]:
 
 
 def ratio_at(watched: Watched, cue: str, seconds: float) -> float | None:
-    """What a cue says up to a time: the mean of planarity's windows, the newest of life's."""
+    """What a cue says up to a time: the newest of life's looks, the mean of the others'."""
     told = watched.told.get(cue, ())
     values = [e.llr for t, e in told if e.llr is not None and t <= seconds + LATE]
     if not values:
         return None
-    return float(np.mean(values)) if cue == "planarity" else values[-1]
+    return values[-1] if cue == "life" else float(np.mean(values))
 
 
 def area(live: Sequence[float], attack: Sequence[float]) -> float:
@@ -228,7 +234,9 @@ def write_evidence(path: Path, seen: Sequence[tuple[Video, Watched]]) -> None:
 
 def main() -> None:
     """Command line: watch all videos, print the tables."""
-    parser = argparse.ArgumentParser(description="What planarity and life say of videos.")
+    parser = argparse.ArgumentParser(
+        description="What planarity, surroundings and life say of videos."
+    )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seconds", type=float, default=40.0)
