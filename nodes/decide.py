@@ -70,6 +70,8 @@ class DecideState:
     """The track was LIVE or SPOOF at some time."""
     timed_out: bool = False
     """Passed the policy's maximum time without a decision."""
+    watched_since: float = -inf
+    """Capture time since which the face that stands there now is watched."""
     told: float = -inf
     """Capture time of the newest event."""
     latest: Packet | None = None
@@ -143,14 +145,19 @@ class Decide(Node[DecideParams]):
         if failed:
             state.poor = failed
         before, was_timed_out = state.state, state.timed_out
-        call = called_for(self.policy, before, fused, packet.time, state.poor)
+        since = packet.time - fused.watched
+        of_another = state.state is State.LIVE and since > state.watched_since + TICK
+        if of_another:  # this face has to earn it, at the whole threshold
+            state.state = State.UNDECIDED
+        state.watched_since = since
+        call = called_for(self.policy, state.state, fused, packet.time, state.poor)
         settle(self.policy, state, call, packet.time)
         state.decided |= state.state is not State.UNDECIDED
         state.timed_out = not state.decided and fused.watched >= self.policy.watching.max_time
         if state.timed_out:
             state.reasons = _unique(state.reasons, [Reason.DECISION_TIMEOUT])
         began = fused.renewed or state.began
-        if began and _EARLY.intersection(state.reasons):
+        if began and (of_another or _EARLY.intersection(state.reasons)):
             state.reasons = _unique(state.reasons, [began])
         changed = state.state is not before or (state.timed_out and not was_timed_out)
         if changed or packet.time - state.told > self.policy.emission.heartbeat - TICK:

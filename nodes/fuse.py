@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import exp, inf, isfinite, sqrt
+from statistics import median
 from typing import Annotated
 
 import numpy as np
@@ -20,8 +21,12 @@ from .policy import CuePolicy, Policy, resolve_policy
 
 MOST_WINDOWS = 32
 """Windows remembered per cue: bounds memory and the quadratic sum over pairs."""
-_MOST_SPANS = 3
+_MOST_SPANS = 4
 """Spans of ``watching.change_span`` over which a fall is looked for."""
+
+LITTLE = 0.7
+"""Nats: one class twice as probable as the other, the least that a measured threshold for LIVE can
+be. A print that fills the picture may show looks on either side of 0."""
 
 TICK = 1e-6
 """Seconds by which float sums of a regular clock may fall short."""
@@ -301,10 +306,11 @@ def forget_life(memory: CueMemory, before: float, limits: CuePolicy, reason: Rea
 
 
 def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | None:
-    """Since when a cue has stood lower than it did on average before; None: it has not.
+    """Since when a cue has stood lower than it mostly did before; None: it has not.
 
     Looks err apart, so a fall that lasts k spans counts from ``drop`` / sqrt(k) on; but then none
-    of its looks may speak for LIVE, since light and distance make smaller falls that stay.
+    of its looks may say more for LIVE than :data:`LITTLE`, since light and distance make smaller
+    falls that stay.
 
     Args:
         looks: Newest last.
@@ -312,7 +318,8 @@ def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | Non
         span: Seconds; at least two looks must lie within.
     """
     for spans in range(1, _MOST_SPANS + 1):
-        since = _fallen(looks, drop / sqrt(spans), spans * span, inf if spans == 1 else 0.0)
+        most = inf if spans == 1 else LITTLE
+        since = _fallen(looks, drop / sqrt(spans), spans * span, most)
         if since is not None:
             return since
     return None
@@ -326,9 +333,9 @@ def _fallen(looks: Sequence[Look], drop: float, span: float, most: float) -> flo
     before, after = looks[:first], looks[first:]
     if len(before) < 2 or len(after) < 2 or after[-1].end - after[0].end < span / 2:
         return None
-    mean = sum(look.llr for look in before) / len(before)
+    usual = median(look.llr for look in before)  # the looks of a change itself are among these
     highest = max(look.llr for look in after)
-    return after[0].start if highest <= min(mean - drop, most) else None
+    return after[0].start if highest <= min(usual - drop, most) else None
 
 
 def _rank(evidence: Evidence) -> tuple[float, float]:

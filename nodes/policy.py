@@ -98,10 +98,10 @@ class CuePolicy:
     """Seconds after its newest valued window at which what the cue said for LIVE is void; what it
     said for an attack fades from there with ``memory``."""
     drop: PositiveNats | None = None
-    """Fall of the ratio in nats, from what it was on average to all of its looks of the last
+    """Fall of the ratio in nats, from what it mostly was to all of its looks of the last
     ``watching.change_span`` seconds, that means that something else stands there now. Everything
-    that spoke for LIVE before is void then, whatever cue said it. A fall that lasts two or three
-    such spans, with no look for LIVE in it, need be only ``drop`` / sqrt(2 or 3). null: never."""
+    that spoke for LIVE before is void then, whatever cue said it. A fall that lasts k such spans,
+    2 to 4, with no look above 0.7 nats in it, need be only ``drop`` / sqrt(k). null: never."""
 
 
 @dataclass(frozen=True, slots=True)

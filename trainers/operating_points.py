@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..nodes.fuse import TICK
+from ..nodes.fuse import LITTLE, TICK
 from ..nodes.fusion import Fusion
 from ..nodes.policy import Policy
 from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
@@ -20,7 +20,7 @@ from .replaying import Moment, Rules, replayed
 
 RATES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
 """For which thresholds are looked for; those that the data cannot answer for are left out."""
-LEAST = 0.7
+LEAST = LITTLE
 """Nats that a verdict takes at least: one class twice as probable as the other."""
 STEP = 0.01
 """Thresholds are given to so many nats."""

@@ -264,6 +264,32 @@ def test_a_live_verdict_barred_by_a_rule_ends_without_dwell_even_on_the_way_to_s
     assert track.state == "SPOOF"
 
 
+def fused_since(since: float, now: float, llr: float) -> Packet:
+    """A sum at a time, of a face that is watched since another."""
+    seen = face_observation(media_time=now)
+    depth = Evidence("depth", (now, now), llr)
+    renewed = "face_changed" if since > 0 else ""
+    fused = Fused(llr, (depth,), seen, now - since, 1.0, renewed=renewed)
+    return Packet("cam", now, 0, 1, fused, 0.0)
+
+
+@pytest.mark.parametrize(("llr", "again"), [(LIVE_AT - 0.2, False), (LIVE_AT + 0.2, True)])
+def test_a_live_verdict_is_not_inherited_by_the_face_that_comes_after(
+    llr: float, again: bool
+) -> None:
+    """Noticed late, when it was watched long enough: neither standing nor margin are its own."""
+    track = Track()
+    for step in range(20):
+        track.judge(fused_since(0.0, step / 5, LIVE_AT + 1))
+    assert track.state == "LIVE"
+    track.judge(fused_since(2.4, 4.0, llr))
+    assert track.state == "UNDECIDED"
+    assert "face_changed" in track.last["reasons"]
+    for step in range(21, 30):
+        track.judge(fused_since(2.4, step / 5, llr))
+    assert track.state == ("LIVE" if again else "UNDECIDED")
+
+
 def test_an_unchanged_verdict_is_told_as_a_heartbeat() -> None:
     track = Track()
     track.watch(10.0, pulse=1.0)
