@@ -44,7 +44,7 @@ _FEWEST_SCENE_POINTS = 5
 _NEAR_SCENE = 2.0
 """Face widths about the face within which the scene's points are not taken, and below it none."""
 _MOST_POINTS = 40
-_TEXTURE = 2.0
+_TEXTURE = 1.0
 """Root of the smaller eigenvalue of the structure tensor in levels per pixel: of fainter points the
 motion is noise."""
 _LEVELS_PER_UNIT = 127.5
@@ -58,8 +58,9 @@ _WINDOW, _LEVELS = (11, 11), 2
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.01)
 _MOST_RETURN = 0.5
 """Longest way between a point and where it comes back to, in pixels."""
-_AGREE = 0.7
-"""Points within this of the common motion agree, in pixels."""
+_AGREE = 1.2
+"""Points within this of the common motion agree, in pixels: a head that turns does not move by
+a similarity alone."""
 _LEAST_AGREEING = 0.5
 """Share of the face's points."""
 _SMOOTH, _AROUND = 1.0, 21
