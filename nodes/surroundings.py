@@ -26,7 +26,7 @@ from .surroundings_evidence import (
 _SLACK = 2e-3
 """Seconds by which a frame may come before its time: timestamps are rounded to milliseconds."""
 _LOST = 3
-"""After so many pictures in a row in which the face was lost another reference is taken."""
+"""After so many pictures in a row in which face or scene was lost another reference is taken."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Compared:
     """Of the newest picture."""
     sums: Differences = field(default_factory=Differences)
     lost: int = 0
-    """Pictures in a row in which the face was lost."""
+    """Pictures in a row in which face or scene was lost."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class SurroundingsState:
     unused: Reason | None = None
     """Why the last picture was not used."""
     lost: bool = False
-    """Since the last look the face's points could not be followed once or more."""
+    """Since the last look the points of face or scene could not be followed once or more."""
 
 
 class Surroundings(Node[SurroundingsParams]):
@@ -120,7 +120,7 @@ class Surroundings(Node[SurroundingsParams]):
             state.compared = Compared(reference_of(seen), time, time)
             return
         compared.ended = time
-        motion = measure_motion(compared.reference, seen)
+        motion = measure_motion(compared.reference, seen, compared.sums.scene)
         if motion is None:
             compared.lost += 1
             state.lost = True

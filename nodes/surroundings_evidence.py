@@ -73,6 +73,7 @@ _LEAST_CHANGE = 0.3
 _CLEAR = 0.4
 """One belief must leave less than this share of the other's difference."""
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_STILL = np.eye(2, 3)
 
 
 class Reference(NamedTuple):
@@ -100,9 +101,11 @@ class Motion(NamedTuple):
     face: np.ndarray
     """float64 (2, 3): where a thing is now that goes along with the face."""
     camera: np.ndarray
-    """float64 (2,): how far the scene moved."""
+    """float64 (2, 3): where a thing is now that stayed in the scene."""
+    scene: np.ndarray
+    """float64 (2,): how far the scene moved, in its own pixels."""
     camera_known: bool
-    """Else it is taken to stand still."""
+    """Else it is taken to stand still: the scene has nothing that could be followed."""
 
 
 def _nothing() -> np.ndarray:
@@ -127,6 +130,8 @@ class Differences:
     """Frames in which the face's motion was found."""
     camera_known: int = 0
     """Of these, those in which the scene's was."""
+    scene: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    """How far the scene had moved last, float64 (2,) in its pixels: a camera that pans goes on."""
 
 
 class SurroundingsMeasurement(NamedTuple):
@@ -144,12 +149,13 @@ class SurroundingsMeasurement(NamedTuple):
     """Root mean square of the face's way before the scene, in face widths."""
     frames: int
     camera_known: bool
-    """In most frames the rest of the scene was seen to stand still or move by itself."""
+    """The rest of the scene was seen to stand still or move by itself."""
 
     @property
     def whole_picture_moves(self) -> bool:
-        """All that tells goes along, and no scene beyond it: a camera may shake as well."""
-        return self.going > 0 and not self.camera_known and self.staying < FEWEST_CELLS
+        """Nearly all that tells goes along, and no scene beyond it: a camera may move as well."""
+        enough = max(FEWEST_CELLS, self.going / 2)
+        return self.going > 0 and not self.camera_known and self.staying < enough
 
 
 @dataclass(frozen=True)
@@ -253,21 +259,42 @@ def _counted(seen: FaceSurroundings, middle: np.ndarray, height: float, width: f
     return np.asarray(inside & (beside[None] | above[:, None]) & ~below[:, None])
 
 
-def measure_motion(reference: Reference, seen: FaceSurroundings) -> Motion | None:
-    """How face and camera moved since the reference; None where the face's points were lost."""
+def measure_motion(
+    reference: Reference, seen: FaceSurroundings, scene: np.ndarray | None = None
+) -> Motion | None:
+    """How face and camera moved since the reference; None where either was lost.
+
+    Args:
+        reference: the first picture.
+        seen: a later one.
+        scene: (2,) how far the scene had moved shortly before, in its pixels; None: not at all.
+    """
     between = _between(reference.matrix, seen.matrix)
     ends, found = _face_flow(reference, seen, between)
     if np.count_nonzero(found) < FEWEST_POINTS:
         return None
     ends = (ends - between[:, 2]) / between[0, 0]  # from pixels of the later picture
-    face, agree = cv2.estimateAffinePartial2D(
-        reference.points[found], ends[found], method=cv2.RANSAC, ransacReprojThreshold=_AGREE
-    )
-    if face is None or np.mean(agree) < _LEAST_AGREEING:
+    face = _similarity(reference.points[found], ends[found])
+    if face is None:
         return None
-    shift = _scene_shift(reference, seen)
-    camera = np.zeros(2) if shift is None else shift * seen.step / reference.matrix[0, 0]
-    return Motion(np.asarray(face), camera, shift is not None)
+    if len(reference.scene_points) < _FEWEST_SCENE_POINTS:
+        return Motion(face, _STILL, np.zeros(2), False)
+    moved = _scene_motion(reference, seen, np.zeros(2) if scene is None else scene)
+    if moved is None:
+        return None
+    middle = np.array(reference.scene.shape[::-1]) / 2
+    shift = moved[:, :2] @ middle + moved[:, 2] - middle
+    return Motion(face, _in_picture(moved, reference, seen.step), shift, True)
+
+
+def _similarity(starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """The similarity, float64 (2, 3), that most points agree on; None where they do not."""
+    found, agree = cv2.estimateAffinePartial2D(
+        starts, ends, method=cv2.RANSAC, ransacReprojThreshold=_AGREE
+    )
+    if found is None or np.mean(agree) < _LEAST_AGREEING:
+        return None
+    return np.asarray(found)
 
 
 def _face_flow(
@@ -292,17 +319,25 @@ def _face_flow(
     return ends + start, found
 
 
-def _scene_shift(reference: Reference, seen: FaceSurroundings) -> np.ndarray | None:
-    """How far the scene moved, (2,) in its pixels; None where too little of it can be followed."""
-    if len(reference.scene_points) < _FEWEST_SCENE_POINTS:
-        return None
+def _scene_motion(
+    reference: Reference, seen: FaceSurroundings, before: np.ndarray
+) -> np.ndarray | None:
+    """The scene's similarity (2, 3) in its pixels; None where too little of it was followed."""
     if seen.scene.shape != reference.scene.shape:
         return None
     points = reference.scene_points
-    ends, found = _follow(reference.scene, seen.scene, points, points)
+    guess = points + before.astype(np.float32)
+    ends, found = _follow(reference.scene, seen.scene, points, guess)
     if np.count_nonzero(found) < _FEWEST_SCENE_POINTS:
         return None
-    return np.asarray(np.median(ends[found] - points[found], axis=0), np.float64)
+    return _similarity(points[found], ends[found])
+
+
+def _in_picture(moved: np.ndarray, reference: Reference, step: int) -> np.ndarray:
+    """A similarity (2, 3) of the scene's pixels as one of the reference's."""
+    scale = reference.matrix[0, 0] / step
+    shift = (reference.matrix[:, 2] - (step - 1) / 2) / step
+    return np.column_stack((moved[:, :2], (moved[:, :2] @ shift + moved[:, 2] - shift) / scale))
 
 
 def _follow(
@@ -338,17 +373,16 @@ def compare(
     way = _ways(motion)
     sums.measured += 1
     sums.camera_known += motion.camera_known
+    sums.scene = motion.scene
     sums.moved += float(way[CELLS // 2, CELLS // 2] / reference.width) ** 2
     far = reference.counted & (way >= LEAST_MOTION)
     if not far.any():
         return
     between = _between(reference.matrix, seen.matrix)
     before, after = _detail(reference.luma), _detail(seen.luma)
-    stayed = _after(between, np.array([[1, 0, motion.camera[0]], [0, 1, motion.camera[1]]]))
-    gone = _after(between, motion.face)
+    stayed, gone = _after(between, motion.camera), _after(between, motion.face)
     # Where in the reference a thing was that is now here and goes along, the camera taken out.
-    origin = cv2.invertAffineTransform(motion.face)
-    origin[:, 2] += origin[:, :2] @ motion.camera
+    origin = _after(cv2.invertAffineTransform(motion.face), motion.camera)
     staying, going, expected = (
         _by_cell(_moved(picture, matrix) - before)
         for picture, matrix in ((after, stayed), (after, gone), (before, origin))
@@ -386,7 +420,8 @@ def _ways(motion: Motion) -> np.ndarray:
     """How far what goes along moved before the scene at every cell, pixels (33, 33)."""
     place = np.arange(CELLS) * CELL + (CELL - 1) / 2
     points = np.stack(np.meshgrid(place, place), axis=-1)
-    shift = points @ motion.face[:, :2].T + motion.face[:, 2] - points - motion.camera
+    apart = motion.face - motion.camera
+    shift = points @ apart[:, :2].T + apart[:, 2]
     return np.asarray(np.hypot(shift[..., 0], shift[..., 1]))
 
 

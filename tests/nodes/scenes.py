@@ -57,11 +57,13 @@ class Scene:
         moved: tuple[float, float] = (0.0, 0.0),
         shaken: tuple[float, float] = (0.0, 0.0),
         scale: float = 1.0,
+        rolled: float = 0.0,
         brighter: float = 0.0,
         seed: int = 0,
         quality: Mapping[str, float] = MappingProxyType({}),
     ) -> FaceSurroundings:
-        """What is seen when the face has moved and the camera was shaken, in pixels."""
+        """What is seen when the face has moved and the camera was shaken, in pixels, or rolled
+        about the picture's middle, in degrees."""
         way = np.array(moved) + shaken
         front = np.array([[scale, 0, way[0]], [0, scale, way[1]]])
         front[:, 2] += MIDDLE * (1 - scale)
@@ -72,10 +74,13 @@ class Scene:
         there = cv2.warpAffine(self.carried.astype(np.float32), front, size)
         face = cv2.warpAffine(self.front, front, size, borderMode=2)
         luma = room + there * (face - room) + brighter
+        roll = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), rolled, 1.0)
+        if rolled:
+            luma = np.asarray(cv2.warpAffine(luma, roll, size, borderMode=2), np.float32)
         luma += np.random.default_rng(seed).normal(0, self.noise, luma.shape)
         grey = np.clip(luma, 0, 255).astype(np.uint8)
         points = MESH * np.float32(scale)
-        points[:, :2] += MIDDLE + way
+        points[:, :2] = (points[:, :2] + MIDDLE + way) @ roll[:, :2].T + roll[:, 2]
         found = replace(GOOD, **{"size": FACE * scale, **quality})
         mesh = FaceMesh(points.astype(np.float32), np.eye(3), True, found, True)
         return cut_surroundings(picture_frame(np.repeat(grey[:, :, None], 3, axis=2)), mesh)

@@ -1,6 +1,5 @@
 """What stays behind a face that moves, and what goes along with it."""
 
-from collections.abc import Iterator
 from math import log
 
 import numpy as np
@@ -130,20 +129,25 @@ def test_a_face_that_comes_nearer(sheet: bool) -> None:
     assert (MODEL.ratio(result) < -2.0) is sheet
 
 
-def shaken(scene: Scene) -> Iterator[SurroundingsMeasurement | None]:
-    """A camera that shakes before a face that keeps still in the room."""
+def shaken(scene: Scene, shakes: tuple[tuple[float, float], ...]) -> SurroundingsMeasurement:
+    """A camera that moves before a face that keeps still in the room."""
     reference, sums = reference_of(scene.shows()), Differences()
-    for index, shake in enumerate(SWAY):
+    for index, shake in enumerate(shakes):
         picture = scene.shows(shaken=shake, seed=index)
-        motion = measure_motion(reference, picture)
+        motion = measure_motion(reference, picture, sums.scene)
         assert motion is not None
         compare(reference, picture, motion, sums)
-    yield measured(sums)
-
-
-def test_a_camera_that_shakes_is_no_sheet() -> None:
-    (result,) = shaken(Scene(HEAD))
+    result = measured(sums)
     assert result is not None
+    return result
+
+
+PAN = tuple((14.0 * i, 3.0 * i) for i in range(1, 7))
+
+
+@pytest.mark.parametrize("shakes", [SWAY, PAN])
+def test_a_camera_that_shakes_or_pans_is_no_sheet(shakes: tuple[tuple[float, float], ...]) -> None:
+    result = shaken(Scene(HEAD), shakes)
     assert result.camera_known
     assert result.going == 0
     assert result.moved < 0.02
@@ -152,11 +156,31 @@ def test_a_camera_that_shakes_is_no_sheet() -> None:
 def test_where_the_rest_of_the_scene_is_bare_a_shaking_camera_is_told_as_such() -> None:
     """Texture close by only, so that nobody knows whether camera or sheet moved."""
     room = np.where(near(2.0, 1.9, 3.0), texture(1), 128.0).astype(np.float32)
-    (result,) = shaken(Scene(HEAD, room=room))
-    assert result is not None
+    result = shaken(Scene(HEAD, room=room), SWAY)
     assert not result.camera_known
     assert result.going > 0
     assert result.whole_picture_moves
+
+
+def test_a_camera_that_rolls_is_no_sheet() -> None:
+    scene, sums = Scene(HEAD), Differences()
+    still = scene.shows()
+    reference = reference_of(still)
+    for index, degrees in enumerate((0.7, 1.4, 2.1, 2.8)):
+        picture = scene.shows(rolled=degrees, seed=index)
+        motion = measure_motion(reference, picture, sums.scene)
+        assert motion is not None
+        compare(reference, picture, motion, sums)
+    result = measured(sums)
+    assert result is not None
+    assert result.camera_known
+    assert result.going == 0
+
+
+def test_a_scene_that_is_covered_is_not_taken_for_a_camera_that_stands_still() -> None:
+    scene = Scene(HEAD)
+    covered = Scene(HEAD, room=texture(55))
+    assert measure_motion(reference_of(scene.shows()), covered.shows(SWAY[1])) is None
 
 
 def test_another_face_in_its_place_is_not_followed() -> None:
