@@ -12,7 +12,8 @@ difference vanishes, of what goes along the latter. Edges tell as well as corner
 tells nothing.
 
 Hair, hats and shoulders go along with a living head, so that only cells count that lie further from
-it: more than 1.3 face widths to the side or 0.8 above, and not below the chin.
+it: more than 1.3 face widths to the side or 0.8 above, and none below the middle of the face, since
+a camera that looks down sees the shoulders beside the chin.
 """
 
 from dataclasses import dataclass, field
@@ -255,7 +256,7 @@ def _counted(seen: FaceSurroundings, middle: np.ndarray, height: float, width: f
     inside = inside & ((down > edges[1]) & (down < seen.frame_size[1] - 1 - edges[1]))[:, None]
     beside = np.abs(across - middle[0]) > BESIDE * width
     above = down < middle[1] - height / 2 - ABOVE * width
-    below = down > middle[1] + height / 2
+    below = down > middle[1]
     return np.asarray(inside & (beside[None] | above[:, None]) & ~below[:, None])
 
 
