@@ -146,8 +146,8 @@ class Surroundings(Node[SurroundingsParams]):
 
 def _reasons(state: SurroundingsState, found: SurroundingsMeasurement | None) -> list[Reason]:
     """Why a look tells nothing; empty where it does."""
-    if found is not None:
-        return _silence(found)
+    if found is not None and state.compared is not None:
+        return _silence(found, int(state.compared.reference.counted.sum()))
     reasons = [] if state.unused is None else [state.unused]
     reasons.append(Reason.FLOW_UNRELIABLE if state.lost else Reason.WINDOW_TOO_SHORT)
     if state.reset is not None:
@@ -155,9 +155,14 @@ def _reasons(state: SurroundingsState, found: SurroundingsMeasurement | None) ->
     return reasons
 
 
-def _silence(found: SurroundingsMeasurement) -> list[Reason]:
-    """Why a measurement tells nothing; empty where it does."""
-    if found.compared < FEWEST_CELLS:
+def _silence(found: SurroundingsMeasurement, visible: int) -> list[Reason]:
+    """Why a measurement tells nothing; empty where it does.
+
+    Args:
+        found: the measurement.
+        visible: cells of the surroundings within the picture, which a face may fill.
+    """
+    if visible >= FEWEST_CELLS > found.compared:
         return [Reason.TOO_LITTLE_MOTION]
     if found.going + found.staying < FEWEST_CELLS:
         return [Reason.SURROUNDINGS_PLAIN]

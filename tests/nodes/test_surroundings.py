@@ -112,6 +112,13 @@ def test_why_nothing_is_said(node: Surroundings) -> None:
     wall = np.full_like(texture(0), 128.0)
     bare = Run(node).feed(times, shown(Scene(HEAD, room=wall), times))
     assert {e.reasons for e in bare.evidence} == {(Reason.SURROUNDINGS_PLAIN.value,)}
+    given = list(shown(Scene(HEAD), times))
+    close = Run(node).feed(times[:1], given[:1])
+    assert close.state.compared is not None
+    reference = close.state.compared.reference  # of a face that fills the picture
+    close.state.compared.reference = reference._replace(counted=np.zeros_like(reference.counted))
+    close.feed(times[1:6], given[1:6])
+    assert close.last.reasons == (Reason.SURROUNDINGS_PLAIN.value,)
     filled = Scene(np.ones_like(SHEET))
     full = Run(node).feed(times, shown(filled, times))
     assert not full.valued
