@@ -31,7 +31,7 @@ CELL = 8
 """Side of a cell in pixels of the picture."""
 CELLS = SIDE // CELL
 FEWEST_POINTS = 8
-"""On the face, for its motion; and on the scene, for the camera's (5)."""
+"""On the face, for its motion."""
 FEWEST_FRAMES = 3
 """In which a cell must have been compared."""
 FEWEST_CELLS = 6
@@ -42,6 +42,7 @@ BESIDE, ABOVE = 1.3, 0.8
 """In face widths: cells nearer to the face's middle, and nearer above its box, may be hair."""
 
 _FEWEST_SCENE_POINTS = 5
+"""On the rest of the scene, for the camera's motion."""
 _NEAR_SCENE = 2.0
 """Face widths about the face within which the scene's points are not taken, and below it none."""
 _MOST_POINTS = 40
@@ -63,7 +64,7 @@ _AGREE = 1.2
 """Points within this of the common motion agree, in pixels: a head that turns does not move by
 a similarity alone."""
 _LEAST_AGREEING = 0.5
-"""Share of the face's points."""
+"""Share of the points that were followed."""
 _SMOOTH, _AROUND = 1.0, 21
 """Of the picture's detail: sigma of the smallest thing in it, and side of the square whose mean is
 taken off, in pixels: neither noise nor a lamp that is switched on moves anything."""

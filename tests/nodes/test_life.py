@@ -17,16 +17,17 @@ from padflow.graph.packet import Packet
 from padflow.nodes import canonical
 from padflow.nodes.align import Align, AlignParams
 from padflow.nodes.canonical import canonical_face
-from padflow.nodes.evidence import Evidence, Reason
+from padflow.nodes.evidence import Reason
 from padflow.nodes.face_channels import Channel, FaceChannels
 from padflow.nodes.frame import Frame
-from padflow.nodes.life import Life, LifeParams, LifeState
+from padflow.nodes.life import Life, LifeParams
 from padflow.nodes.life_evidence import LifeMeasurement, LifeModel, find_blinks, measure_life
 from padflow.nodes.mesh import MeshNet
 from padflow.nodes.payloads import Box, FaceMesh, TrackedFace
 from padflow.nodes.pose import rotation_of
 from padflow.trainers.life_calibration import draw_sequences, fit
 
+from .fed_track import Run
 from .moving_faces import GOOD, Times
 
 MODEL = LifeModel()
@@ -248,30 +249,6 @@ def node() -> Life:
     made = Life(LifeParams())
     made.open(NodeContext("life", "lossless"))
     return made
-
-
-class Run:
-    """Feeds one track and keeps what the node says."""
-
-    def __init__(self, node: Life, reason: str = "first") -> None:
-        self.node = node
-        begin = Begin("door", 1, 0.0, 0, reason)  # type: ignore[arg-type]  # one of the four words
-        self.state: LifeState = node.new_state(begin)
-        self.evidence: list[Evidence] = []
-        self.at: list[float] = []
-
-    def feed(self, times: Times, meshes: Iterator[FaceMesh]) -> "Run":
-        for time, mesh in zip(times, meshes, strict=True):
-            packet = Packet("door", float(time), 0, 1, mesh)
-            for told in self.node.process("meshes", [packet], [self.state])["evidence"]:
-                assert (told.stream, told.key, told.time) == ("door", 1, time)
-                self.evidence.append(told.payload)
-                self.at.append(told.time)
-        return self
-
-    @property
-    def last(self) -> Evidence:
-        return self.evidence[-1]
 
 
 @pytest.mark.parametrize("rate", [5.0, 12.0, 29.97, 60.0])

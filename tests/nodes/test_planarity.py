@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from padflow.graph.node import Begin, NodeContext
+from padflow.graph.node import NodeContext
 from padflow.graph.packet import Packet
 from padflow.nodes.align import Align, AlignParams
-from padflow.nodes.evidence import Evidence, Reason
+from padflow.nodes.evidence import Reason
 from padflow.nodes.frame import Frame
 from padflow.nodes.mesh import MeshNet, Square
 from padflow.nodes.payloads import Box, FacePixels, TrackedFace
-from padflow.nodes.planarity import Planarity, PlanarityParams, PlanarityState
+from padflow.nodes.planarity import Planarity, PlanarityParams
 
+from .fed_track import Run, begin
 from .moving_faces import GOOD, Portrait, Times, Turn
 
 
@@ -30,37 +31,6 @@ def node() -> Planarity:
     made = Planarity(PlanarityParams())
     made.open(NodeContext("planarity", "lossless"))
     return made
-
-
-def begin(reason: str = "first") -> Begin:
-    return Begin("door", 1, 0.0, 0, reason)  # type: ignore[arg-type]  # one of the four words
-
-
-class Run:
-    """Feeds one track and keeps what the node says."""
-
-    def __init__(self, node: Planarity, reason: str = "first") -> None:
-        self.node = node
-        self.state: PlanarityState = node.new_state(begin(reason))
-        self.evidence: list[Evidence] = []
-        self.at: list[float] = []
-
-    def feed(self, times: Times, pixels: Iterator[FacePixels]) -> "Run":
-        for time, given in zip(times, pixels, strict=True):
-            packet = Packet("door", float(time), 0, 1, given)
-            for told in self.node.process("pixels", [packet], [self.state])["evidence"]:
-                assert (told.stream, told.key, told.time) == ("door", 1, time)
-                self.evidence.append(told.payload)
-                self.at.append(told.time)
-        return self
-
-    @property
-    def valued(self) -> list[float]:
-        return [e.llr for e in self.evidence if e.llr is not None]
-
-    @property
-    def last(self) -> Evidence:
-        return self.evidence[-1]
 
 
 def steady(seconds: float, rate: float = 25.0) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The surroundings node on a face before a room, with and without a sheet, and on real faces."""
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from padflow.nodes.align import Align, AlignParams
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.frame import Frame
 from padflow.nodes.payloads import Box, FaceSurroundings, TrackedFace
-from padflow.nodes.surroundings import Surroundings, SurroundingsParams, SurroundingsState
+from padflow.nodes.surroundings import Surroundings, SurroundingsParams
 
+from .fed_track import Run
 from .scenes import HEAD, SHEET, Scene, texture
 
 RATE = 5.0
@@ -23,34 +24,6 @@ RATE = 5.0
 @pytest.fixture
 def node() -> Surroundings:
     return Surroundings(SurroundingsParams())
-
-
-class Run:
-    """Feeds one track and keeps what the node says."""
-
-    def __init__(self, node: Surroundings, reason: str = "first") -> None:
-        self.node = node
-        begin = Begin("door", 1, 0.0, 0, reason)  # type: ignore[arg-type]  # one of the four words
-        self.state: SurroundingsState = node.new_state(begin)
-        self.evidence: list[Evidence] = []
-        self.at: list[float] = []
-
-    def feed(self, times: Sequence[float], given: Iterable[FaceSurroundings]) -> "Run":
-        for time, seen in zip(times, given, strict=True):
-            packet = Packet("door", time, 0, 1, seen)
-            for told in self.node.process("surroundings", [packet], [self.state])["evidence"]:
-                assert (told.stream, told.key, told.time) == ("door", 1, time)
-                self.evidence.append(told.payload)
-                self.at.append(told.time)
-        return self
-
-    @property
-    def valued(self) -> list[float]:
-        return [e.llr for e in self.evidence if e.llr is not None]
-
-    @property
-    def last(self) -> Evidence:
-        return self.evidence[-1]
 
 
 def steady(seconds: float) -> list[float]:
