@@ -1,5 +1,6 @@
 """What stays behind a face that moves, and what goes along with it."""
 
+from collections.abc import Iterable, Sequence
 from math import log
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from padflow.nodes.payloads import FaceSurroundings
 from padflow.nodes.surroundings_evidence import (
     FEWEST_FRAMES,
     Differences,
@@ -25,25 +27,24 @@ SWAY = tuple((6 * np.sin(0.7 * i), 3 * np.sin(0.4 * i)) for i in range(6))
 PLAIN = np.full_like(texture(0), 128.0)
 
 
-def seen(
-    scene: Scene, ways: tuple[tuple[float, float], ...] = SWAY, brighter: float = 0.0
-) -> Differences:
-    """The sums of a face that moves so, the first picture being the reference."""
-    reference, sums = reference_of(scene.shows(ways[0])), Differences()
-    for index, way in enumerate(ways[1:], 1):
-        picture = scene.shows(way, seed=index, brighter=brighter)
-        motion = measure_motion(reference, picture)
+def over(first: FaceSurroundings, later: Iterable[FaceSurroundings]) -> SurroundingsMeasurement:
+    """What pictures after the first show."""
+    reference, sums = reference_of(first), Differences()
+    for picture in later:
+        motion = measure_motion(reference, picture, sums.scene)
         assert motion is not None
         compare(reference, picture, motion, sums)
-    return sums
+    result = measured(sums)
+    assert result is not None
+    return result
 
 
 def found(
-    scene: Scene, ways: tuple[tuple[float, float], ...] = SWAY, brighter: float = 0.0
+    scene: Scene, ways: Sequence[tuple[float, float]] = SWAY, brighter: float = 0.0
 ) -> SurroundingsMeasurement:
-    result = measured(seen(scene, ways, brighter))
-    assert result is not None
-    return result
+    """Of a face that moves so, the first picture being the reference."""
+    later = (scene.shows(way, seed=i, brighter=brighter) for i, way in enumerate(ways[1:], 1))
+    return over(scene.shows(ways[0]), later)
 
 
 def test_a_head_moves_before_a_room_that_stays() -> None:
@@ -117,40 +118,35 @@ def test_whichever_way_the_face_moves(
 @pytest.mark.parametrize("sheet", [False, True])
 def test_a_face_that_comes_nearer(sheet: bool) -> None:
     scene = Scene(SHEET if sheet else HEAD)
-    reference, sums = reference_of(scene.shows()), Differences()
-    for index, scale in enumerate((1.04, 1.08, 1.12, 1.16)):
-        picture = scene.shows(scale=scale, seed=index)
-        motion = measure_motion(reference, picture)
-        assert motion is not None
-        assert motion.face[0, 0] == pytest.approx(scale, abs=0.01)
-        compare(reference, picture, motion, sums)
-    result = measured(sums)
-    assert result is not None
-    assert (MODEL.ratio(result) < -2.0) is sheet
-
-
-def shaken(scene: Scene, shakes: tuple[tuple[float, float], ...]) -> SurroundingsMeasurement:
-    """A camera that moves before a face that keeps still in the room."""
-    reference, sums = reference_of(scene.shows()), Differences()
-    for index, shake in enumerate(shakes):
-        picture = scene.shows(shaken=shake, seed=index)
-        motion = measure_motion(reference, picture, sums.scene)
-        assert motion is not None
-        compare(reference, picture, motion, sums)
-    result = measured(sums)
-    assert result is not None
-    return result
+    nearer = [scene.shows(scale=scale, seed=i) for i, scale in enumerate((1.04, 1.08, 1.12, 1.16))]
+    motion = measure_motion(reference_of(scene.shows()), nearer[-1])
+    assert motion is not None
+    assert motion.face[0, 0] == pytest.approx(1.16, abs=0.01)
+    assert (MODEL.ratio(over(scene.shows(), nearer)) < -2.0) is sheet
 
 
 PAN = tuple((14.0 * i, 3.0 * i) for i in range(1, 7))
 
 
+def shaken(scene: Scene, shakes: Sequence[tuple[float, float]]) -> SurroundingsMeasurement:
+    """A camera that moves before a face that keeps still in the room."""
+    return over(scene.shows(), (scene.shows(shaken=s, seed=i) for i, s in enumerate(shakes)))
+
+
 @pytest.mark.parametrize("shakes", [SWAY, PAN])
-def test_a_camera_that_shakes_or_pans_is_no_sheet(shakes: tuple[tuple[float, float], ...]) -> None:
+def test_a_camera_that_shakes_or_pans_is_no_sheet(shakes: Sequence[tuple[float, float]]) -> None:
     result = shaken(Scene(HEAD), shakes)
     assert result.camera_known
     assert result.going == 0
     assert result.moved < 0.02
+
+
+def test_a_camera_that_rolls_is_no_sheet() -> None:
+    scene = Scene(HEAD)
+    rolled = (scene.shows(rolled=d, seed=i) for i, d in enumerate((0.7, 1.4, 2.1, 2.8)))
+    result = over(scene.shows(), rolled)
+    assert result.camera_known
+    assert result.going == 0
 
 
 def test_where_the_rest_of_the_scene_is_bare_a_shaking_camera_is_told_as_such() -> None:
@@ -160,21 +156,6 @@ def test_where_the_rest_of_the_scene_is_bare_a_shaking_camera_is_told_as_such() 
     assert not result.camera_known
     assert result.going > 0
     assert result.whole_picture_moves
-
-
-def test_a_camera_that_rolls_is_no_sheet() -> None:
-    scene, sums = Scene(HEAD), Differences()
-    still = scene.shows()
-    reference = reference_of(still)
-    for index, degrees in enumerate((0.7, 1.4, 2.1, 2.8)):
-        picture = scene.shows(rolled=degrees, seed=index)
-        motion = measure_motion(reference, picture, sums.scene)
-        assert motion is not None
-        compare(reference, picture, motion, sums)
-    result = measured(sums)
-    assert result is not None
-    assert result.camera_known
-    assert result.going == 0
 
 
 def test_a_scene_that_is_covered_is_not_taken_for_a_camera_that_stands_still() -> None:
@@ -194,8 +175,10 @@ def test_a_face_without_texture_is_not_followed() -> None:
 
 
 def test_too_few_pictures_are_no_measurement() -> None:
-    assert measured(seen(Scene(HEAD), SWAY[:FEWEST_FRAMES])) is None
-    assert measured(seen(Scene(HEAD), SWAY[: FEWEST_FRAMES + 1])) is not None
+    sums = Differences(measured=FEWEST_FRAMES - 1)
+    assert measured(sums) is None
+    sums.measured += 1
+    assert measured(sums) is not None
 
 
 def counts(going: int, staying: int) -> SurroundingsMeasurement:
