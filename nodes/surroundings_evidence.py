@@ -76,6 +76,9 @@ _CLEAR = 0.4
 """One belief must leave less than this share of the other's difference."""
 _WARP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _STILL = np.eye(2, 3)
+_CELL_PLACES = np.arange(CELLS) * CELL + (CELL - 1) / 2
+_CELL_MIDDLES = np.stack(np.meshgrid(_CELL_PLACES, _CELL_PLACES), axis=-1)
+"""float64 (33, 33, 2): pixels of the picture."""
 
 
 class Reference(NamedTuple):
@@ -92,7 +95,11 @@ class Reference(NamedTuple):
     scene_points: np.ndarray
     """float32 (m, 2): places off the face, pixels of the scene."""
     counted: np.ndarray
-    """bool (33, 33): cells far enough from the face."""
+    """bool (33, 33): cells far enough from the face and within the frame."""
+    middle: np.ndarray
+    """float64 (2,): of the face, pixels."""
+    top: float
+    """Of the face, pixels."""
     width: float
     """Of the face in pixels."""
 
@@ -205,15 +212,35 @@ def reference_of(seen: FaceSurroundings) -> Reference:
     middle, height = (low + high) / 2, float(high[1] - low[1])
     width = float(seen.face.quality.size)
     scale = float(seen.matrix[0, 0])
+    at, top = _to_picture(np.array([middle, low]), seen.matrix)
+    far = _far_from_face(_CELL_MIDDLES, at, float(top[1]), width / scale)
     return Reference(
         luma=seen.luma,
         matrix=seen.matrix,
         points=_face_points(seen, float(middle[1]) + _MOUTH * height),
         scene=seen.scene,
         scene_points=_scene_points(seen, middle, width),
-        counted=_counted(seen, middle, height, width),
+        counted=far & _within_frame(seen),
+        middle=at,
+        top=float(top[1]),
         width=width / scale,
     )
+
+
+def _far_from_face(points: np.ndarray, middle: np.ndarray, top: float, width: float) -> np.ndarray:
+    """Which of points (..., 2) lie where neither hair nor shoulders are, bool (...)."""
+    beside = np.abs(points[..., 0] - middle[0]) > BESIDE * width
+    above = points[..., 1] < top - ABOVE * width
+    return np.asarray((beside | above) & (points[..., 1] <= middle[1]))
+
+
+def _within_frame(seen: FaceSurroundings) -> np.ndarray:
+    """Cells whose pixels the frame shows, bool (33, 33)."""
+    rim = _RIM + CELL / 2
+    places = _CELL_MIDDLES * seen.matrix[0, 0] + seen.matrix[:, 2]
+    margin = rim * seen.matrix[0, 0]
+    last = np.array(seen.frame_size) - 1 - margin
+    return np.asarray(((places > margin) & (places < last)).all(-1))
 
 
 def _face_points(seen: FaceSurroundings, lowest: float) -> np.ndarray:
@@ -245,20 +272,6 @@ def _textured(luma: np.ndarray, mask: np.ndarray, apart: float) -> np.ndarray:
     columns, rows = points.astype(np.int64).T
     strength = np.sqrt(np.maximum(texture[rows, columns], 0.0)) * _LEVELS_PER_UNIT
     return np.asarray(points[strength > _TEXTURE], np.float32)
-
-
-def _counted(seen: FaceSurroundings, middle: np.ndarray, height: float, width: float) -> np.ndarray:
-    """Cells whose middles lie far enough from the face and within the frame, bool (33, 33)."""
-    place = np.arange(CELLS) * CELL + (CELL - 1) / 2
-    across, down = (seen.matrix[i, i] * place + seen.matrix[i, 2] for i in (0, 1))
-    rim = _RIM + CELL / 2
-    edges = [rim * seen.matrix[i, i] for i in (0, 1)]
-    inside = (across > edges[0]) & (across < seen.frame_size[0] - 1 - edges[0])
-    inside = inside & ((down > edges[1]) & (down < seen.frame_size[1] - 1 - edges[1]))[:, None]
-    beside = np.abs(across - middle[0]) > BESIDE * width
-    above = down < middle[1] - height / 2 - ABOVE * width
-    below = down > middle[1]
-    return np.asarray(inside & (beside[None] | above[:, None]) & ~below[:, None])
 
 
 def measure_motion(
@@ -377,14 +390,14 @@ def compare(
     sums.camera_known += motion.camera_known
     sums.scene = motion.scene
     sums.moved += float(way[CELLS // 2, CELLS // 2] / reference.width) ** 2
-    far = reference.counted & (way >= LEAST_MOTION)
+    # Where in the reference a thing was that is now here and goes along, the camera taken out.
+    origin = _after(cv2.invertAffineTransform(motion.face), motion.camera)
+    far = reference.counted & (way >= LEAST_MOTION) & _uncovered(reference, origin)
     if not far.any():
         return
     between = _between(reference.matrix, seen.matrix)
     before, after = _detail(reference.luma), _detail(seen.luma)
     stayed, gone = _after(between, motion.camera), _after(between, motion.face)
-    # Where in the reference a thing was that is now here and goes along, the camera taken out.
-    origin = _after(cv2.invertAffineTransform(motion.face), motion.camera)
     staying, going, expected = (
         _by_cell(_moved(picture, matrix) - before)
         for picture, matrix in ((after, stayed), (after, gone), (before, origin))
@@ -394,6 +407,15 @@ def compare(
     sums.going[good] += going[good]
     sums.expected[good] += expected[good]
     sums.frames += good
+
+
+def _uncovered(reference: Reference, origin: np.ndarray) -> np.ndarray:
+    """Cells that the face has not come near to meanwhile, bool (33, 33).
+
+    Somebody who walks in covers a wall, and another wall stands where he goes along from.
+    """
+    places = _applied(origin, _CELL_MIDDLES)
+    return _far_from_face(places, reference.middle, reference.top, reference.width)
 
 
 def measured(sums: Differences) -> SurroundingsMeasurement | None:
@@ -420,10 +442,7 @@ def measured(sums: Differences) -> SurroundingsMeasurement | None:
 
 def _ways(motion: Motion) -> np.ndarray:
     """How far what goes along moved before the scene at every cell, pixels (33, 33)."""
-    place = np.arange(CELLS) * CELL + (CELL - 1) / 2
-    points = np.stack(np.meshgrid(place, place), axis=-1)
-    apart = motion.face - motion.camera
-    shift = points @ apart[:, :2].T + apart[:, 2]
+    shift = _applied(motion.face - motion.camera, _CELL_MIDDLES)
     return np.asarray(np.hypot(shift[..., 0], shift[..., 1]))
 
 
@@ -462,6 +481,11 @@ def _after(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The map (2, 3) that does one map and then another."""
     linear = second[:, :2] @ first[:, :2]
     return np.column_stack((linear, second[:, :2] @ first[:, 2] + second[:, 2]))
+
+
+def _applied(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) after a map (2, 3)."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
 
 
 def _to_picture(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
