@@ -142,8 +142,9 @@ LIFE_CUE = CuePolicy(1.0, -1.6, 0.8, 0.95, memory=10.0, max_windows=1.0, max_age
 
 PLANARITY_CUE = CuePolicy(1.0, -1.5, 0.7, memory=10.0, max_windows=2.0)
 """Masks and replays of a turning head have a relief too: docs/CUES.md."""
-SURROUNDINGS_CUE = CuePolicy(1.0, -3.0, 0.8, memory=10.0, max_windows=2.0)
-"""Masks and displays on a stand leave the room alone, as the living do: docs/CUES.md."""
+SURROUNDINGS_CUE = CuePolicy(1.0, -3.0, 0.3, memory=10.0, max_windows=2.0)
+"""Masks, displays on a stand and sheets no larger than a head leave the room alone, as the living
+do: docs/CUES.md."""
 
 
 @dataclass(frozen=True, slots=True)
