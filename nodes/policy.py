@@ -41,7 +41,7 @@ class TargetRates:
 
     apcer: Rate = 0.05
     """Share of attack presentations that may be called LIVE."""
-    bpcer: Rate = 0.03
+    bpcer: Rate = 0.04
     """Share of living people that may be called SPOOF."""
     measured: bool = True
     """Decide where the learned fusion has measured that these rates are kept, on recordings of

@@ -18,7 +18,7 @@ from .calibration import Bools, Floats, ScoredCrops, effective_number, person_we
 from .fusion import FusionRecipe, Watched, learn
 from .replaying import Moment, Rules, replayed
 
-RATES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2)
+RATES = (0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.2)
 """For which thresholds are looked for; those that the data cannot answer for are left out."""
 LEAST = LITTLE
 """Nats that a verdict takes at least: one class twice as probable as the other."""
