@@ -338,7 +338,7 @@ BROKEN: dict[Change, str] = {
     expired_live: "expected a LIVE to hold",
     live_at_first_look: "expected no LIVE at the first look",
     half_a_threshold: "expected thresholds of two numbers",
-    weak_live: "expected a LIVE to have at least 2.465 nats",
+    weak_live: f"at least {POLICY.thresholds[1] - POLICY.hysteresis.margin:.3f} nats",
     strange_policy: "give its policy file",
     impossible_probability: "a p_live from 0 to 1",
     no_media_time: "expected media_time in seconds or null, found 'nothing'",
