@@ -14,14 +14,11 @@ import numpy as np
 from .canonical import GRID_SIDE, LOOPS, OVAL, canonical_face, cells_within, interpolate
 from .mesh import CROP_SIDE, to_crop
 from .payloads import FacePixels
+from .point_flow import Following, follow, texture
 
 SIDE = CROP_SIDE // 2
 """Side of the luma pictures in pixels: half of the crop's, which takes noise out of small faces."""
-WINDOW = (11, 11)
-LEVELS = 1
-STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.01)
-MOST_RETURN = 0.4
-"""Longest way between a point and where it comes back to, in pixels of the picture."""
+FOLLOWING = Following(window=(11, 11), levels=1, rounds=10, most_return=0.4)
 BLOCK = 3
 """Of each block of this many cells in either direction the point with the most texture is taken."""
 LEAST_TEXTURE = 2.0
@@ -34,8 +31,6 @@ WINDOW_SEES = 0.25
 """Side in interocular distances of the place whose motion a window tells. The window is 0.42 of
 them wide in a face of usual shape; what lies at its rim has less texture in it or tells less."""
 
-_LEVELS_PER_UNIT = 127.5
-"""What OpenCV gives for 8-bit pictures: it scales gradients by 2 / 255."""
 _LOWEST = 0.78
 """Below this (canonical y, under the nose) the jaw and the lips move."""
 _MARGINS = {"right_eye": 0.5, "left_eye": 0.5, "lips": 0.7}
@@ -85,13 +80,11 @@ class FacePoints:
         """Points of a picture that can be followed, at most one in each block of cells."""
         luma = picture_luma(pixels.image)
         places = self._places(pixels)
-        texture = (
-            np.sqrt(np.maximum(cv2.cornerMinEigenVal(luma, WINDOW[0]), 0.0)) * _LEVELS_PER_UNIT
-        )
+        under = texture(luma, FOLLOWING.window[0])
         columns, rows = np.rint(places).astype(np.int64).T
         inside = np.minimum(rows, columns) >= 0
         inside &= np.maximum(rows, columns) < SIDE
-        strength = texture[np.clip(rows, 0, SIDE - 1), np.clip(columns, 0, SIDE - 1)]
+        strength = under[np.clip(rows, 0, SIDE - 1), np.clip(columns, 0, SIDE - 1)]
         facing = -self._normals @ pixels.face.rotation[2]
         good = np.flatnonzero(inside & (strength > LEAST_TEXTURE) & (facing > LEAST_FACING))
         ordered = good[np.argsort(-strength[good], kind="stable")]
@@ -105,15 +98,12 @@ class FacePoints:
         Returns:
             float32 (n, 2) in pixels of the frame, and bool (n,) whether the point was found.
         """
-        start = reference.start.reshape(-1, 1, 2)
-        if len(start) == 0:
+        if len(reference.start) == 0:
             return np.zeros((0, 2), np.float32), np.zeros(0, bool)
         luma = picture_luma(pixels.image)
-        guess = self._places(pixels, reference.cells).reshape(-1, 1, 2)
-        end, there = _flow(reference.luma, luma, start, guess)
-        back, again = _flow(luma, reference.luma, end, start.copy())
-        found = there & again & (np.abs(back - start).max((1, 2)) < MOST_RETURN)
-        return in_frame(end[:, 0], pixels.matrix), found
+        guess = self._places(pixels, reference.cells)
+        end, found = follow(reference.luma, luma, reference.start, guess, FOLLOWING)
+        return in_frame(end, pixels.matrix), found
 
     def _places(self, pixels: FacePixels, cells: np.ndarray | slice = slice(None)) -> np.ndarray:
         """float32 (k, 2): some of the candidates in pixels of the half-size picture."""
@@ -140,19 +130,3 @@ def in_frame(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points (n, 2) of the half-size picture in pixels of the frame, float32."""
     moved: np.ndarray = (2 * points + 0.5) @ matrix[:, :2].T + matrix[:, 2]
     return moved
-
-
-def _flow(
-    one: np.ndarray, other: np.ndarray, start: np.ndarray, guess: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    end, found, _ = cv2.calcOpticalFlowPyrLK(
-        one,
-        other,
-        start,
-        guess,
-        winSize=WINDOW,
-        maxLevel=LEVELS,
-        criteria=STOP,
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-    )
-    return end, found.ravel() > 0

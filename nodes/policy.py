@@ -324,7 +324,7 @@ class Policy:
                     f"policy {self.name}: a mandatory group has an empty any_of, which no "
                     "evidence can meet; name at least one cue or remove the group"
                 )
-        named = [cue for group in self._sets for cue in set(group.cues)]
+        named = [cue for group in self._sets for cue in group.cues]
         twice = sorted({cue for cue in named if named.count(cue) > 1})
         if twice:
             raise PolicyError(

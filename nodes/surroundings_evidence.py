@@ -25,6 +25,7 @@ import numpy as np
 from annotated_types import Gt, Interval
 
 from .payloads import FaceSurroundings
+from .point_flow import Following, follow, texture
 from .surroundings_picture import SIDE
 
 CELL = 8
@@ -49,17 +50,13 @@ _MOST_POINTS = 40
 _TEXTURE = 1.0
 """Root of the smaller eigenvalue of the structure tensor in levels per pixel: of fainter points the
 motion is noise."""
-_LEVELS_PER_UNIT = 127.5
 _FACE_PART = 66
 """Half the side of the middle part of the picture, in which the face's points are followed."""
 _MOUTH = 0.2
 """Points lie above this share of the face's height below its middle: lips and jaw move."""
 _RIM = 6
 """Cells and points nearer to the frame's border than so many pixels are not used."""
-_WINDOW, _LEVELS = (11, 11), 2
-_STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.01)
-_MOST_RETURN = 0.5
-"""Longest way between a point and where it comes back to, in pixels."""
+_FOLLOWING = Following(window=(11, 11), levels=2, rounds=15, most_return=0.5)
 _AGREE = 1.2
 """Points within this of the common motion agree, in pixels: a head that turns does not move by
 a similarity alone."""
@@ -137,8 +134,8 @@ class Differences:
     """Sum of squared ways of the face before the scene, in face widths."""
     measured: int = 0
     """Frames in which the face's motion was found."""
-    camera_known: int = 0
-    """Of these, those in which the scene's was."""
+    camera_known: bool = False
+    """The scene's was as well: there is something in the reference that can be followed."""
     scene: np.ndarray = field(default_factory=lambda: np.zeros(2))
     """How far the scene had moved last, float64 (2,) in its pixels: a camera that pans goes on."""
 
@@ -268,10 +265,8 @@ def _textured(luma: np.ndarray, mask: np.ndarray, apart: float) -> np.ndarray:
     if found is None:
         return np.zeros((0, 2), np.float32)
     points = found[:, 0]
-    texture = cv2.cornerMinEigenVal(luma, 9)
     columns, rows = points.astype(np.int64).T
-    strength = np.sqrt(np.maximum(texture[rows, columns], 0.0)) * _LEVELS_PER_UNIT
-    return np.asarray(points[strength > _TEXTURE], np.float32)
+    return np.asarray(points[texture(luma, 9)[rows, columns] > _TEXTURE], np.float32)
 
 
 def measure_motion(
@@ -325,11 +320,12 @@ def _face_flow(
     part = slice(start, SIDE - start)
     centre = (SIDE - 1) / 2
     guess = (reference.points - centre) * between[0, 0] + centre
-    ends, found = _follow(
-        reference.luma[part, part],
-        seen.luma[part, part],
+    ends, found = follow(
+        _evenly_lit(reference.luma[part, part]),
+        _evenly_lit(seen.luma[part, part]),
         reference.points - start,
         guess.astype(np.float32) - start,
+        _FOLLOWING,
     )
     return ends + start, found
 
@@ -342,7 +338,8 @@ def _scene_motion(
         return None
     points = reference.scene_points
     guess = points + before.astype(np.float32)
-    ends, found = _follow(reference.scene, seen.scene, points, guess)
+    lit = _evenly_lit(reference.scene), _evenly_lit(seen.scene)
+    ends, found = follow(*lit, points, guess, _FOLLOWING)
     if np.count_nonzero(found) < _FEWEST_SCENE_POINTS:
         return None
     return _similarity(points[found], ends[found])
@@ -355,39 +352,13 @@ def _in_picture(moved: np.ndarray, reference: Reference, step: int) -> np.ndarra
     return np.column_stack((moved[:, :2], (moved[:, :2] @ shift + moved[:, 2] - shift) / scale))
 
 
-def _follow(
-    one: np.ndarray, other: np.ndarray, points: np.ndarray, guess: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lucas-Kanade there and back: ends float32 (n, 2), and bool (n,) of points that came back."""
-    one, other = _evenly_lit(one), _evenly_lit(other)
-    ends, there = _flow(one, other, points, guess)
-    back, again = _flow(other, one, ends, points)
-    return ends, there & again & (np.abs(back - points).max(1) < _MOST_RETURN)
-
-
-def _flow(
-    one: np.ndarray, other: np.ndarray, points: np.ndarray, guess: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    ends, found, _ = cv2.calcOpticalFlowPyrLK(
-        one,
-        other,
-        points.reshape(-1, 1, 2),
-        guess.reshape(-1, 1, 2).copy(),
-        winSize=_WINDOW,
-        maxLevel=_LEVELS,
-        criteria=_STOP,
-        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-    )
-    return ends[:, 0], found.ravel() > 0
-
-
 def compare(
     reference: Reference, seen: FaceSurroundings, motion: Motion, sums: Differences
 ) -> None:
     """Add a later picture's differences under both beliefs to a window's sums."""
     way = _ways(motion)
     sums.measured += 1
-    sums.camera_known += motion.camera_known
+    sums.camera_known = motion.camera_known
     sums.scene = motion.scene
     sums.moved += float(way[CELLS // 2, CELLS // 2] / reference.width) ** 2
     # Where in the reference a thing was that is now here and goes along, the camera taken out.
@@ -436,7 +407,7 @@ def measured(sums: Differences) -> SurroundingsMeasurement | None:
         compared=int(compared.sum()),
         moved=float(np.sqrt(sums.moved / sums.measured)),
         frames=sums.measured,
-        camera_known=2 * sums.camera_known > sums.measured,
+        camera_known=sums.camera_known,
     )
 
 

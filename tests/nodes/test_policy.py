@@ -125,6 +125,8 @@ def test_contradictions_are_refused() -> None:
         Policy(correlated=(one, Correlated(("b", "c"), 0.1)))
     with pytest.raises(PolicyError, match="cue b stands in two sets"):
         Policy(correlated=(one,), joint_limits=(JointLimit(("b", "c"), 1.0),))
+    with pytest.raises(PolicyError, match="cue a stands in two sets"):
+        Policy(correlated=(Correlated(("a", "a"), 0.1),))
     with pytest.raises(PolicyError, match="cue c stands in two sets"):
         Policy(joint_limits=(JointLimit(("c",), 1.0), JointLimit(("c",), 2.0)))
 
