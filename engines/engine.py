@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -104,7 +104,7 @@ class Engine(ABC):
             ) from error
         try:
             self.inputs = _agreed(network, "input", native_inputs)
-            self.outputs = _agreed(network, "output", native_outputs)
+            self.outputs = _agreed(network, "output", native_outputs, self.options.without)
         except BundleError:
             self._close()
             raise
@@ -171,7 +171,7 @@ class Engine(ABC):
             try:
                 if batch > 1 and self._sample_by_sample:
                     return self._infer_each(arrays, batch)
-                return self._infer(arrays)
+                return self._infer_taken(arrays)
             except EngineError:
                 raise
             except Exception as error:
@@ -203,7 +203,10 @@ class Engine(ABC):
 
     @abstractmethod
     def _open(self) -> tuple[Specs, Specs]:
-        """Load the network; the inputs and outputs that the file itself has, by our names."""
+        """Load the network; the inputs and outputs that the file itself has, by our names.
+
+        Outputs of ``options.without`` may be left out here and by :meth:`_infer`.
+        """
 
     @abstractmethod
     def _infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -216,9 +219,15 @@ class Engine(ABC):
     def _close(self) -> None:
         """Give back what ``_open`` took, also where it failed half way."""
 
+    def _infer_taken(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        found = self._infer(arrays)
+        for name in self.options.without & found.keys():
+            del found[name]
+        return found
+
     def _infer_each(self, arrays: Mapping[str, Array], batch: int) -> dict[str, Array]:
         samples = [
-            self._infer({name: array[i : i + 1] for name, array in arrays.items()})
+            self._infer_taken({name: array[i : i + 1] for name, array in arrays.items()})
             for i in range(batch)
         ]
         return {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
@@ -266,6 +275,7 @@ def load_engine(
     threads: int = 1,
     precision: Precision = "auto",
     device: str = "",
+    without: Iterable[str] = (),
 ) -> Engine:
     """Load a network by name or path.
 
@@ -279,6 +289,8 @@ def load_engine(
         threads: CPU threads for one inference.
         precision: ``auto``, ``f32``, ``f16``, ``bf16`` or ``int8``.
         device: a device by the backend's own name; empty for its default.
+        without: outputs that nobody takes, which then cost nothing where the backend can leave
+            them out; see :class:`Options`.
 
     Raises:
         ModelMissing: nothing of that name is on this machine (says what fetches it).
@@ -288,7 +300,7 @@ def load_engine(
         NetworkError: the backend cannot read the network.
         ValueError: ``threads`` or ``precision`` is nothing that exists.
     """
-    options = Options(threads, precision, device)
+    options = Options(threads, precision, device, frozenset(without))
     return open_network(find_network(name_or_path, precision), backend, options)
 
 
@@ -400,9 +412,13 @@ def _backend_class(name: str) -> type[Engine]:
     return chosen
 
 
-def _agreed(network: Network, role: str, natives: Specs) -> Specs:
+def _agreed(
+    network: Network, role: str, natives: Specs, without: frozenset[str] = frozenset()
+) -> Specs:
     """The declared tensors, with the lengths that the file fixes; the file's where none are."""
+    natives = tuple(spec for spec in natives if spec.name not in without)
     declared = network.inputs if role == "input" else network.outputs
+    declared = tuple(spec for spec in declared if spec.name not in without)
     if not declared:
         return natives
     by_name = {spec.name: spec for spec in natives}

@@ -95,6 +95,9 @@ class Options:
     precision: Precision = "auto"
     device: str = ""
     """A device by the backend's own name (``CPU``, ``GPU.1``, ``cuda:0``); empty: its default."""
+    without: frozenset[str] = frozenset()
+    """Outputs that nobody takes: they are not given, and cost nothing where the backend can leave
+    them out. Names that the network does not have are no error."""
 
     def __post_init__(self) -> None:
         """Refuse what no backend can do."""

@@ -84,6 +84,7 @@ class OnnxruntimeEngine(Engine):
         outputs = tuple(_spec(node, ours) for node in self._session.get_outputs())
         if network.preprocessing is not None:
             inputs = tuple(_picture(spec, network.preprocessing) for spec in inputs)
+        outputs = tuple(spec for spec in outputs if spec.name not in self.options.without)
         self._names = [spec.name for spec in outputs]
         return inputs, outputs
 
@@ -97,7 +98,8 @@ class OnnxruntimeEngine(Engine):
             )
             for name, array in arrays.items()
         }
-        return dict(zip(self._names, self._session.run(None, feed), strict=True))
+        names = [self._native.get(name, name) for name in self._names]
+        return dict(zip(self._names, self._session.run(names, feed), strict=True))
 
     def _close(self) -> None:
         if self._session is not None:

@@ -126,7 +126,7 @@ class TensorrtEngine(Engine):
         self._gpu = _gpu(self.options.device)
         plan = _plan(self.network, self.precision, self._gpu, DEFAULT_MAX_BATCH, least_batch=1)
         with self._gpu.current():
-            self._runner = _Runner(self._gpu, self.network, plan)
+            self._runner = _Runner(self._gpu, self.network, plan, self.options.without)
         return self._runner.inputs, self._runner.outputs
 
     def _infer(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -187,7 +187,9 @@ class _Shaped:
 class _Runner:
     """A plan with its memory on the GPU. Every call needs the GPU's context current."""
 
-    def __init__(self, gpu: _Gpu, network: Network, plan: Path) -> None:
+    def __init__(
+        self, gpu: _Gpu, network: Network, plan: Path, without: frozenset[str] = frozenset()
+    ) -> None:
         self._trt = library()
         self._cuda = _driver()
         self._buffers: dict[str, _Buffer] = {}
@@ -195,13 +197,16 @@ class _Runner:
         self._scratch: Any = None
         self._stream = self._cuda.Stream(_NON_BLOCKING)
         try:
-            self._load(gpu, network, plan)
-            self._allocate()
+            outputs = self._load(gpu, network, plan)
+            self._allocate((*self.inputs, *outputs))
+            # What nobody takes is computed, since the plan says so, and stays on the GPU.
+            self.outputs = tuple(spec for spec in outputs if spec.name not in without)
         except BaseException:  # What is kept by the error's traceback would never be freed.
             self.close()
             raise
 
-    def _load(self, gpu: _Gpu, network: Network, plan: Path) -> None:
+    def _load(self, gpu: _Gpu, network: Network, plan: Path) -> Specs:
+        """Take the plan; returns its outputs."""
         trt = self._trt
         logger = library_log(trt)
         self._runtime = start(trt, "Runtime", logger)
@@ -217,15 +222,15 @@ class _Runner:
         specs = {name: self._spec(name) for name in names}
         is_input = {n: self._engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT for n in names}
         self.inputs = tuple(specs[name] for name in names if is_input[name])
-        self.outputs = tuple(specs[name] for name in names if not is_input[name])
         self._batch_axis = {s.name: s.shape.index(-1) for s in specs.values() if -1 in s.shape}
         self.max_batch = max((self._largest(spec.name) for spec in self.inputs), default=1)
+        return tuple(specs[name] for name in names if not is_input[name])
 
-    def _allocate(self) -> None:
+    def _allocate(self, specs: Specs) -> None:
         self._scratch_bytes = self._engine.device_memory_size_v2
         self._scratch = self._cuda.mem_alloc(max(self._scratch_bytes, 1))
         context = self._context(self.max_batch)
-        for spec in (*self.inputs, *self.outputs):
+        for spec in specs:
             shape = tuple(context.get_tensor_shape(spec.name))
             host = self._cuda.pagelocked_empty(math.prod(shape), np.dtype(spec.dtype))
             self._buffers[spec.name] = _Buffer(host, self._cuda.mem_alloc(max(host.nbytes, 1)))

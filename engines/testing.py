@@ -110,13 +110,13 @@ class EngineConformance:
         """The network to test with; override it for a backend that does not read ONNX."""
         return write_sample_network(tmp_path / "sample.onnx")
 
-    def load(self, network: Network) -> Engine:
+    def load(self, network: Network, without: frozenset[str] = frozenset()) -> Engine:
         """Open on this backend, or skip with the reason why this machine cannot."""
         try:
             choose_backend(network, self.backend)
         except BackendMissing as error:
             pytest.skip(str(error))
-        return open_network(network, self.backend, Options(precision="f32"))
+        return open_network(network, self.backend, Options(precision="f32", without=without))
 
     def expected(
         self, network: Network, arrays: dict[str, np.ndarray[Any, Any]]
@@ -160,6 +160,14 @@ class EngineConformance:
         with self.load(network) as engine:
             found = engine.infer(arrays)
         self.same(found, self.expected(write_sample_network(tmp_path / "any.onnx"), arrays))
+
+    def test_leaves_out_what_nobody_takes(self, network: Network) -> None:
+        """An output that is left out is neither named nor given; the others are as they were."""
+        arrays = sample_arrays(3)
+        with self.load(network, frozenset({"state_out", "unheard_of"})) as engine:
+            assert [spec.name for spec in engine.outputs] == ["score"]
+            found = engine.infer(arrays)
+        self.same(found, {"score": self.expected(network, arrays)["score"]})
 
     def test_gives_the_same_twice(self, network: Network) -> None:
         """Determinism, bit for bit."""

@@ -122,6 +122,8 @@ class NetworkNode(Node[A], Generic[A]):
     """Name of the bundle that the node runs unless told otherwise."""
     outputs_wanted: ClassVar[frozenset[str]] = frozenset({"score", "strangeness"})
 
+    without: frozenset[str] = frozenset()
+    """Outputs that nothing takes: the engine leaves them out."""
     engine: Engine | None = None
     """None before ``open`` and where the node's own network is not on this machine."""
     calibrated: "Calibrated"
@@ -135,7 +137,7 @@ class NetworkNode(Node[A], Generic[A]):
             EngineError: it cannot be loaded, or is no network of this kind.
         """
         self.one_by_one = context.mode == "lossless"
-        engine = open_engine(self.params, self.own, self.cue)
+        engine = open_engine(self.params, self.own, self.cue, self.without)
         if isinstance(engine, str):
             self._tell_missing = partial(context.notice, engine)
             return

@@ -47,6 +47,8 @@ class DepthNet(AppearanceNode[FaceCrop]):
         self._is_asked = "features" in (context.connected or ())
         if self._wants_features:
             self._skin = SkinMapper()
+        else:
+            self.without = frozenset(STAGES)
         super().open(context)
         manifest = self.engine.manifest if self.engine is not None else None
         self._edition = manifest.edition if manifest is not None else ""

@@ -1,5 +1,6 @@
 """How a node opens its network: its own, which padflow ships, or another that the user names."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from ..engines import Engine, EngineError, ModelMissing, load_engine
@@ -27,13 +28,16 @@ class EngineParams(Protocol):
         """Of the network."""
 
 
-def open_engine(params: EngineParams, own: str, cue: str) -> Engine | str:
+def open_engine(
+    params: EngineParams, own: str, cue: str, without: Iterable[str] = ()
+) -> Engine | str:
     """The engine; or, where the node's own is not on this machine, a sentence that says so.
 
     Args:
         params: of the node.
         own: name of the node's own bundle.
         cue: what the node gives evidence of.
+        without: outputs that nothing takes.
 
     Raises:
         EngineError: it cannot be loaded, or one that the user names is not there.
@@ -44,6 +48,7 @@ def open_engine(params: EngineParams, own: str, cue: str) -> Engine | str:
             backend=params.backend,
             threads=params.threads,
             precision=params.precision,
+            without=without,
         )
     except ModelMissing as error:
         if params.engine not in ("", own):

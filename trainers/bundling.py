@@ -35,10 +35,10 @@ from .export import (
     rule_of,
     served,
     to_f16,
-    to_int8,
     to_onnx,
 )
 from .holdout import Rows, names_text
+from .quantisation import to_int8
 from .recipe import TrainingError, TrainingFailed, recipe_text
 from .scoring import Scored, pictures, spread
 from .training import Trained
@@ -225,9 +225,8 @@ def _judged_all(
     judged: dict[str, Judged] = {}
     threshold: float | None = None
     for precision, role in wanted:
-        hint: Precision = "auto" if precision == "int8" else precision
-        cpu_ms = _cpu_ms(served(trained.network, made[role]), images, hint)
-        found = _judged(judges, role, precision, hint, threshold, cpu_ms)
+        cpu_ms = _cpu_ms(served(trained.network, made[role]), images, precision)
+        found = _judged(judges, role, precision, threshold, cpu_ms)
         threshold = found.rates.threshold
         judged[precision] = found
         say(
@@ -241,11 +240,10 @@ def _judged(
     judges: Sequence[_Judge],
     role: str,
     precision: Precision,
-    hint: Precision,
     threshold: float | None,
     cpu_ms: float,
 ) -> Judged:
-    score = np.concatenate([_scores(one, role, hint) for one in judges])
+    score = np.concatenate([_scores(one, role, precision) for one in judges])
     table = _held_out(judges)
     scores = Scores(
         score.astype(np.float64),
@@ -263,11 +261,11 @@ def _held_out(judges: Sequence[_Judge]) -> list[CropRow]:
     return [one.trained.store.rows[i] for one in judges for i in one.trained.split.validation]
 
 
-def _scores(judge: _Judge, role: str, hint: Precision) -> Floats:
+def _scores(judge: _Judge, role: str, precision: Precision) -> Floats:
     """Scores (N,) of a network's held-out crops, NaN where a crop has no picture."""
     trained = judge.trained
     rows = trained.split.validation
-    scored = score_with(judge.made[role], trained.store, rows, trained.network.crop, hint)
+    scored = score_with(judge.made[role], trained.store, rows, trained.network.crop, precision)
     return scored.by_row(len(rows))
 
 

@@ -1,4 +1,4 @@
-"""A trained network as ONNX files: f32, f16 and int8, held against PyTorch."""
+"""A trained network as ONNX files: f32 and f16, held against PyTorch (int8: `quantisation`)."""
 
 import copy
 import logging
@@ -19,7 +19,7 @@ from ..engines.engine import open_network
 from ..engines.network import Network, Options, TensorSpec
 from ..engines.store import file_sha256
 from ..engines.whole_file import whole_file
-from .crops import Pixels, Values
+from .crops import Values
 from .features import MODEL, SIGHTS
 from .networks import CropNetwork
 from .networks.layers import CentralDifferenceConv
@@ -174,34 +174,8 @@ def to_f16(network: CropNetwork, source: Path, path: Path) -> Network:
         halved = convert_float_to_float16(
             model, keep_io_types=True, node_block_list=_after(model, "embedding")
         )
-    _sort(halved.graph)
-    _save(halved, path)
-    return described(network, path)
-
-
-def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Network:
-    """Quantise what lies between the first and the last convolution of an f32 file, with NNCF.
-
-    Colour before and head after are a sliver of the work and all of the precision.
-
-    Args:
-        network: what the file was made from.
-        source: the f32 file.
-        path: where the int8 file goes.
-        crops: uint8 (N, side, side, 3) that show the range of activations; some hundred.
-    """
-    import nncf  # before it is silenced: it sets its level when it is imported
-
-    with quiet("nncf"):
-        model = onnx.load(source)
-        quantised = nncf.quantize(
-            model,
-            nncf.Dataset([{"image": crop[None]} for crop in crops]),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(crops),
-            ignored_scope=nncf.IgnoredScope(names=_around_convolutions(model), validate=False),
-        )
-    _save(quantised, path)
+    sort_nodes(halved.graph)
+    save_model(halved, path)
     return described(network, path)
 
 
@@ -295,25 +269,6 @@ def _after(model: onnx.ModelProto, tensor: str) -> list[str]:
     return names
 
 
-def _around_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that do not lie between two convolutions."""
-    nodes = list(model.graph.node)
-    behind: set[str] = set()
-    for node in nodes:
-        if node.op_type == "Conv" or behind.intersection(node.input):
-            behind.update(node.output)
-    before: set[str] = set()
-    for node in reversed(nodes):
-        if node.op_type == "Conv" or before.intersection(node.output):
-            before.update(node.input)
-    return [
-        node.name
-        for node in nodes
-        if node.op_type != "Conv"
-        and not (behind.intersection(node.output) and before.intersection(node.output))
-    ]
-
-
 @contextmanager
 def quiet(logger: str) -> Iterator[None]:
     """Silence a library's warnings and logs, and tqdm's watching thread, which it never ends."""
@@ -332,8 +287,8 @@ def quiet(logger: str) -> Iterator[None]:
         tqdm.monitor_interval = interval
 
 
-def _sort(graph: onnx.GraphProto) -> None:
-    """Put every node behind those that it takes from; the converter appends its casts."""
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put every node behind those that it takes from; converters append what they add."""
     waiting = list(graph.node)
     known = {tensor.name for tensor in (*graph.input, *graph.initializer)} | {""}
     ordered: list[onnx.NodeProto] = []
@@ -349,7 +304,8 @@ def _sort(graph: onnx.GraphProto) -> None:
     graph.node.extend(ordered)
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model, aside and then renamed, and check its form."""
     with whole_file(path) as part:
         onnx.save(model, part, save_as_external_data=False)
         onnx.checker.check_model(str(part))

@@ -16,7 +16,7 @@ from padflow.graph.options import RunOptions
 from padflow.graph.packet import Packet
 from padflow.graph.spec import Graph
 from padflow.nodes.appearance import AppearanceParams
-from padflow.nodes.depth_net import DepthNet
+from padflow.nodes.depth_net import STAGES, DepthNet
 from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.payloads import DepthFeatures, FaceCrop
 from padflow.nodes.skin import SkinMapper
@@ -106,3 +106,21 @@ def test_the_depth_network_gives_its_stages_with_its_reasons() -> None:
     assert unseen.payload.stages == ()
     assert unseen.payload.places.shape == (2, 0)
     assert unseen.payload.reasons == (Reason.FACE_TOO_SMALL.value,)
+
+
+def test_stages_that_nothing_takes_are_left_out_of_the_network() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    mesh = np.zeros((468, 3), np.float32)
+    packet = Packet("door", 0.0, 0, 1, FaceCrop(image, np.eye(2, 3), mesh, 1.5, GOOD))
+    said, given = [], []
+    for ports in ({"evidence"}, {"evidence", "features"}):
+        node = DepthNet(AppearanceParams())
+        node.open(NodeContext("depth_net", "lossless", connected=frozenset(ports)))
+        try:
+            said += [one.payload for one in node.process("faces", [packet], ())["evidence"]]
+            assert node.engine is not None
+            given.append({spec.name for spec in node.engine.outputs})
+        finally:
+            node.close()
+    assert given[1] - given[0] == {*STAGES}
+    assert said[0] == said[1]
