@@ -3,7 +3,7 @@
 A camera that is set for lamps films daylight blue: at dusk, at a window, or by a poor automatic
 balance. The networks take such a living face for an attack. One that is set for daylight films what
 lamps light yellow, and the networks take real prints in such light for living faces
-(docs/TRAINING.md, "Light of another colour"). So where the surroundings of a face are further from
+(docs/RESULTS.md, "Light of another colour"). So where the surroundings of a face are further from
 neutral than usual, they are brought back to the edge of that, and the face with them: what differs
 in colour from its surroundings still does.
 """

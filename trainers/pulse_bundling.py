@@ -42,7 +42,7 @@ LENGTHS = (6.0, 8.0, 10.0)
 PARITY_STEPS = 50
 LIVING_WITHOUT_PULSE = 0.4
 """Share of living faces whose pulse the network does not show although the noise would allow it: a
-judgement, from 13 of 40 rendered living faces whose heart rate it missed (docs/TRAINING.md), and
+judgement, from 13 of 40 rendered living faces whose heart rate it missed (docs/RESULTS.md), and
 faces with make-up or cold skin besides. More than the pulse cue's 0.155, since a face that moves
 much or is filmed slowly makes the network doubt. Caps the ratio at -0.54 and +0.64 nats."""
 SLOWEST = 10.0
