@@ -52,8 +52,8 @@ class StreamRow:
     uri: str
     """Without credentials."""
     state: str
-    """``running``, ``waiting`` (for a worker), ``pausing`` (what it gave is being worked off),
-    ``paused`` or ``ended``."""
+    """``running``, ``waiting`` (for a worker), ``pausing`` or ``removing`` (what it gave is being
+    worked off), ``paused`` or ``ended``."""
     reason: str
     packets: int
     worker: str
@@ -85,6 +85,7 @@ class Hub:
         self._tally = EventTally()
         self._notices: deque[str] = deque(maxlen=KEPT_NOTICES)
         self._uris: dict[str, str] = {}
+        self._removed: set[str] = set()
         self._began = time.monotonic()
         taps = dict.fromkeys(event_ports(job.graph), self._take)
         self._run = RayRun(job.graph, job.mode, job.options, taps, self._tell, job.ray)
@@ -133,6 +134,7 @@ class Hub:
         self._run.add_stream(spec)
         with self._lock:
             self._uris[spec.name] = shown_address(spec.uri)
+            self._removed.discard(spec.name)
 
     def remove(self, name: str) -> None:
         """End a stream, running or paused.
@@ -142,6 +144,8 @@ class Hub:
         """
         if not self._run.forget_paused(name):
             self._run.remove_stream(name)
+        with self._lock:
+            self._removed.add(name)
 
     def pause(self, name: str) -> None:
         """End a stream and keep it for :meth:`resume`.
@@ -164,13 +168,15 @@ class Hub:
         streams, placement = self._run.streams(), self._run.placement()
         tally, paused = self._tally.read(), self._run.paused()
         with self._lock:
-            uris = dict(self._uris)
+            uris, removed = dict(self._uris), set(self._removed)
         rows = []
         for name, metrics in sorted(streams.items()):
             worker, engine = placement.get(name, ("", ""))
             shown: str = metrics.state
             if name in paused:
                 shown = "paused" if shown == "ended" else "pausing"
+            elif name in removed and shown != "ended":
+                shown = "removing"
             elif shown == "running" and not worker:
                 shown = "waiting"
             known = tally.streams.get(name)

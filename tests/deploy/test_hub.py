@@ -73,7 +73,7 @@ def test_streams_of_a_hub_come_pause_and_go(grey_clip: Path) -> None:
     assert {known.state for known in hub.list()} == {"ended"}
 
 
-def test_a_stream_is_pausing_until_what_it_gave_is_worked_off(
+def test_a_stream_is_pausing_or_removing_until_what_it_gave_is_worked_off(
     grey_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = made(grey_clip)
@@ -86,6 +86,9 @@ def test_a_stream_is_pausing_until_what_it_gave_is_worked_off(
         "b": "running",
         "c": "waiting",
     }
+    monkeypatch.setattr(hub._run, "remove_stream", lambda name: None)
+    hub.remove("b")
+    assert row(hub, "b").state == "removing"
     streams["a"] = StreamMetrics(state="ended", reason="paused")
     streams["b"] = StreamMetrics(state="ended", reason="removed")
     assert [known.state for known in hub.list()] == ["paused", "ended", "waiting"]

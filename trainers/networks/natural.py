@@ -3,7 +3,7 @@
 EfficientNet-Lite2 (Tan and Le, ICML 2019) has learned a million natural pictures and is left as it
 is (:mod:`padflow.engines.natural_features`); learned here is a head of two layers. A few thousand
 simulated crops cannot teach a network from scratch what a hand, a sheet or a bezel looks like
-under any camera, and what they do teach it are their own traces (docs/EXPERIMENTS.md has the numbers).
+under any camera, and what they do teach it are their own traces (numbers: docs/EXPERIMENTS.md).
 """
 
 from abc import abstractmethod
