@@ -1,5 +1,7 @@
 """A network's file in int8: quantised with NNCF on pictures that show the range of activations."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -23,7 +25,8 @@ def to_int8(network: CropNetwork, source: Path, path: Path, crops: Pixels) -> Ne
     """
     import nncf  # before it is silenced: it sets its level when it is imported
 
-    with quiet("nncf"):
+    # Its progress bars go to standard output, where tables of ours are.
+    with quiet("nncf"), redirect_stdout(io.StringIO()):
         model = onnx.load(source)
         quantised = nncf.quantize(
             model,
