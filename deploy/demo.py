@@ -45,9 +45,11 @@ class Visit:
     state: str
     """Of the last verdict in which the face was still there; empty where there was none."""
     p_live: float | None
+    llr: float | None
+    """Sum in nats."""
     reasons: tuple[str, ...]
     cues: tuple[tuple[str, float | None, str], ...]
-    """Name, greatest-in-size contribution in nats during the visit, and why there is none."""
+    """Name, contribution to the sum in nats before the policy's bounds, and why there is none."""
 
 
 def make_demo(out: Path, *, seed: int, size: tuple[int, int], policy: Path | None) -> Exit:
@@ -136,37 +138,29 @@ def visit_of(interval: Interval, truth: FeedTruth, events: Sequence[dict[str, An
         tracks=tuple(sorted({v["track"] for v in verdicts})),
         state=final["state"] if final else "",
         p_live=final["p_live"] if final else None,
+        llr=final["llr"] if final else None,
         reasons=tuple(final["reasons"]) if final else (),
-        cues=_cues(verdicts),
+        cues=tuple(
+            (evidence["cue"], evidence["llr"], ", ".join(evidence["reasons"]))
+            for evidence in (final["evidence"] if final else ())
+        ),
     )
-
-
-def _cues(verdicts: Sequence[dict[str, Any]]) -> tuple[tuple[str, float | None, str], ...]:
-    strongest: dict[str, float | None] = {}
-    why: dict[str, str] = {}
-    for verdict in verdicts:
-        for evidence in verdict["evidence"]:
-            cue, llr = evidence["cue"], evidence["llr"]
-            known = strongest.setdefault(cue, None)
-            if llr is not None and (known is None or abs(llr) > abs(known)):
-                strongest[cue] = llr
-            why[cue] = ", ".join(evidence["reasons"])
-    return tuple((cue, llr, why[cue]) for cue, llr in sorted(strongest.items()))
 
 
 def _table(visits: Sequence[Visit]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("at the door", "seconds", "padflow says", "p(live)", "why", "cues, nats"):
+    for column in ("at the door", "seconds", "padflow says", "p(live)", "nats", "of which", "why"):
         table.add_column(column, overflow="fold")
     for visit in visits:
-        cues = [f"{cue} {llr:+.2f}" for cue, llr, _ in visit.cues if llr is not None]
+        cues = [f"{cue}\u00a0{llr:+.2f}" for cue, llr, _ in visit.cues if llr is not None]
         table.add_row(
             visit.truth.species,
             f"{visit.start:.0f}-{visit.end:.0f}",
             visit.state or "no face seen",
             "" if visit.p_live is None else f"{visit.p_live:.2f}",
-            ", ".join(visit.reasons).replace("_", " "),
+            "" if visit.llr is None else f"{visit.llr:+.2f}",
             ", ".join(cues) or "none has a value",
+            ", ".join(visit.reasons).replace("_", " "),
         )
     return table
 

@@ -47,9 +47,12 @@ def report_page(
 attacks are simulated. A rendered feed shows that the program works, not how well it detects.</p>
 {honest}
 <table><tr><th>at the door</th><th>seconds</th><th>padflow says</th><th>p(live)</th>
-<th>why</th><th>strongest evidence, nats</th><th>tracks</th></tr>
+<th>sum, nats</th><th>of which</th><th>why</th><th>tracks</th></tr>
 {"".join(_row(visit) for visit in visits)}
 </table>
+<p>Each row is the last verdict while the face was there. Evidence is in nats: the natural logarithm
+of how many times as probable what was seen is for a living person as for an attack. The policy
+bounds what some cues say together for a living person, and the sum, so that may be nearer to 0.</p>
 <h2>Log-likelihood ratio over time</h2>
 {_timeline(truth, visits, events)}
 <h2>What the camera saw</h2>
@@ -66,10 +69,11 @@ def _row(visit: "Visit") -> str:
         for cue, llr, why in visit.cues
     )
     p_live = "" if visit.p_live is None else f"{visit.p_live:.2f}"
+    llr = "" if visit.llr is None else f"{visit.llr:+.2f}"
     return (
         f"<tr><td>{escape(visit.truth.species)}</td><td>{visit.start:.1f} to {visit.end:.1f}</td>"
         f'<td class="state" style="color:{colour}">{escape(visit.state or "no face seen")}</td>'
-        f"<td>{p_live}</td><td>{_words(', '.join(visit.reasons))}</td><td>{cues}</td>"
+        f"<td>{p_live}</td><td>{llr}</td><td>{cues}</td><td>{_words(', '.join(visit.reasons))}</td>"
         f"<td>{', '.join(map(str, visit.tracks))}</td></tr>\n"
     )
 

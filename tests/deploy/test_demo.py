@@ -30,6 +30,8 @@ def test_demo_writes_report_video_events_and_picture(
     assert last in told
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert last in page
+    sums = [f"{v['llr']:+.2f}" for v in verdicts if v["llr"] is not None]
+    assert any(one in told and one in page for one in sums), "the sum of a verdict is told"
     for cue in ("depth", "patch", "context", "pulse"):
         assert cue in page
     assert "<script" not in page
