@@ -21,10 +21,7 @@ from .errors import NetworkError
 from .network import Network, Options, Precision, Preprocessing, TensorSpec
 from .openvino_library import ColorFormat, PrePostProcessor, ov
 
-_PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16", "int8": "f32"}
-"""In what OpenVINO computes that which is not int8. Without a hint that is bf16 on processors with
-AMX, and there OpenVINO 2026.4 finds "no suitable implementations" for some quantised networks;
-the convolutions are int8 either way, so f32 costs nothing."""
+_PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +216,23 @@ def _compile(network: Network, key: _Key) -> Any:
             # Pinned, the threads of separate processes share one core: half the speed.
             "ENABLE_CPU_PINNING": False,
         }
-    if key.precision in _PRECISION_HINTS:
-        settings["INFERENCE_PRECISION_HINT"] = _PRECISION_HINTS[key.precision]
     core = ov.Core()
     model = core.read_model(network.path)
+    hint = _PRECISION_HINTS.get(key.precision)
+    if hint is None and _is_quantised(model):
+        # What is not int8 would be bf16 on processors with AMX, and there OpenVINO 2026.4 finds "no
+        # suitable implementations" for some. What is int8 stays so: f32 beside it costs nothing.
+        hint = "f32"
+    if hint is not None:
+        settings["INFERENCE_PRECISION_HINT"] = hint
     _leave_out(model, {network.native_name(name) for name in key.options.without})
     if network.preprocessing is not None:
         model = _with_preprocessing(network, model, network.preprocessing)
     return core.compile_model(model, device, settings)
+
+
+def _is_quantised(model: Any) -> bool:
+    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def _leave_out(model: Any, outputs: set[str]) -> None:

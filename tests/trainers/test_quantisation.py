@@ -6,7 +6,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from padflow.engines.engine import open_network
-from padflow.engines.network import Network, Options
+from padflow.engines.network import Network, Options, Precision
+from padflow.engines.openvino import OpenvinoEngine
 from padflow.trainers.export import to_onnx
 from padflow.trainers.networks import NetworkOptions, build_network
 from padflow.trainers.quantisation import quantise_before_pools, to_int8
@@ -104,3 +105,15 @@ def test_int8_says_what_f32_says(exported: tuple[Network, Network]) -> None:
         for name, values in expected.items():
             scale = float(np.abs(values).max())
             np.testing.assert_allclose(found[name], values, atol=0.1 * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["auto", "int8"])
+def test_what_is_not_int8_is_computed_in_f32(
+    exported: tuple[Network, Network], precision: Precision
+) -> None:
+    """Some networks could not be opened with bf16 beside int8, AMX's default."""
+    with open_network(exported[1], "openvino", Options(precision=precision)) as engine:
+        assert isinstance(engine, OpenvinoEngine)
+        assert engine._compiled is not None
+        used = engine._compiled.model.get_property("INFERENCE_PRECISION_HINT")
+    assert used.to_dtype() == np.float32
