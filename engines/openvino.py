@@ -18,7 +18,7 @@ import numpy as np
 
 from .engine import Array, Engine, Specs
 from .errors import NetworkError
-from .network import Network, Options, Precision, Preprocessing, TensorSpec
+from .network import Network, Precision, Preprocessing, TensorSpec
 from .openvino_library import ColorFormat, PrePostProcessor, ov
 
 _PRECISION_HINTS = {"f32": "f32", "f16": "f16", "bf16": "bf16"}
@@ -31,7 +31,9 @@ class _Key:
     path: Path
     sha256: str
     preprocessing: Preprocessing | None
-    options: Options
+    threads: int
+    device: str
+    without: frozenset[str]
     precision: Precision
     process: int
 
@@ -106,7 +108,9 @@ class OpenvinoEngine(Engine):
             network.path.resolve(),
             network.sha256,
             network.preprocessing,
-            self.options,
+            self.options.threads,
+            self.options.device,
+            self.options.without & {spec.name for spec in network.outputs},
             self.precision,
             os.getpid(),
         )
@@ -207,12 +211,12 @@ def _reshaped(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> Tensor
 
 
 def _compile(network: Network, key: _Key) -> Any:
-    device = key.options.device or "CPU"
+    device = key.device or "CPU"
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
         settings |= {
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": key.options.threads,
+            "INFERENCE_NUM_THREADS": key.threads,
             # Pinned, the threads of separate processes share one core: half the speed.
             "ENABLE_CPU_PINNING": False,
         }
@@ -225,7 +229,7 @@ def _compile(network: Network, key: _Key) -> Any:
         hint = "f32"
     if hint is not None:
         settings["INFERENCE_PRECISION_HINT"] = hint
-    _leave_out(model, {network.native_name(name) for name in key.options.without})
+    _leave_out(model, {network.native_name(name) for name in key.without})
     if network.preprocessing is not None:
         model = _with_preprocessing(network, model, network.preprocessing)
     return core.compile_model(model, device, settings)
