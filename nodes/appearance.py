@@ -298,13 +298,13 @@ class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
         wanted = self.scales_wanted
         if wanted is None:
             return
-        if len(wanted) != len(face.scales):
+        if len(wanted) > len(face.scales):
             raise BundleError(
                 f"{self.cue}: the network was trained on {len(wanted)} views of a face "
                 f"({_told(wanted)} times its box), found {len(face.scales)}; get a bundle for "
                 "this release, or train it anew"
             )
-        if not np.allclose(wanted, face.scales, rtol=1e-3):
+        if not np.allclose(wanted, face.scales[: len(wanted)], rtol=1e-3):
             raise BundleError(
                 f"{self.cue}: the network was trained on views of {_told(wanted)} times the "
                 f"face, found {_told(face.scales)}; set align's scale and context_scale to those"

@@ -11,13 +11,17 @@ from .payloads import FaceViews
 
 
 class ContextNet(AppearanceNode[FaceViews]):
-    """Evidence ``context``: the score of the tight, the middle and the wide view together."""
+    """Evidence ``context``: the score of the tight, the middle and the wide view together.
+
+    A network that was trained on the parts of a face besides is given those, too.
+    """
 
     cue = "context"
     own = "views"
     payload = FaceViews
 
     def pictures(self, face: FaceViews) -> np.ndarray:
-        """All views, as one picture of the network."""
+        """The views that the network takes, as one picture of it."""
         self.check_views(face)
-        return face.images[None]
+        assert self.engine is not None, "without an engine every face fails its conditions"
+        return face.images[None, : self.engine.inputs[0].shape[1]]

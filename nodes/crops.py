@@ -52,21 +52,33 @@ _HEAD = 0.3
 """By how much of its size the face's box is widened to each side to hold hair, ears and neck."""
 _MIDDLE = 0.55
 """Side of the middle view as a share of the context crop's, out of which it is cut."""
+_PART = 80 / 256
+"""Side of a part of the face as a share of the face crop's, out of which it is cut."""
+_PART_PLACES = tuple((x / 256, y / 256) for x, y in ((48, 68), (128, 68), (88, 100), (88, 150)))
+"""Left and upper edge of the eyes', the nose's and the mouth's square, as shares of the crop.
+Squares that lie higher, about eyes and mouth, tell less: cheeks and chin are worth seeing."""
 
 
-def view_scales(face: float, context: float) -> tuple[float, float, float]:
+def view_scales(face: float, context: float) -> tuple[float, float, float, float]:
     """Sides of :func:`face_views` over the face's box, given those of the crops."""
-    return face, _MIDDLE * context, context
+    return face, _MIDDLE * context, context, _PART * face
 
 
 VIEW_SCALES = view_scales(FACE_SCALE, CONTEXT_SCALE)
+"""Of the views in order; a network is trained on the first three or on all of them."""
 
 
 def face_views(face: np.ndarray, context: np.ndarray) -> np.ndarray:
-    """A face close by, with shoulders and with its surroundings: uint8 RGB (3, 160, 160, 3).
+    """A face close by, with shoulders, with its surroundings, and its parts.
 
     The middle view costs no further cut of the frame, and has no more detail than the wide one: it
-    shows the network small faces, and what is close around a face, at a size that it can tell.
+    shows the network small faces, and what is close around a face, at a size that it can tell. The
+    parts lie side by side in one picture: the eyes with the cheeks under them over the nose and the
+    mouth with the chin, in the face crop's own pixels. What covers a part of a face shows its edges
+    and its print there.
+
+    Returns:
+        uint8 RGB (4, 160, 160, 3).
 
     Args:
         face: face crop, uint8 RGB (side, side, 3).
@@ -76,7 +88,18 @@ def face_views(face: np.ndarray, context: np.ndarray) -> np.ndarray:
     rim = round((1 - _MIDDLE) / 2 * side)
     middle = context[rim : side - rim, rim : side - rim]
     enlarged = cv2.resize(middle, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_CUBIC)
-    return np.stack([_averaged(face), enlarged, _averaged(context)])
+    return np.stack([_averaged(face), enlarged, _averaged(context), _parts(face)])
+
+
+def _parts(face: np.ndarray) -> np.ndarray:
+    side, half = len(face), VIEW_SIDE // 2
+    length = round(_PART * side)
+    pieces = []
+    for across, down in _PART_PLACES:
+        left, top = round(across * side), round(down * side)
+        piece = face[top : top + length, left : left + length]
+        pieces.append(piece if length == half else cv2.resize(piece, (half, half)))
+    return np.vstack([np.hstack(pieces[:2]), np.hstack(pieces[2:])])
 
 
 def picture_frame(image: np.ndarray) -> Frame:

@@ -208,7 +208,8 @@ class FaceViews:
     """A face close by and with its surroundings (port type of ``align.views``)."""
 
     images: np.ndarray
-    """uint8 RGB (3, 160, 160, 3): the tight square, the middle one and the wide one."""
+    """uint8 RGB (4, 160, 160, 3): the tight square, the middle one, the wide one, and four squares
+    side by side, of the eyes, the nose and the mouth."""
     scales: tuple[float, ...]
     """Each square's side over the face box's side."""
     quality: Quality

@@ -59,12 +59,25 @@ class Sight:
         return (len(self.scales), SIDE, SIDE, 3)
 
 
+def _views_alone(face: Pixels, context: Pixels) -> Pixels:
+    views: Pixels = face_views(face, context)[:3]
+    return views
+
+
 VIEWS = Sight(
     pictures="views",
     crops=("face", "context"),
+    cut=_views_alone,
+    scales=VIEW_SCALES[:3],
+    meaning="face, face with shoulders, face with what is around it, RGB, eyes level",
+)
+VIEWS_PARTS = Sight(
+    pictures="views_parts",
+    crops=("face", "context"),
     cut=face_views,
     scales=VIEW_SCALES,
-    meaning="face, face with shoulders, face with what is around it, RGB, eyes level",
+    meaning="face, face with shoulders, face with what is around it, and side by side its eyes, "
+    "nose and mouth, RGB, eyes level",
 )
 MOSAIC = Sight(
     pictures="mosaic",
@@ -73,7 +86,7 @@ MOSAIC = Sight(
     scales=MOSAIC_SCALES,
     meaning="middles of four patches of a face in the frame's own pixels, RGB",
 )
-SIGHTS: Mapping[str, Sight] = {sight.features: sight for sight in (VIEWS, MOSAIC)}
+SIGHTS: Mapping[str, Sight] = {sight.features: sight for sight in (VIEWS, VIEWS_PARTS, MOSAIC)}
 """By the name of their features."""
 
 

@@ -55,7 +55,14 @@ class NetworkChoice:
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     name: Literal[
-        "depth", "depth_light", "patch", "patch_light", "patch_natural", "context", "views"
+        "depth",
+        "depth_light",
+        "patch",
+        "patch_light",
+        "patch_natural",
+        "context",
+        "views",
+        "views_parts",
     ]
     embedding: Annotated[int, Ge(2), Le(64)] = 48
     """Length of the embedding."""

@@ -232,7 +232,8 @@ def test_context_is_black_outside_the_picture(mesh: np.ndarray) -> None:
 
 def test_views_show_one_point_ever_smaller(astronaut: np.ndarray, mesh: np.ndarray) -> None:
     """Each view is the same picture about the same centre at the scale that it is said to have."""
-    tight, middle, wide = face_views(face_crop(astronaut, mesh), context_crop(astronaut, mesh))
+    views = face_views(face_crop(astronaut, mesh), context_crop(astronaut, mesh))
+    tight, middle, wide = views[:3]
     scales = view_scales(FACE_SCALE, 4.0)
     for finer, coarser, share in ((tight, middle, scales[0] / scales[1]), (middle, wide, 0.55)):
         side = round(160 * share / 2) * 2
@@ -240,6 +241,32 @@ def test_views_show_one_point_ever_smaller(astronaut: np.ndarray, mesh: np.ndarr
         seen = cv2.resize(finer, (side, side), interpolation=cv2.INTER_AREA).astype(float)
         shown = coarser[rim : rim + side, rim : rim + side].astype(float)
         assert np.corrcoef(seen.ravel(), shown.ravel())[0, 1] > 0.97
+
+
+def test_the_parts_of_a_face_are_its_eyes_nose_and_mouth(
+    astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    """In the crop's own pixels, with the mesh's points of each inside its square."""
+    face = face_crop(astronaut, mesh)
+    right, left, nose, mouth = (
+        face_views(face, context_crop(astronaut, mesh))[3, y : y + 80, x : x + 80]
+        for y, x in ((0, 0), (0, 80), (80, 0), (80, 80))
+    )
+    to_crop = cv2.invertAffineTransform(square_of_mesh(mesh, FACE_SCALE).matrix(256))
+    on_crop = mesh[:, :2] @ to_crop[:, :2].T + to_crop[:, 2]
+    for part, points in ((right, (33, 133)), (left, (362, 263)), (nose, (4,)), (mouth, (13, 14))):
+        found = cv2.matchTemplate(face, part, cv2.TM_SQDIFF)
+        _, _, (x, y), _ = cv2.minMaxLoc(found)
+        np.testing.assert_array_equal(face[y : y + 80, x : x + 80], part)
+        middle = on_crop[list(points)].mean(axis=0) - (x, y)
+        assert (middle > 8).all()
+        assert (middle < 72).all()
+
+
+@pytest.mark.parametrize("side", [200, 256, 301])
+def test_parts_of_any_crop_fill_their_squares(side: int) -> None:
+    face = np.full((side, side, 3), 200, np.uint8)
+    assert (face_views(face, np.zeros((160, 160, 3), np.uint8))[3] == 200).all()
 
 
 @pytest.mark.parametrize("scale", [2.0, 2.5, 3.9, 5.0, 9.0])

@@ -13,7 +13,7 @@ from padflow.nodes.crops import MOSAIC_SCALES, VIEW_SCALES, face_views, patch_mo
 from padflow.trainers import features
 from padflow.trainers.bundling import make_bundle
 from padflow.trainers.crops import CropStore, open_crops
-from padflow.trainers.features import MOSAIC, SIGHTS, VIEWS, Sight
+from padflow.trainers.features import MOSAIC, SIGHTS, VIEWS, VIEWS_PARTS, Sight
 from padflow.trainers.studies.judging import Running, judge, members
 from padflow.trainers.training import Trained, train
 from tests.trainers.stores import write_store
@@ -31,7 +31,8 @@ def store(tmp_path: Path) -> CropStore:
 def test_features_are_what_the_network_sees(store: CropStore, sight: Sight) -> None:
     crops = store.crops(21)
     shown = {
-        "views": face_views(crops.face, crops.context),
+        "views": face_views(crops.face, crops.context)[:3],
+        "views_parts": face_views(crops.face, crops.context),
         "mosaic": patch_mosaic(crops.patches),
     }[sight.pictures]
     pictures = store.take(sight.pictures, [21])
@@ -98,7 +99,8 @@ def test_a_full_disk_is_told_and_nothing_is_left(
 
 
 NETWORKS = {
-    "views": (VIEWS, VIEW_SCALES, "context"),
+    "views": (VIEWS, VIEW_SCALES[:3], "context"),
+    "views_parts": (VIEWS_PARTS, VIEW_SCALES, "context"),
     "patch_natural": (MOSAIC, MOSAIC_SCALES, "patch"),
 }
 """What each looks at, how its bundle tells that, and its cue."""

@@ -10,7 +10,7 @@ from .base import CropNetwork
 from .context import ContextNetwork
 from .depth import DepthNetwork
 from .patch import PatchNaturalNetwork, PatchNetwork
-from .views import ViewsNetwork
+from .views import ViewsNetwork, ViewsPartsNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,10 @@ def _views(options: NetworkOptions) -> CropNetwork:
     return ViewsNetwork(embedding=options.embedding)
 
 
+def _views_parts(options: NetworkOptions) -> CropNetwork:
+    return ViewsPartsNetwork(embedding=options.embedding)
+
+
 NETWORKS: Mapping[str, Callable[[NetworkOptions], CropNetwork]] = {
     "depth": _depth,
     "depth_light": _depth_light,
@@ -70,6 +74,7 @@ NETWORKS: Mapping[str, Callable[[NetworkOptions], CropNetwork]] = {
     "patch_natural": _patch_natural,
     "context": _context,
     "views": _views,
+    "views_parts": _views_parts,
 }
 
 

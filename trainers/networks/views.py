@@ -1,4 +1,7 @@
-"""The views network: a face close by, with shoulders, and with what is around it."""
+"""The views network: a face close by, with shoulders, and with what is around it.
+
+:class:`ViewsPartsNetwork` looks at the eyes, the nose and the mouth besides.
+"""
 
 from typing import ClassVar
 
@@ -6,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...engines.natural_features import FEATURES, OF_PICTURE
-from ..features import VIEWS
+from ..features import VIEWS, VIEWS_PARTS
 from .natural import NaturalNetwork
 
 
@@ -24,3 +27,15 @@ class ViewsNetwork(NaturalNetwork):
         tight, middle, wide = torch.split(features, FEATURES, dim=1)
         # Of each view the picture's features come first, then the face's.
         return torch.cat([tight, middle[:, :OF_PICTURE], wide[:, :OF_PICTURE]], dim=1)
+
+
+class ViewsPartsNetwork(NaturalNetwork):
+    """Score and embedding of the three views of a face and of its parts."""
+
+    crop: ClassVar[str] = VIEWS_PARTS.features
+    seen: ClassVar[int] = FEATURES + 3 * OF_PICTURE
+
+    def taken(self, features: Tensor) -> Tensor:
+        """All of the tight view, and of the other pictures those of the whole picture."""
+        tight, *others = torch.split(features, FEATURES, dim=1)
+        return torch.cat([tight, *(other[:, :OF_PICTURE] for other in others)], dim=1)
