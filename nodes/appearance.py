@@ -304,10 +304,11 @@ class AppearanceNode(NetworkNode[AppearanceParams], Generic[P]):
                 f"({_told(wanted)} times its box), found {len(face.scales)}; get a bundle for "
                 "this release, or train it anew"
             )
-        if not np.allclose(wanted, face.scales[: len(wanted)], rtol=1e-3):
+        found = face.scales[: len(wanted)]
+        if not np.allclose(wanted, found, rtol=1e-3):
             raise BundleError(
                 f"{self.cue}: the network was trained on views of {_told(wanted)} times the "
-                f"face, found {_told(face.scales)}; set align's scale and context_scale to those"
+                f"face, found {_told(found)}; set align's scale and context_scale to those"
             )
 
     def _read(self, packets: Sequence[Packet]) -> list[Reading]:

@@ -52,13 +52,12 @@ def quantise_before_pools(graph: onnx.GraphProto) -> None:
         pairs = _quantisers_of(graph, pool.output[0])
         if not pairs:
             continue
-        (quantiser, dequantiser), *others = pairs
-        quantiser.input[0], pool.input[0] = pool.input[0], dequantiser.output[0]
         quantised = {back.output[0] for _, back in pairs}
         for node in graph.node:
-            if node is not pool:
-                taken = [pool.output[0] if name in quantised else name for name in node.input]
-                node.input[:] = taken
+            taken = [pool.output[0] if name in quantised else name for name in node.input]
+            node.input[:] = taken
+        (quantiser, dequantiser), *others = pairs
+        quantiser.input[0], pool.input[0] = pool.input[0], dequantiser.output[0]
         for pair in others:
             for node in pair:
                 graph.node.remove(node)

@@ -79,8 +79,8 @@ def _costs(name: str, threads: int, seconds: float) -> Iterator[NetworkCost]:
         if "int8" in network.precisions:
             small = to_int8(network, exported.path, Path(place) / f"{name}-int8.onnx", pictures)
             files.append(("int8", small, "int8"))
+        without = frozenset(spec.name for spec in stage_specs(network.stage_shapes))
         for how, file, precision in files:
-            without = frozenset(spec.name for spec in stage_specs(network.stage_shapes))
             options = Options(threads, precision, without=without)
             with open_network(file, "openvino", options) as engine:
                 spent = _timed(lambda: engine.infer({"image": face}), seconds)
