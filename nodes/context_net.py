@@ -17,7 +17,7 @@ class ContextNet(AppearanceNode[FaceViews]):
     """
 
     cue = "context"
-    own = "views"
+    own = "views_parts"
     payload = FaceViews
 
     def pictures(self, face: FaceViews) -> np.ndarray:

@@ -49,8 +49,8 @@ def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
     assert "padflow/trainers/recipes/depth_light.yaml" in data
     assert "padflow/trainers/recipes/motion_depth.yaml" in data
     assert "padflow/trainers/recipes/pulse_depth.yaml" in data
-    shipped = ("depth_light", "patch_light", "patch_natural", "views", "pulse_net", "motion_depth")
-    for name in (*shipped, "fusion"):
+    shipped = ("depth_light", "patch_light", "patch_natural", "views_parts", "pulse_net")
+    for name in (*shipped, "motion_depth", "fusion"):
         assert f"padflow/engines/bundles/{name}/bundle.json" in data
 
 

@@ -102,6 +102,7 @@ def make_bundle(
     files: Sequence[Role] = ("f32", "f16", "int8"),
     quantise_with: Sequence[CropStore] = (),
     folds: Sequence[Trained] = (),
+    start: Bundle | None = None,
     say: Any = print,
 ) -> Bundle:
     """Export a trained network and write its bundle.
@@ -123,6 +124,7 @@ def make_bundle(
         quantise_with: further stores, such as one of real footage, whose crops show NNCF the range
             of activations beside training crops.
         folds: of :func:`padflow.trainers.cross_fitting.cross_fit`.
+        start: whose weights the training started from: the manifest tells what those learned from.
         say: takes a line for each precision.
 
     Raises:
@@ -156,7 +158,7 @@ def make_bundle(
             write_bundle(one.trained.folder / "bundle", own, {"f32": one.made["f32"].path})
         contents = {role: made[role].path for role in kept}
         contents[WEIGHTS] = save_weights(network, folder / f"{trained.recipe.name}-weights.npz")
-        manifest = _manifest(trained, calibration, folds, metrics)
+        manifest = _manifest(trained, calibration, folds, metrics, start)
         return write_bundle(out, manifest, contents)
 
 
@@ -326,6 +328,7 @@ def _manifest(
     calibration: Calibration,
     folds: Sequence[Trained] = (),
     metrics: tuple[Metric, ...] = (),
+    start: Bundle | None = None,
 ) -> Manifest:
     recipe, network = trained.recipe, trained.network
     settings: dict[str, Setting] = {
@@ -337,6 +340,11 @@ def _manifest(
     if folds:
         settings["minutes"] = round(trained.minutes + sum(one.minutes for one in folds), 2)
         settings["folds"] = tuple(names_text(one.split.persons) for one in folds)
+    data: tuple[str, ...] = (_told(trained.store, trained.split.train),)
+    if start is not None:
+        before = start.manifest
+        settings["started_from"] = f"{before.about.name} {before.edition[:12]}"
+        data = (*data, *(f"{before.about.name}, before: {told}" for told in before.training.data))
     return Manifest(
         about=About(
             name=recipe.name.replace(" ", "_").lower(),
@@ -347,7 +355,7 @@ def _manifest(
         inputs=input_specs(network),
         outputs=output_specs(network),
         training=Training(
-            data=(_told(trained.store, trained.split.train),),
+            data=data,
             recipe=recipe_text(recipe),
             seed=recipe.seed,
             settings=settings,

@@ -205,7 +205,10 @@ def loss_of(outputs: Outputs, batch: Mapping[str, Tensor], losses: Losses) -> Te
         losses: weights.
     """
     target = batch["live"] * (1 - losses.smoothing) + losses.smoothing / 2
-    total = losses.score * functional.binary_cross_entropy_with_logits(outputs.score, target)
+    judged = functional.binary_cross_entropy_with_logits
+    total = losses.score * judged(outputs.score, target)
+    if outputs.parts is not None:
+        total = total + losses.score * judged(outputs.parts, target)
     if outputs.depth is None:
         return total
     weight = batch["depth_weight"][:, None, None]
@@ -275,7 +278,7 @@ class _Run:
         self.fabric = fabric or _fabric(recipe)
         network = _channels_last(build(recipe))
         if start is not None:
-            use_weights(network, start)
+            use_weights(network, network.grown(start))
         network.colour.fused = recipe.fuse_colour
         self.batches = Batches(store, self.split.train, recipe, network.crop)
         optimiser = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)

@@ -143,11 +143,17 @@ def _make(args: argparse.Namespace, folder: Path) -> int:
         trained, folds = _cross_fitted(args, folder) if args.folds else (_trained(args, folder), ())
     except ModuleNotFoundError as error:
         raise UsageError(MISSING.format(name=error.name)) from error
+    from ...engines.bundle import read_bundle
     from ...trainers.crops import open_crops
 
     extra = [open_crops(path) for path in args.validate]
     bundle = make_bundle(
-        trained, args.out, files=args.files or FILES, quantise_with=extra, folds=folds
+        trained,
+        args.out,
+        files=args.files or FILES,
+        quantise_with=extra,
+        folds=folds,
+        start=read_bundle(args.start) if args.start else None,
     )
     _summary(trained, bundle)
     return Exit.DONE

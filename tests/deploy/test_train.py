@@ -60,6 +60,9 @@ def test_trains_and_writes_a_bundle(
     told = capsys.readouterr()
     assert loss_of_first_epoch(told.out) < loss_of_first_epoch(printed)
     assert "was kept from" not in told.err
+    before, learned = manifest.training, read_bundle(tmp_path / "on").manifest.training
+    assert learned.data == (before.data[0], f"{manifest.about.name}, before: {before.data[0]}")
+    assert learned.settings["started_from"] == f"{manifest.about.name} {manifest.edition[:12]}"
     anew = [*words[:-2], people[2], "--out", str(tmp_path / "anew"), "--start", str(out)]
     assert train.run(asked(*anew, "--calibrate-only")) == Exit.DONE
     assert f"if it has learned from {people[2]}, who are held out now" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from padflow.nodes.evidence import Evidence, Reason
 from padflow.nodes.patch_net import PatchNet
 from padflow.nodes.patches import Patches, PatchesParams
 from padflow.nodes.payloads import DepthMap, FaceCrop, FacePatches, FaceViews, Quality
-from tests.nodes.tiny_nets import CALIBRATION, SIDES, VIEWS, score_of, write_tiny_bundle
+from tests.nodes.tiny_nets import CALIBRATION, SIDES, score_of, write_tiny_bundle
 
 GOOD = Quality(
     size=120.0, sharpness=0.5, exposure=120.0, clipped=0.0, yaw=3.0, pitch=-4.0, roll=0.0,
@@ -49,7 +49,7 @@ def face(cue: str, color: tuple[int, int, int], quality: Quality = GOOD, count: 
     if cue == "patch":
         return FacePatches(np.stack([image] * count), quality)
     if cue == "context":
-        return FaceViews(np.stack([image] * VIEWS), VIEW_SCALES, quality)
+        return FaceViews(np.stack([image] * len(VIEW_SCALES)), VIEW_SCALES, quality)
     return FaceCrop(image, EYE, MESH, 1.5, quality)
 
 
@@ -133,9 +133,9 @@ def test_a_network_of_natural_pictures_sees_all_patches_as_one() -> None:
 def test_a_network_of_views_is_refused_for_patches(
     opened: Callable[..., AppearanceNode[Any]],
 ) -> None:
-    node = opened("patch", "views")
+    node = opened("patch", "views_parts")
     with pytest.raises(
-        BundleError, match=r"takes a mosaic of patches, found .*1\.5, 2\.2, 4 times"
+        BundleError, match=r"takes a mosaic of patches, found .*1\.5, 2\.2, 4, 0\.46875 times"
     ):
         judged(node, face("patch", SKIN))
 
@@ -262,11 +262,11 @@ def test_the_shipped_views_say_something_and_refuse_others(
     (evidence,) = judged(node, views)
     assert set(evidence.details) == {"score", "strangeness"}
     with pytest.raises(
-        BundleError, match=r"1\.5, 2\.2 and 4 times the face, found 1\.5, 2\.2 and 5"
+        BundleError, match=r"2\.2, 4 and 0\.46875 times the face, found 1\.5, 2\.2, 5 and"
     ):
-        judged(node, replace(views, scales=(1.5, 2.2, 5.0)))
-    with pytest.raises(BundleError, match=r"trained on 3 views .* found 2; get a bundle"):
-        judged(node, replace(views, scales=(1.5, 4.0)))
+        judged(node, replace(views, scales=(1.5, 2.2, 5.0, 0.46875)))
+    with pytest.raises(BundleError, match=r"trained on 4 views .* found 3; get a bundle"):
+        judged(node, replace(views, scales=views.scales[:3]))
 
 
 def test_without_the_third_party_network_a_notice_says_what_to_do(

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..weights import Weights
 from .colour import Colour
 
 
@@ -26,6 +27,8 @@ class Outputs(NamedTuple):
     """The second stage: half the side."""
     features_3: Tensor | None = None
     """The third stage: half of that."""
+    parts: Tensor | None = None
+    """float32 (N,): in training, a second logit, learned for itself (`ViewsPartsNetwork`)."""
 
 
 class Strangeness(nn.Module):
@@ -114,6 +117,13 @@ class CropNetwork(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.colour = Colour()
+
+    def grown(self, weights: Weights) -> Weights:
+        """Weights to start from, of a network of this design or of one that it is an extension of.
+
+        What such a one has learned stays as it is: only the extension is trained.
+        """
+        return weights
 
     def forward(self, image: Tensor) -> Outputs:
         """What the network says of uint8 pictures."""

@@ -16,7 +16,7 @@ from ...engines.natural_features import SIDE
 from ..features import SIGHTS
 from .base import CropNetwork, Head, Outputs
 
-_FARTHEST = 8.0
+FARTHEST = 8.0
 """Standard deviations at which a feature is cut off."""
 
 
@@ -47,7 +47,7 @@ class NaturalNetwork(CropNetwork):
 
     def judge(self, planes: Tensor) -> Outputs:
         """Score, embedding and strangeness of a sight's features, float32 (N, V * 9728)."""
-        normal = self.normalise(self.taken(planes)).clamp(-_FARTHEST, _FARTHEST)
+        normal = self.normalise(self.taken(planes)).clamp(-FARTHEST, FARTHEST)
         outputs: Outputs = self.classify(self.dropout(normal))
         return outputs
 
