@@ -17,7 +17,7 @@ class ContextNet(AppearanceNode[FaceViews]):
     """
 
     cue = "context"
-    own = "views_parts"
+    own = "views"
     payload = FaceViews
 
     def pictures(self, face: FaceViews) -> np.ndarray:

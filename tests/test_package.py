@@ -49,7 +49,7 @@ def test_wheel_holds_padflow_and_nothing_else(tmp_path: Path) -> None:
     assert "padflow/trainers/recipes/depth_light.yaml" in data
     assert "padflow/trainers/recipes/motion_depth.yaml" in data
     assert "padflow/trainers/recipes/pulse_depth.yaml" in data
-    shipped = ("depth_light", "patch_light", "patch_natural", "views_parts", "pulse_net")
+    shipped = ("depth_light", "patch_light", "patch_natural", "views", "views_parts", "pulse_net")
     for name in (*shipped, "motion_depth", "fusion"):
         assert f"padflow/engines/bundles/{name}/bundle.json" in data
 

@@ -40,7 +40,7 @@ from .training import Trained, build, train, use_threads
 from .visits import SitePeople, site_people
 from .weights import bundle_weights, use_weights
 
-BASES = (("views_parts", 0.0), ("depth_light", 40.0), ("patch_light", 60.0))
+BASES = (("views", 0.0), ("depth_light", 40.0), ("patch_light", 60.0))
 """Shipped networks that are adapted, and from how many minutes on each. On two cores views needs
 all of 25 minutes that making the crops leaves, since it first sees thousands of crops through a
 third-party network; four minutes brought depth and patch nothing (docs/TRAINING.md)."""

@@ -20,7 +20,7 @@ def compiled(models: Path) -> Iterator[None]:
     A run in this process shares them; one that compiled them itself would take seconds more.
     """
     with ExitStack() as engines:
-        for name in ("depth_light", "patch_light", "views_parts"):
+        for name in ("depth_light", "patch_light", "views"):
             # depth_net leaves out its stages' features, which no node of that graph takes.
             engines.enter_context(load_engine(name, precision="f32", without=STAGES))
         yield

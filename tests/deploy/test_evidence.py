@@ -39,7 +39,7 @@ def test_every_cue_of_every_recording_is_kept(
     cues = {p.payload.cue for p in live.main if isinstance(p.payload, Evidence)}
     assert {"depth", "patch", "context", "pulse"} <= cues
     assert sum(isinstance(p.payload, FaceObservation) for p in live.main) > 100
-    assert live.engines.keys() >= {"depth_light", "patch_light", "views_parts"}
+    assert live.engines.keys() >= {"depth_light", "patch_light", "views"}
     # What is there is not made again.
     (gone,) = out.glob("live*")
     gone.unlink()

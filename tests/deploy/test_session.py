@@ -115,7 +115,7 @@ def test_events_are_cloudevents_in_plain_dictionaries(live_clip: Path) -> None:
         assert "private" not in event["data"]
     final = [e["data"] for e in events if e["type"] == "padflow.verdict.v1" and e["data"]["final"]]
     assert [data["state"] in ("LIVE", "SPOOF", "UNDECIDED") for data in final] == [True]
-    assert set(final[0]["engines"]) >= {"depth_light", "patch_light", "views_parts"}
+    assert set(final[0]["engines"]) >= {"depth_light", "patch_light", "views"}
 
 
 def test_without_networks_a_living_person_is_undecided(

@@ -104,9 +104,13 @@ def test_names_held_out_are_a_list_or_the_text_of_earlier_bundles() -> None:
     assert held_out(("Sons, Inc.", "printer-1")) == ("Sons, Inc.", "printer-1")
     assert held_out("display-06, printer-1") == ("display-06", "printer-1")
     assert held_out("") == held_out(()) == ()
-    shipped = read_bundle(bundle_folders()["views_parts"]).manifest.training
+    shipped = read_bundle(bundle_folders()["views"]).manifest.training
     assert shipped.held_out("persons") == ("P1", "P3", "P5")
     assert shipped.held_out("cameras") == ()
+    extended = read_bundle(bundle_folders()["views_parts"]).manifest.training
+    assert extended.held_out("persons") == shipped.held_out("persons")
+    assert set(extended.held_out("media")) == set(shipped.held_out("media"))
+    assert extended.data[1] == f"views, before: {shipped.data[0]}"
 
 
 def test_a_bundle_runs_with_its_declared_tensors(bundle: Path) -> None:

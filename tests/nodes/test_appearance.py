@@ -133,9 +133,9 @@ def test_a_network_of_natural_pictures_sees_all_patches_as_one() -> None:
 def test_a_network_of_views_is_refused_for_patches(
     opened: Callable[..., AppearanceNode[Any]],
 ) -> None:
-    node = opened("patch", "views_parts")
+    node = opened("patch", "views")
     with pytest.raises(
-        BundleError, match=r"takes a mosaic of patches, found .*1\.5, 2\.2, 4, 0\.46875 times"
+        BundleError, match=r"takes a mosaic of patches, found .*1\.5, 2\.2, 4 times"
     ):
         judged(node, face("patch", SKIN))
 
@@ -262,9 +262,23 @@ def test_the_shipped_views_say_something_and_refuse_others(
     (evidence,) = judged(node, views)
     assert set(evidence.details) == {"score", "strangeness"}
     with pytest.raises(
-        BundleError, match=r"2\.2, 4 and 0\.46875 times the face, found 1\.5, 2\.2, 5 and"
+        BundleError, match=r"1\.5, 2\.2 and 4 times the face, found 1\.5, 2\.2 and 5"
     ):
-        judged(node, replace(views, scales=(1.5, 2.2, 5.0, 0.46875)))
+        judged(node, replace(views, scales=(1.5, 2.2, 5.0)))
+    with pytest.raises(BundleError, match=r"trained on 3 views .* found 2; get a bundle"):
+        judged(node, replace(views, scales=(1.5, 4.0)))
+
+
+@pytest.mark.usefixtures("models")
+def test_the_shipped_parts_judge_beside_the_views(
+    opened: Callable[..., AppearanceNode[Any]],
+) -> None:
+    views = face("context", SKIN)
+    other = replace(views, images=np.concatenate([views.images[:3], 255 - views.images[3:]]))
+    for engine, told in (("", False), ("views_parts", True)):
+        node = opened("context", engine)
+        (first,), (second,) = judged(node, views), judged(node, other)
+        assert (first.details["score"] != second.details["score"]) is told
     with pytest.raises(BundleError, match=r"trained on 4 views .* found 3; get a bundle"):
         judged(node, replace(views, scales=views.scales[:3]))
 

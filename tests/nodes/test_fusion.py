@@ -178,7 +178,7 @@ def test_an_unknown_name_is_told() -> None:
 
 def test_a_bundle_of_another_kind_is_refused() -> None:
     with pytest.raises(BundleError, match="expected a calibration 'fusion', found 'logistic'"):
-        load_fusion("views_parts")
+        load_fusion("views")
 
 
 def test_values_that_make_no_sense_are_refused(bundle: Path) -> None:
