@@ -277,6 +277,8 @@ class _Run:
         self.bf16 = computed_in(recipe) == "bf16"
         self.fabric = fabric or _fabric(recipe)
         network = _channels_last(build(recipe))
+        self.started = start is not None
+        """Whether from other weights, some of which may stay as they are (`CropNetwork.grown`)."""
         if start is not None:
             use_weights(network, network.grown(start))
         network.colour.fused = recipe.fuse_colour
@@ -421,6 +423,7 @@ class _Run:
             "average": self.average.network.state_dict(),
             "average_steps": self.average.steps,
             "recipe": recipe_text(self.recipe),
+            "started": self.started,
             "learned_from": {kind: sorted(names) for kind, names in self.learned.items()},
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
@@ -450,6 +453,7 @@ class _Run:
             return
         state = load_state(path)
         check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
+        _check_start(path, state.get("started", self.started), self.started)
         before = state.get("learned_from", {})  # none in checkpoints of before
         for kind, names in self.learned.items():
             known = set(before.get(kind, ()))
@@ -559,6 +563,16 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+
+
+def _check_start(path: Path, before: bool, now: bool) -> None:
+    """Refuse to go on with a run from other weights without them, or with them from none."""
+    if before != now:
+        wanted = "the weights that it was begun from" if before else "none, as it was begun"
+        raise TrainingError(
+            f"{path}: --start: expected {wanted}, found {'some' if now else 'none'}; resume the "
+            "run with the words that began it"
+        )
 
 
 def told(line: Mapping[str, Any], epochs: int) -> str:

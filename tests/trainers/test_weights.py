@@ -76,3 +76,8 @@ def test_training_starts_from_weights(tmp_path: Path) -> None:
     for name, value in second.network.named_parameters():
         expected = weights[name].astype(np.float64)
         np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-6, err_msg=name)
+    with pytest.raises(TrainingError, match=r"checkpoint.pt: --start: expected the weights that"):
+        train(slow, store, tmp_path / "two", resume=True, **quiet)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=r"expected none, as it was begun, found some; resume"):
+        train(wanted, store, tmp_path / "one", start=weights, resume=True, **quiet)  # type: ignore[arg-type]
+    train(slow, store, tmp_path / "two", start=weights, resume=True, **quiet)  # type: ignore[arg-type]
