@@ -108,6 +108,20 @@ def check_recipe(path: Path, before: "R", now: "R") -> None:
         )
 
 
+def check_start(path: Path, before: bool, now: bool) -> None:
+    """Whether a run goes on from other weights if, and only if, it was begun from some.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    if before != now:
+        wanted = "the weights that it was begun from" if before else "none, as it was begun"
+        raise TrainingError(
+            f"{path}: --start: expected {wanted}, found {'some' if now else 'none'}; resume the "
+            "run with the words that began it"
+        )
+
+
 def check_held_out(path: Path, kind: str, learned: Set[str], held_out: Iterable[str]) -> None:
     """Whether nobody and nothing is held out now that was learned from: other data may.
 

@@ -30,6 +30,7 @@ from .checkpoint import (
     Progress,
     check_held_out,
     check_recipe,
+    check_start,
     keep_history,
     load_state,
     save_state,
@@ -453,7 +454,7 @@ class _Run:
             return
         state = load_state(path)
         check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
-        _check_start(path, state.get("started", self.started), self.started)
+        check_start(path, state.get("started", self.started), self.started)
         before = state.get("learned_from", {})  # none in checkpoints of before
         for kind, names in self.learned.items():
             known = set(before.get(kind, ()))
@@ -563,16 +564,6 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-
-
-def _check_start(path: Path, before: bool, now: bool) -> None:
-    """Refuse to go on with a run from other weights without them, or with them from none."""
-    if before != now:
-        wanted = "the weights that it was begun from" if before else "none, as it was begun"
-        raise TrainingError(
-            f"{path}: --start: expected {wanted}, found {'some' if now else 'none'}; resume the "
-            "run with the words that began it"
-        )
 
 
 def told(line: Mapping[str, Any], epochs: int) -> str:

@@ -138,12 +138,16 @@ def _make(args: argparse.Namespace, folder: Path) -> int:
                 f"recipe {args.recipe}: kind: expected {NETWORK}, {FUSION}, {PULSE} or "
                 f"{' or '.join(KINDS)}, found {kind!r}; correct it or leave it out"
             )
+        from ...engines.bundle import read_bundle
         from ...trainers.bundling import make_bundle
 
-        trained, folds = _cross_fitted(args, folder) if args.folds else (_trained(args, folder), ())
+        base = read_bundle(args.start) if args.start else None
+        if args.folds:
+            trained, folds = _cross_fitted(args, folder)
+        else:
+            trained, folds = _trained(args, folder, base), ()
     except ModuleNotFoundError as error:
         raise UsageError(MISSING.format(name=error.name)) from error
-    from ...engines.bundle import read_bundle
     from ...trainers.crops import open_crops
 
     extra = [open_crops(path) for path in args.validate]
@@ -153,7 +157,7 @@ def _make(args: argparse.Namespace, folder: Path) -> int:
         files=args.files or FILES,
         quantise_with=extra,
         folds=folds,
-        start=read_bundle(args.start) if args.start else None,
+        start=base,
     )
     _summary(trained, bundle)
     return Exit.DONE
@@ -336,8 +340,7 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     return found.everybody, found.folds
 
 
-def _trained(args: argparse.Namespace, folder: Path) -> Any:
-    from ...engines.bundle import read_bundle
+def _trained(args: argparse.Namespace, folder: Path, base: "Bundle | None") -> Any:
     from ...trainers.crops import open_crops
     from ...trainers.training import taken_as_it_is, train, use_threads
     from ...trainers.weights import bundle_weights
@@ -345,7 +348,6 @@ def _trained(args: argparse.Namespace, folder: Path) -> Any:
     recipe = _recipe(args)
     if args.threads:
         use_threads(args.threads)
-    base = read_bundle(args.start) if args.start else None
     if base is not None:
         _tell_whom_it_may_know(base, recipe, args)
     if args.calibrate_only:

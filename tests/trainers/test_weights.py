@@ -1,4 +1,5 @@
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,13 @@ def test_training_starts_from_weights(tmp_path: Path) -> None:
     first = train(wanted, store, tmp_path / "one", tensorboard=False, say=lambda line: None)
     weights = load_weights(save_weights(first.network, tmp_path / "w.npz"))
     slow = recipe(epochs=1, steps_per_epoch=1, learning_rate=1e-9, average=0.0)
-    quiet = {"tensorboard": False, "say": lambda line: None}
-    second = train(slow, store, tmp_path / "two", start=weights, **quiet)  # type: ignore[arg-type]
+    quietly = partial(train, tensorboard=False, say=lambda line: None)
+    second = quietly(slow, store, tmp_path / "two", start=weights)
     for name, value in second.network.named_parameters():
         expected = weights[name].astype(np.float64)
         np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-6, err_msg=name)
     with pytest.raises(TrainingError, match=r"checkpoint.pt: --start: expected the weights that"):
-        train(slow, store, tmp_path / "two", resume=True, **quiet)  # type: ignore[arg-type]
+        quietly(slow, store, tmp_path / "two", resume=True)
     with pytest.raises(TrainingError, match=r"expected none, as it was begun, found some; resume"):
-        train(wanted, store, tmp_path / "one", start=weights, resume=True, **quiet)  # type: ignore[arg-type]
-    train(slow, store, tmp_path / "two", start=weights, resume=True, **quiet)  # type: ignore[arg-type]
+        quietly(wanted, store, tmp_path / "one", start=weights, resume=True)
+    quietly(slow, store, tmp_path / "two", start=weights, resume=True)

@@ -21,20 +21,19 @@ the living, and hardly screens: with more, screens and prints lose what papers a
 
 
 class ViewsNetwork(NaturalNetwork):
-    """Score and embedding of the three views of a face.
-
-    All features of the tight view are looked at, and of the others those of the whole picture:
-    their faces are too small to be taken apart, or are in parts already.
-    """
+    """Score and embedding of the three views of a face."""
 
     crop: ClassVar[str] = VIEWS.features
     seen: ClassVar[int] = FEATURES + 2 * OF_PICTURE
 
     def taken(self, features: Tensor) -> Tensor:
-        """All of the tight view, and of the others those of the whole picture."""
-        tight, *others = torch.split(features, FEATURES, dim=1)
+        """All of the tight view, and of the others those of the whole picture.
+
+        Their faces are too small to be taken apart.
+        """
+        tight, middle, wide = torch.split(features, FEATURES, dim=1)
         # Of each view the picture's features come first, then the face's.
-        return torch.cat([tight, *(other[:, :OF_PICTURE] for other in others)], dim=1)
+        return torch.cat([tight, middle[:, :OF_PICTURE], wide[:, :OF_PICTURE]], dim=1)
 
 
 class ViewsPartsNetwork(ViewsNetwork):
@@ -72,8 +71,8 @@ class ViewsPartsNetwork(ViewsNetwork):
 
     def grown(self, weights: Weights) -> Weights:
         """A views network's too, which stays as it is: the parts are learned beside it."""
-        own = {name: value.numpy() for name, value in self.state_dict().items()}
-        mine = {name: value for name, value in own.items() if name.startswith("parts")}
+        state = self.state_dict()
+        mine = {name: state[name].numpy() for name in state if name.startswith("parts")}
         if mine.keys() & weights.keys():
             return weights
         self._views_stay = True
