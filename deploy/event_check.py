@@ -332,7 +332,7 @@ class EventChecker:
             known = ", ".join(self._policies)
             yield f"expected a LIVE by {known}, found '{data.get('policy')}'; give its policy file"
             return
-        if first and max(policy.watching.min_time, policy.hysteresis.dwell) > 0:
+        if first and max(policy.decides_from, policy.hysteresis.dwell) > 0:
             yield "expected no LIVE at the first look of a track, found one"
         live_at = data.get("thresholds", policy.thresholds)[1]
         least = live_at - policy.hysteresis.margin

@@ -185,7 +185,7 @@ class Decide(Node[DecideParams]):
             "state": state.state.value,
             "p_live": p_live(fused.llr, self.policy.prior_live),
             "llr": _rounded(fused.llr),
-            "thresholds": [_rounded(at) for at in fused.thresholds or self.policy.thresholds],
+            "thresholds": [_rounded(at) for at in thresholds_now(self.policy, state.state, fused)],
             "reasons": list(state.reasons),
             "evidence": [_evidence_data(e) for e in fused.evidence],
             "box": _box_data(seen.box),
@@ -226,7 +226,7 @@ def called_for(
     blocked = _blocked(policy, fused, poor)
     if fused.llr is None:
         return Call(State.UNDECIDED, _unique(blocked, unmet, [Reason.NO_EVIDENCE]), True)
-    spoof_at, live_at = fused.thresholds or policy.thresholds
+    spoof_at, live_at = thresholds_now(policy, current, fused)
     margin = policy.hysteresis.margin
     live_at -= margin if current is State.LIVE else 0.0
     spoof_at += margin if current is State.SPOOF else 0.0
@@ -238,10 +238,33 @@ def called_for(
         return Call(State.SPOOF, (Reason.EVIDENCE_FOR_ATTACK.value,), barred)
     if fused.llr >= live_at and not barred:
         return Call(State.LIVE, (Reason.EVIDENCE_FOR_LIVE.value,), False)
-    if for_attack and not policy.spoof_needs_mandatory:
+    enough_later = fused.llr <= usual(policy, fused)[0]
+    if enough_later and not policy.spoof_needs_mandatory:
         unmet = []  # what LIVE lacks is not what keeps a SPOOF waiting
-    weak = () if barred else (Reason.EVIDENCE_WEAK,)
-    return Call(State.UNDECIDED, _unique(blocked, unmet, weak), barred)
+    waits = (Reason.WATCHED_TOO_SHORT,) if early(policy, fused) else ()
+    weak = () if barred or waits else (Reason.EVIDENCE_WEAK,)
+    return Call(State.UNDECIDED, _unique(waits, blocked, unmet, weak), barred)
+
+
+def thresholds_now(policy: Policy, current: State, fused: Fused) -> tuple[float, float]:
+    """Ratios in nats: SPOOF at or below the first, LIVE at or above the second.
+
+    A verdict takes more before ``min_time``; one that stands is judged by the usual thresholds.
+    """
+    if current is not State.UNDECIDED or not early(policy, fused):
+        return usual(policy, fused)
+    stricter = fused.early_thresholds if fused.thresholds else policy.early_thresholds
+    return stricter or usual(policy, fused)
+
+
+def usual(policy: Policy, fused: Fused) -> tuple[float, float]:
+    """Likewise from ``min_time`` on."""
+    return fused.thresholds or policy.thresholds
+
+
+def early(policy: Policy, fused: Fused) -> bool:
+    """Whether the face is watched for less than ``min_time``."""
+    return fused.watched < policy.watching.min_time
 
 
 def settle(policy: Policy, state: DecideState, call: Call, now: float) -> None:
@@ -289,7 +312,7 @@ def p_live(llr: float | None, prior_live: float) -> float | None:
 def _blocked(policy: Policy, fused: Fused, poor: tuple[str, ...]) -> list[str]:
     """Reasons why nothing may be decided from what was seen so far."""
     reasons = []
-    if fused.watched < policy.watching.min_time:
+    if fused.watched < policy.decides_from:
         reasons.append(Reason.WATCHED_TOO_SHORT.value)
     if fused.usable_share < policy.quality.min_usable_share:
         reasons.extend(poor or (Reason.FACE_NOT_SEEN.value,))

@@ -92,6 +92,8 @@ class FuseState:
     """Evidence came since the newest output."""
     seen: float | None = None
     """Capture time at which the face was last seen."""
+    hidden: float = float("-inf")
+    """Capture time of the newest observation in which it was not."""
     renewed_at: float = float("-inf")
     """Capture time before which nothing speaks for LIVE any more."""
     renewed: str = ""
@@ -117,6 +119,7 @@ class Fuse(Node[FuseParams]):
         self.policy = resolve_policy(params.policy)
         self._fusion: Fusion | None = None
         self._thresholds: tuple[float, float] | None = None
+        self._early: tuple[float, float] | None = None
         self._expected = tuple(sorted({*params.cues, *self.policy.asked_cues}))
 
     @classmethod
@@ -162,6 +165,7 @@ class Fuse(Node[FuseParams]):
         policy = resolve_policy(self.params.policy)
         self.policy = policy if fusion is None else fusion.applied(policy)
         self._thresholds = None if fusion is None else fusion.thresholds(policy)
+        self._early = None if fusion is None else fusion.early_thresholds(policy)
 
     def new_state(self, begin: Begin) -> FuseState:
         """No evidence; remembers why, so that missing cues can say it.
@@ -202,7 +206,8 @@ class Fuse(Node[FuseParams]):
         take_evidence(memory, evidence, packet.time, limits)
         state.changed = True
         if limits.drop is not None:
-            since = fallen_since(memory.looks, limits.drop, self.policy.watching.change_span)
+            span = self.policy.watching.change_span
+            since = fallen_since(memory.looks, limits.drop, span, state.hidden)
             if since is not None:
                 # Never before what was forgotten already: a fall may have begun earlier.
                 self._begin_anew(state, max(since, state.renewed_at), Reason.FACE_CHANGED)
@@ -222,6 +227,8 @@ class Fuse(Node[FuseParams]):
             if away > self.policy.watching.max_unseen:
                 self._begin_anew(state, packet.time, Reason.FACE_WAS_AWAY)
             state.seen = packet.time
+        else:
+            state.hidden = packet.time
         gates = self.policy.quality
         good = not gates.failures(packet.payload)
         state.usable.append((packet.time, good))
@@ -249,6 +256,7 @@ class Fuse(Node[FuseParams]):
             engine=fusion.name if fusion else "",
             engine_sha256=fusion.sha256 if fusion else "",
             thresholds=self._thresholds,
+            early_thresholds=self._early,
         )
 
     def _evidence(self, state: FuseState, now: float) -> Iterable[Evidence]:
@@ -305,18 +313,25 @@ def forget_life(memory: CueMemory, before: float, limits: CuePolicy, reason: Rea
         memory.valued, memory.ratio = None, 0.0
 
 
-def fallen_since(looks: Sequence[Look], drop: float, span: float) -> float | None:
+def fallen_since(
+    looks: Sequence[Look], drop: float, span: float, hidden: float = -inf
+) -> float | None:
     """Since when a cue has stood lower than it mostly did before; None: it has not.
 
     Looks err apart, so a fall that lasts k spans counts from ``drop`` / sqrt(k) on; but then none
     of its looks may say more for LIVE than :data:`LITTLE`, since light and distance make smaller
-    falls that stay.
+    falls that stay. A fall that begins where the face was hidden counts at once as one that lasts
+    the most spans: what passed before it may have stayed.
 
     Args:
         looks: Newest last.
         drop: Nats by which all looks of a span must be lower.
         span: Seconds; at least two looks must lie within.
+        hidden: Capture time at which the face was last not seen.
     """
+    since = _fallen(looks, drop / sqrt(_MOST_SPANS), span, LITTLE)
+    if since is not None and hidden > since - span:
+        return since
     for spans in range(1, _MOST_SPANS + 1):
         most = inf if spans == 1 else LITTLE
         since = _fallen(looks, drop / sqrt(spans), spans * span, most)

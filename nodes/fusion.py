@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..engines.bundle import Bundle, bundle_folders, read_bundle
 from ..engines.errors import BundleError, ModelMissing
-from .policy import Policy, error_rate_thresholds
+from .policy import Policy, TargetRates, error_rate_thresholds, outer
 
 METHOD = "fusion"
 """Name of the calibration method in the bundle's manifest."""
@@ -97,11 +97,22 @@ class Fusion:
         Those measured for the policy's target rates, or for the next lower ones that were; where
         there are none, or the policy wants none, the policy's own. Costs bind either.
         """
-        spoof, live = error_rate_thresholds(policy.targets)
-        if policy.targets.measured:
-            spoof = _measured(self.spoof_at, policy.targets.bpcer, spoof)
-            live = _measured(self.live_at, policy.targets.apcer, live)
-        return policy.no_laxer_than_costs(spoof, live)
+        return policy.no_laxer_than_costs(*self._thresholds_for(policy.targets))
+
+    def early_thresholds(self, policy: Policy) -> tuple[float, float] | None:
+        """Likewise before the policy's ``min_time``, for its early rates; None: no verdict then."""
+        targets = policy.early_targets
+        if targets is None:
+            return None
+        early = policy.no_laxer_than_costs(*self._thresholds_for(targets))
+        return outer(early, self.thresholds(policy))
+
+    def _thresholds_for(self, targets: TargetRates) -> tuple[float, float]:
+        spoof, live = error_rate_thresholds(targets)
+        if targets.measured:
+            spoof = _measured(self.spoof_at, targets.bpcer, spoof)
+            live = _measured(self.live_at, targets.apcer, live)
+        return spoof, live
 
     def out_of_reach(self, policy: Policy) -> list[str]:
         """A sentence for each verdict that no sum can call for, so much does the policy ask."""

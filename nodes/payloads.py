@@ -292,6 +292,8 @@ class Fused:
     thresholds: tuple[float, float] | None = None
     """Sums in nats at which that bundle measured the policy's target rates: SPOOF at or below the
     first, LIVE at or above the second. None: the policy's own."""
+    early_thresholds: tuple[float, float] | None = None
+    """Likewise what a verdict takes before the policy's ``min_time``. None: the policy's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,23 @@ class TargetRates:
 
 
 @dataclass(frozen=True, slots=True)
+class Early:
+    """What a verdict takes before ``watching.min_time``: less time for stronger evidence.
+
+    The later part of a sequential test has thresholds closer together, the earlier one further
+    apart. They are never closer than the usual ones, whatever the rates.
+    """
+
+    from_time: Annotated[float, Ge(0)] = 0.4
+    """Seconds of watching before which nothing is decided; ``watching.min_time`` and more: nothing
+    is decided early."""
+    apcer: Rate = 0.03
+    """Share of attack presentations that may be called LIVE by the early thresholds."""
+    bpcer: Rate = 0.03
+    """Share of living people that may be called SPOOF by them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What mistakes cost, in any one unit; only the ratio matters."""
 
@@ -101,7 +118,8 @@ class CuePolicy:
     """Fall of the ratio in nats, from what it mostly was to all of its looks of the last
     ``watching.change_span`` seconds, that means that something else stands there now. Everything
     that spoke for LIVE before is void then, whatever cue said it. A fall that lasts k such spans,
-    2 to 4, with no look above 0.7 nats in it, need be only ``drop`` / sqrt(k). null: never."""
+    2 to 4, with no look above 0.7 nats in it, need be only ``drop`` / sqrt(k), and one that begins
+    where the face was hidden only ``drop`` / 2. null: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +234,8 @@ class Watching:
     """How long a track is watched before and until a decision."""
 
     min_time: Seconds = 1.0
-    """Seconds before which every verdict is UNDECIDED with ``watched_too_short``."""
+    """Seconds before which only evidence that passes the ``early`` thresholds decides; without it
+    the verdict is UNDECIDED with ``watched_too_short``."""
     max_time: PositiveSeconds = 15.0
     """Seconds after which a track that was never decided is told as ``decision_timeout``. The
     watching goes on: later evidence may still decide it."""
@@ -258,15 +277,18 @@ class Policy:
     """Name for people; the id adds a digest of all values."""
     targets: TargetRates = TargetRates()
     """Error rates that the thresholds are set for."""
+    early: Early | None = Early()
+    """What a verdict takes before ``watching.min_time``. null: none comes before."""
     prior_live: Annotated[float, Gt(0), Lt(1)] = 0.5
     """Probability, before any evidence, that a face is a living person. Moves ``p_live`` (and the
     Bayes threshold, where ``costs`` are given), never the error-rate thresholds."""
     costs: Costs | None = None
     """If given, LIVE and SPOOF must also be the cheaper choice under these costs and the prior."""
     mandatory: tuple[MandatoryGroup, ...] = (
-        MandatoryGroup(("depth", "patch", "context"), Reason.NO_APPEARANCE_EVIDENCE.value),
+        MandatoryGroup(("context",), Reason.NO_APPEARANCE_EVIDENCE.value),
     )
-    """Groups of cues; each needs a fresh value for LIVE."""
+    """Groups of cues; each needs a fresh value for LIVE. Measured thresholds rest on ``context``:
+    what the others add up to by themselves reaches them for attacks as for the living."""
     spoof_needs_mandatory: bool = False
     """True: SPOOF needs the mandatory cues as well. False: any valued cues may reach it."""
     default_cue: CuePolicy = CuePolicy()
@@ -347,6 +369,30 @@ class Policy:
         """
         return self.no_laxer_than_costs(*error_rate_thresholds(self.targets))
 
+    @property
+    def early_targets(self) -> TargetRates | None:
+        """Rates that the early thresholds are set for; None where nothing is decided early."""
+        early = self.early
+        if early is None or not early.from_time < self.watching.min_time:
+            return None
+        apcer, bpcer = min(early.apcer, self.targets.apcer), min(early.bpcer, self.targets.bpcer)
+        return TargetRates(apcer, bpcer, self.targets.measured)
+
+    @property
+    def early_thresholds(self) -> tuple[float, float] | None:
+        """As :attr:`thresholds`, before ``watching.min_time``; None: nothing is decided then."""
+        targets = self.early_targets
+        if targets is None:
+            return None
+        return outer(self.no_laxer_than_costs(*error_rate_thresholds(targets)), self.thresholds)
+
+    @property
+    def decides_from(self) -> float:
+        """Seconds of watching before which nothing is decided."""
+        early = self.early
+        earliest = self.watching.min_time
+        return earliest if early is None else min(early.from_time, earliest)
+
     def no_laxer_than_costs(self, spoof: float, live: float) -> tuple[float, float]:
         """Thresholds in nats, moved outwards where the other verdict would be the cheaper one."""
         if self.costs is None:
@@ -383,6 +429,11 @@ def error_rate_thresholds(targets: TargetRates) -> tuple[float, float]:
         ``bpcer / (1 - apcer)``.
     """
     return log(targets.bpcer / (1 - targets.apcer)), log((1 - targets.bpcer) / targets.apcer)
+
+
+def outer(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The stricter of two pairs of thresholds (SPOOF's, LIVE's) on either side."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def bayes_threshold(costs: Costs, prior_live: float) -> float:

@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from padflow.nodes.decide import VERDICT, Decide, DecideParams
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.payloads import Event
-from padflow.nodes.policy import Policy
+from padflow.nodes.policy import MandatoryGroup, Policy, dump_policy
 from padflow.nodes.testing import face_observation
 from padflow.nodes.track import TRACK_EVENT
 
-POLICY = Policy()
+NETWORKS = MandatoryGroup(("depth", "patch", "context"), "no_appearance_evidence")
+POLICY = replace(Policy(), name="any-network", mandatory=(NETWORKS,))
 STEP = 0.2
 SOURCE, TRACK, DECIDE = ("capture", "events"), ("track", "events"), ("decide", "events")
 
@@ -143,7 +144,7 @@ def logs(draw: st.DrawFn) -> list[LogEvent]:
 
 
 def checked(events: list[LogEvent], **options: Any) -> LogCheck:
-    return check_log([json_line(event) for event in events], **options)
+    return check_log([json_line(event) for event in events], (POLICY,), **options)
 
 
 def verdicts(events: list[LogEvent], state: str = "", final: bool | None = None) -> list[LogEvent]:
@@ -380,7 +381,7 @@ def test_what_is_no_whole_line_is_told_with_its_number(
         "nan": whole.replace(b'"epoch":', b'"odd":NaN,"epoch":'),
         "no break": whole[:-1],
     }[damage]
-    found = check_log(lines)
+    found = check_log(lines, (POLICY,))
     assert [v.line for v in found.violations if "whole JSON" in v.what] == [number + 1]
 
 
@@ -393,7 +394,7 @@ def test_a_number_too_great_for_a_float_is_not_finite() -> None:
         else line
         for event, line in ((e, json_line(e)) for e in events)
     ]
-    assert any("expected a finite llr" in str(v) for v in check_log(lines).violations)
+    assert any("expected a finite llr" in str(v) for v in check_log(lines, (POLICY,)).violations)
 
 
 def test_a_line_nested_beyond_reason_is_told() -> None:
@@ -432,13 +433,16 @@ def test_the_command_prints_a_sentence_for_each_violation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "events.jsonl"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(dump_policy(POLICY))
+    command = ["check", str(log), "--policy", str(policy)]
     events = made_log()
     log.write_bytes(b"".join(map(json_line, events)))
-    assert main(["check", str(log)]) == Exit.DONE
+    assert main(command) == Exit.DONE
     assert "0 violations" in capsys.readouterr().out
     events.remove(verdicts(events, final=True)[0])
     log.write_bytes(b"".join(map(json_line, events)))
-    assert main(["check", str(log)]) == Exit.FAILED
+    assert main(command) == Exit.FAILED
     first, summary = capsys.readouterr().out.splitlines()
     assert first.endswith("door epoch 0 track 1: expected one final verdict, found none")
     assert "1 violations" in summary

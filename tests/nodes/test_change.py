@@ -181,6 +181,36 @@ def test_a_smaller_fall_counts_where_it_lasts(seconds: float, fall: float, notic
     assert (fallen_since([*looks, *after], 3.7, 0.5) is not None) is noticed
 
 
+@pytest.mark.parametrize(
+    ("hidden", "fall", "highest", "noticed"),
+    [
+        (1.9, 2.0, -0.1, True),
+        (1.9, 1.7, -0.1, False),
+        (1.9, 2.0, 0.8, False),
+        (1.4, 2.0, -0.1, False),
+    ],
+)
+def test_a_smaller_fall_counts_at_once_where_the_face_was_hidden_before_it(
+    hidden: float, fall: float, highest: float, noticed: bool
+) -> None:
+    looks = [Look(i * STEP, i * STEP, fall + highest) for i in range(10)]
+    after = [Look(2 + i * STEP, 2 + i * STEP, highest) for i in range(3)]
+    assert fallen_since([*looks, *after], 3.7, 0.5) is None
+    assert (fallen_since([*looks, *after], 3.7, 0.5, hidden) is not None) is noticed
+
+
+def test_a_print_swept_before_an_accepted_face_ends_live_at_once() -> None:
+    door = Watching()
+    assert door.watch(5.0, context=3.2)[-1] is State.LIVE
+    door.watch(0.2, usable=False)
+    states = door.watch(2.0, context=0.1)
+    assert states.index(State.UNDECIDED) * STEP <= 0.6
+    assert State.LIVE not in states[4:]
+    unbroken = Watching()
+    unbroken.watch(5.0, context=3.2)
+    assert unbroken.watch(0.8, context=0.1)[-1] is State.LIVE
+
+
 def test_looks_while_the_face_changes_do_not_hide_the_change() -> None:
     """A print that is raised shows in part at first, and then on either side of 0."""
     raised = [3.2] * 6 + [1.6, -0.3, -0.1, 0.3, 0.5, 0.0, -0.5, -0.4, -0.4]

@@ -17,10 +17,19 @@ from padflow.nodes.decide import Decide, DecideParams, State, called_for, expire
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.payloads import Event, Fused
-from padflow.nodes.policy import Hysteresis, MandatoryGroup, Policy, Watching
+from padflow.nodes.policy import (
+    CuePolicy,
+    Early,
+    Hysteresis,
+    MandatoryGroup,
+    Policy,
+    TargetRates,
+    Watching,
+)
 from padflow.nodes.testing import face_observation
 
-POLICY = Policy()
+ANY_NETWORK = MandatoryGroup(("depth", "patch", "context"), "no_appearance_evidence")
+POLICY = replace(Policy(), mandatory=(ANY_NETWORK,))
 SPOOF_AT, LIVE_AT = POLICY.thresholds
 KEYS = {
     *("stream", "track", "epoch", "state", "p_live", "llr", "reasons", "evidence", "box"),
@@ -163,11 +172,54 @@ def test_no_evidence_is_undecided_with_null_numbers() -> None:
     ]
 
 
-def test_nothing_is_decided_before_the_minimum_time() -> None:
-    track = Track()
-    track.watch(0.9, depth=6.0, patch=6.0)
-    assert track.states() == ["UNDECIDED"]
-    assert "watched_too_short" in track.last["reasons"]
+@pytest.mark.parametrize("llr", [6.0, -6.0])
+@pytest.mark.parametrize("early", [None, Early(), Early(from_time=0.6)])
+def test_the_strongest_evidence_waits_for_the_earliest_time_and_its_dwell(
+    early: Early | None, llr: float
+) -> None:
+    track = Track(replace(POLICY, early=early))
+    earliest = 1.0 if early is None else early.from_time
+    track.watch(3.0, depth=llr, patch=llr)
+    first = next(p for p in track.events if p.payload.data["state"] != "UNDECIDED")
+    late = track.fuse.params.period  # sums are told so often
+    assert 0 <= first.time - earliest - POLICY.hysteresis.dwell < late + 0.1
+    waiting = [p.payload.data for p in track.events if p.time < earliest]
+    assert waiting
+    assert all("watched_too_short" in data["reasons"] for data in waiting)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_evidence_between_early_and_usual_thresholds_waits_for_the_minimum_time(
+    sign: float,
+) -> None:
+    once = {"depth": CuePolicy(rho=1.0)}  # a second look adds nothing
+    track = Track(replace(POLICY, cues=once, targets=TargetRates(0.05, 0.05)))
+    assert track.policy.early_thresholds is not None
+    usual, early = track.policy.thresholds[1], track.policy.early_thresholds[1]
+    between = sign * 0.5 * (usual + early)
+    track.watch(0.9, depth=between)
+    assert track.last["thresholds"] == pytest.approx(track.policy.early_thresholds, abs=1e-3)
+    track.stop()
+    assert track.last["reasons"] == ["watched_too_short"]
+    longer = Track(track.policy)
+    longer.watch(1.6, depth=between)
+    assert longer.state == ("LIVE" if sign > 0 else "SPOOF")
+    assert longer.last["thresholds"] == pytest.approx(track.policy.thresholds, abs=1e-3)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_verdict_given_early_stands_by_the_usual_thresholds(sign: float) -> None:
+    policy = replace(POLICY, watching=Watching(min_time=5.0))
+    fused = Fused(
+        sign * (LIVE_AT if sign > 0 else -SPOOF_AT),
+        (Evidence("depth", (1.9, 2.0), sign * 3.0),),
+        face_observation(),
+        watched=2.0,
+        usable_share=1.0,
+    )
+    standing = State.LIVE if sign > 0 else State.SPOOF
+    assert called_for(policy, standing, fused, 2.0, ()).state is standing
+    assert called_for(policy, State.UNDECIDED, fused, 2.0, ()).state is State.UNDECIDED
 
 
 def test_strong_attack_evidence_is_not_called_weak_while_it_must_wait() -> None:
@@ -183,7 +235,7 @@ def test_strong_attack_evidence_is_not_called_weak_while_it_must_wait() -> None:
 @pytest.mark.parametrize("llr", [6.0, -6.0])
 def test_a_verdict_that_waits_for_its_dwell_says_so(llr: float) -> None:
     track = Track()
-    watching = track.policy.watching.min_time + 0.5 * track.policy.hysteresis.dwell
+    watching = track.policy.decides_from + 0.5 * track.policy.hysteresis.dwell
     track.watch(watching, depth=llr, patch=llr)
     track.stop()
     assert track.last["state"] == "UNDECIDED"

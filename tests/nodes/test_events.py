@@ -239,7 +239,7 @@ def test_verdicts_follow_their_schema(mode: Any, private: bool) -> None:
     for i in range(40):
         evidence = (
             Evidence("pulse", (0.0, i / 5), None, ("window_too_short",)),
-            Evidence("depth", (i / 5, i / 5), 5.0, (), "depth", "ab" * 32, {"mean": 0.4}),
+            Evidence("context", (i / 5, i / 5), 5.0, (), "views", "ab" * 32, {"score": 0.4}),
         )
         fused = Fused(5.0 if i else None, evidence, face_observation(), i / 5, 1.0)
         packet = Packet("cam", i / 5, 0, 1, fused, time.monotonic())

@@ -18,7 +18,7 @@ from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.fusion import CueWorth, Fusion, fusion_of, load_fusion
 from padflow.nodes.payloads import Fused
-from padflow.nodes.policy import Correlated, Costs, Policy, TargetRates
+from padflow.nodes.policy import Correlated, Costs, Early, Policy, TargetRates
 from padflow.nodes.testing import face_observation
 
 FUSION = Fusion(
@@ -147,6 +147,25 @@ def test_costs_bind_measured_thresholds_too() -> None:
 def test_fuse_tells_the_thresholds_of_its_fusion() -> None:
     assert fused(MEASURED, context=1.0).thresholds == MEASURED.thresholds(Policy())
     assert fused(None, context=1.0).thresholds is None
+    assert fused(MEASURED, context=1.0).early_thresholds == MEASURED.early_thresholds(Policy())
+    assert fused(None, context=1.0).early_thresholds is None
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        (Early(apcer=0.03, bpcer=0.03), (-1.9, 2.0)),
+        (Early(apcer=0.2, bpcer=0.2), (-0.7, 0.9)),
+        (Early(apcer=0.01, bpcer=0.01), (np.log(0.01 / 0.99), np.log(0.99 / 0.01))),
+        (None, None),
+    ],
+)
+def test_early_thresholds_are_those_measured_for_the_early_rates(
+    early: Early | None, expected: tuple[float, float] | None
+) -> None:
+    policy = Policy(targets=TargetRates(0.05, 0.1), early=early)
+    found = MEASURED.early_thresholds(policy)
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from padflow.nodes.policy import (
     Correlated,
     Costs,
     CuePolicy,
+    Early,
     Emission,
     JointLimit,
     MandatoryGroup,
@@ -144,8 +145,8 @@ def test_every_field_of_every_part_is_documented() -> None:
     source = (Path(__file__).parents[2] / "nodes/policy.py").read_text()
     page = (Path(__file__).parents[2] / "docs/POLICY.md").read_text()
     parts = (
-        Policy, TargetRates, Costs, MandatoryGroup, CuePolicy, Correlated, JointLimit, Watching,
-        Emission,
+        Policy, TargetRates, Early, Costs, MandatoryGroup, CuePolicy, Correlated, JointLimit,
+        Watching, Emission,
     )  # fmt: skip
     for part in parts:
         for field in fields(part):
@@ -160,10 +161,39 @@ def test_no_cue_but_the_appearance_cues_can_reach_live_or_spoof_by_default() -> 
     assert policy.cues["pulse"].min_llr > spoof
 
 
-@given(st.floats(1e-6, 0.4), st.floats(1e-6, 0.4))
+rates = st.floats(1e-6, 0.4)
+
+
+@given(rates, rates)
 def test_thresholds_lie_on_either_side_of_zero(apcer: float, bpcer: float) -> None:
     spoof, live = error_rate_thresholds(TargetRates(apcer, bpcer))
     assert spoof < 0 < live
+
+
+@given(rates, rates, rates, rates, st.booleans())
+def test_early_thresholds_are_never_closer_than_the_usual_ones(
+    apcer: float, bpcer: float, early_apcer: float, early_bpcer: float, dear: bool
+) -> None:
+    policy = Policy(
+        targets=TargetRates(apcer, bpcer),
+        early=Early(apcer=early_apcer, bpcer=early_bpcer),
+        costs=Costs(accepted_attack=100.0) if dear else None,
+    )
+    early = policy.early_thresholds
+    assert early is not None
+    assert early[0] <= policy.thresholds[0]
+    assert early[1] >= policy.thresholds[1]
+
+
+def test_nothing_is_decided_early_where_the_policy_says_so() -> None:
+    hasty = Watching(min_time=0.3)
+    for policy in (Policy(early=None), Policy(watching=hasty), Policy(early=Early(1.0))):
+        assert policy.early_targets is None
+        assert policy.early_thresholds is None
+        assert policy.decides_from == policy.watching.min_time
+    assert Policy().decides_from == Early().from_time
+    assert parse_policy({"early": None}, "test").early is None
+    assert parse_policy({"early": {"from_time": 0.7}}, "test").early == Early(0.7)
 
 
 def test_walds_thresholds_keep_the_error_rates_they_are_set_for() -> None:
