@@ -38,12 +38,16 @@ class Extremes:
     """(N,)"""
     person: Sequence[str]
     """(N,)"""
+    early: tuple[Floats, Floats] | None = None
+    """(N,) each: ``highest`` and ``lowest`` where sums from before the policy's ``min_time`` count
+    too, as they do for the rates of early verdicts. None: nothing is decided early."""
 
     def without(self, person: str) -> "Extremes":
         """Those of everybody else."""
         kept = np.array([who != person for who in self.person], bool)
         names = [who for who in self.person if who != person]
-        return Extremes(self.highest[kept], self.lowest[kept], self.live[kept], names)
+        early = None if self.early is None else (self.early[0][kept], self.early[1][kept])
+        return Extremes(self.highest[kept], self.lowest[kept], self.live[kept], names, early)
 
 
 def without_each(
@@ -74,24 +78,28 @@ def extremes_of(
     """
     rules = policy or Policy()
     rows = []
+    early = rules.early_targets is not None
     for one in seen:
         told = one.presentation
         if told.person not in fusions:
             continue
         moments = replayed(one.packets, Rules(recipe.cues, fusions[told.person], rules))
         if any(moment.llr is not None for moment in moments):
-            rows.append((*_stood(moments, rules), told))
+            usual = _stood(moments, rules, rules.watching.min_time)
+            rows.append((*usual, *_stood(moments, rules, rules.decides_from), told))
+    sums = np.array([row[:4] for row in rows], np.float64).reshape(-1, 4).T
     return Extremes(
-        np.array([row[0] for row in rows], np.float64),
-        np.array([row[1] for row in rows], np.float64),
-        np.array([row[2].live for row in rows], bool),
-        [row[2].person for row in rows],
+        sums[0],
+        sums[1],
+        np.array([row[4].live for row in rows], bool),
+        [row[4].person for row in rows],
+        (sums[2], sums[3]) if early else None,
     )
 
 
-def _stood(moments: Sequence[Moment], policy: Policy) -> tuple[float, float]:
+def _stood(moments: Sequence[Moment], policy: Policy, since: float) -> tuple[float, float]:
     """Greatest and least sum in nats that stood long enough for a verdict; 0 where none did."""
-    told = [m for m in moments if m.time > policy.watching.min_time - TICK]
+    told = [m for m in moments if m.time > since - TICK]
     highs, lows = [], []
     for first, moment in enumerate(told):
         stood = []
@@ -106,24 +114,46 @@ def _stood(moments: Sequence[Moment], policy: Policy) -> tuple[float, float]:
     return max(highs, default=0.0), min(lows, default=0.0)
 
 
-def with_thresholds(fusion: Fusion, seen: Extremes) -> Fusion:
-    """The fusion with the thresholds that recordings of people it was learned without bear out."""
+def with_thresholds(fusion: Fusion, seen: Extremes, policy: Policy | None = None) -> Fusion:
+    """The fusion with the thresholds that recordings of people it was learned without bear out.
+
+    Args:
+        fusion: whose limits no threshold may pass.
+        seen: how far sums of these recordings went.
+        policy: the rates of whose early verdicts are kept by early sums too; None: the default one.
+    """
+    early = (policy or Policy()).early_targets
+    apcer, bpcer = (0.0, 0.0) if early is None else (early.apcer, early.bpcer)
+    live_at, spoof_at = _by_rate(seen, False, apcer), _by_rate(seen, True, bpcer)
     return replace(
         fusion,
-        live_at={rate: at for rate, at in _by_rate(seen, live=False) if at < fusion.max_llr},
-        spoof_at={rate: -at for rate, at in _by_rate(seen, live=True) if -at > fusion.min_llr},
+        live_at={rate: at for rate, at in live_at.items() if at < fusion.max_llr},
+        spoof_at={rate: -at for rate, at in spoof_at.items() if -at > fusion.min_llr},
     )
 
 
-def _by_rate(seen: Extremes, *, live: bool) -> Iterator[tuple[float, float]]:
+def _by_rate(seen: Extremes, live: bool, early_rate: float) -> dict[float, float]:
     """Rates, and how far towards the wrong verdict at most so many of a class went, in nats.
+
+    Up to the rate of early verdicts this is as far as sums went before ``min_time`` or after it.
+    """
+    if not (seen.live.any() and (~seen.live).any()):
+        return {}
+    usual = dict(_bounds(seen, seen.lowest if live else seen.highest, live))
+    early = usual if seen.early is None else dict(_bounds(seen, seen.early[live], live))
+    return {
+        rate: at if rate > early_rate else max(at, early[rate])
+        for rate, at in usual.items()
+        if rate > early_rate or rate in early
+    }
+
+
+def _bounds(seen: Extremes, sums: Floats, live: bool) -> Iterator[tuple[float, float]]:
+    """Rates and bounds for a column of sums.
 
     Persons count alike. A rate of k in n, n being the effective number of independent
     presentations, is taken as (k + 1) / (n + 2), so that having seen no error in few is no proof.
     """
-    if not (seen.live.any() and (~seen.live).any()):
-        return
-    sums = seen.lowest if live else seen.highest
     group = seen.live == live
     columns = ScoredCrops(
         sums, seen.live, list(seen.person), [str(number) for number in range(len(sums))]

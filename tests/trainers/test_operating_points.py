@@ -1,5 +1,7 @@
 """Thresholds keep, on people unseen, the rates that they were measured for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from padflow.nodes.decide import State
 from padflow.nodes.fusion import CueWorth, Fusion
-from padflow.nodes.policy import Policy
+from padflow.nodes.policy import Early, Policy
 from padflow.trainers.fusion import FusionRecipe, learn, watched
 from padflow.trainers.operating_points import (
     LEAST,
@@ -42,7 +44,7 @@ def moments(*llrs: float | None, step: float = 0.2) -> list[Moment]:
 def test_what_did_not_stand_for_the_dwell_does_not_count(
     llrs: list[float | None], expected: tuple[float, float]
 ) -> None:
-    assert _stood(moments(*llrs), Policy()) == pytest.approx(expected)
+    assert _stood(moments(*llrs), Policy(), 1.0) == pytest.approx(expected)
 
 
 def extremes(rng: np.random.Generator, people: int, clips: int, spread: float) -> Extremes:
@@ -68,6 +70,36 @@ def test_no_more_than_the_rate_passed(seed: int, people: int, clips: int, spread
         assert [sign * at for at in table.values()] == sorted(
             (sign * at for at in table.values()), reverse=True
         )
+
+
+def test_early_sums_count_for_the_rates_of_early_verdicts() -> None:
+    seen = extremes(np.random.default_rng(0), people=20, clips=20, spread=1.6)
+    hasty = replace(seen, early=(seen.highest + 0.5, seen.lowest - 0.5))
+    policy = Policy(early=Early(apcer=0.03, bpcer=0.04))
+    usual, strict = (with_thresholds(FUSION, some, policy) for some in (seen, hasty))
+    tables = ((usual.live_at, strict.live_at, 0.03), (usual.spoof_at, strict.spoof_at, 0.04))
+    for before, after, early_rate in tables:
+        assert min(before) <= early_rate < max(before)
+        for rate, at in before.items():
+            if rate > early_rate:
+                assert after[rate] == at
+            else:
+                assert abs(after[rate]) > abs(at)
+                assert abs(after[rate]) <= abs(at) + 0.5 + 1e-9
+    assert with_thresholds(FUSION, hasty, Policy(early=None)) == usual
+    assert hasty.without("P1").early is not None
+
+
+def test_sums_before_the_minimum_time_are_noted_apart() -> None:
+    world = World({"context": Cue(mean=2.0, lasting=1.4, passing=0.6)}, 4, 3, seconds=2.0, seed=1)
+    seen = watched(recordings(world))
+    fusions = without_each(seen, RECIPE)
+    went = extremes_of(seen, fusions, RECIPE)
+    assert went.early is not None
+    assert (went.early[0] >= went.highest).all()
+    assert (went.early[1] <= went.lowest).all()
+    assert (went.early[0] > went.highest).any()
+    assert extremes_of(seen, fusions, RECIPE, Policy(early=None)).early is None
 
 
 def test_few_recordings_prove_no_low_rate() -> None:

@@ -312,7 +312,7 @@ def decisions(seen: Watchings, recipe: FusionRecipe, policy: Policy | None = Non
     for fold in folds(seen, "S1"):
         others = without_each(fold.learn, recipe, rules_of)
         went = extremes_of(fold.learn, others, recipe, rules_of)
-        fusion = with_thresholds(learn(fold.learn, recipe, rules_of).fusion, went)
+        fusion = with_thresholds(learn(fold.learn, recipe, rules_of).fusion, went, rules_of)
         for one in fold.judge:
             moments = replayed(one.packets, Rules(recipe.cues, fusion, rules_of))
             told = one.presentation
