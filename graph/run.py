@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from types import TracebackType
 from typing import Protocol, Self, get_args
 
@@ -23,6 +24,8 @@ from .state import ExportedStates, StateRef
 Tap = Callable[[Packet], None]
 """Called with each packet of an output port, one at a time, on a thread of the run."""
 
+SIGNALS_HEARD_AFTER = 0.5
+"""Seconds for which ``wait`` waits at once."""
 KEPT_NOTICES = 1000
 KEPT_ENDED_STREAMS = 1000
 
@@ -241,10 +244,17 @@ class GraphRun(ABC):
         Raises:
             GraphError: What made the run fail: ``NodeFailed``, ``WorkerLost``.
         """
+        until = inf if timeout is None else time.monotonic() + timeout
         with self._changed:
-            done = self._changed.wait_for(lambda: self._failure or not self._running, timeout)
+            while not (self._failure or not self._running):
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                # Never for long: a signal that comes as the wait begins, or to another thread,
+                # does not end it, and Ctrl-C would be heard when the stream has ended.
+                self._changed.wait(min(left, SIGNALS_HEARD_AFTER))
             self._raise_failure()
-            return bool(done)
+            return True
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -1,7 +1,10 @@
 """Streams come and go; stops are bounded, whatever a node or source does."""
 
+import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -69,6 +72,36 @@ def test_what_keeps_a_stream_from_beginning_says_how_it_ended(
         with pytest.raises(type(raised)):
             run.add_stream(StreamSpec("s", "", {"count": 3}))
         assert run.streams()["s"].reason == reason
+
+
+class Rung(Exception):
+    """What the handler of a signal raises."""
+
+
+def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
+    """As one does that comes while the wait begins: nothing wakes the lock that it waits for."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Rung
+
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with LocalRun(chain(1), options=options()) as run:
+            run.add_stream(StreamSpec("s", "", {"count": 800, "delay": 0.01}))
+
+            def ring_here() -> None:
+                time.sleep(0.2)
+                signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+            rings = threading.Thread(target=ring_here)
+            rings.start()
+            started = time.monotonic()
+            with pytest.raises(Rung):
+                run.wait()
+            rings.join()
+            assert time.monotonic() - started < 4.0, "the stream lasts eight seconds"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_stop_works_off_what_the_sources_gave() -> None:

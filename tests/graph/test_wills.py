@@ -75,7 +75,7 @@ def decided_live() -> tuple[Decide, DecideState, list[Packet]]:
     said: list[Packet] = []
     for tick in range(1, 31):
         now = tick / 5
-        evidence = tuple(Evidence(cue, (now - 0.2, now), 3.0, ()) for cue in ("depth", "patch"))
+        evidence = tuple(Evidence(cue, (now - 0.2, now), 3.0, ()) for cue in ("context", "patch"))
         seen = face_observation(media_time=now)
         fused = Fused(6.0, evidence, seen, watched=now, usable_share=1.0)
         said += decide.process("fused", [Packet("door", now, 1, 1, fused)], [state]).get(

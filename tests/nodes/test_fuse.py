@@ -226,7 +226,6 @@ def test_missing_cues_are_listed_with_the_reason() -> None:
     assert {cue: e.reasons for cue, e in by_cue(fused).items()} == {
         "context": ("engine_missing",),
         "depth": ("window_too_short",),
-        "patch": ("engine_missing",),
         "pulse": ("window_too_short",),
     }
     assert fused.llr is None

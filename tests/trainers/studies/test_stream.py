@@ -2,6 +2,7 @@
 
 import pytest
 
+from padflow.nodes.policy import Policy
 from padflow.trainers.fusion import FusionRecipe, watched
 from padflow.trainers.studies.stream import (
     PROTOCOLS,
@@ -79,14 +80,20 @@ def test_a_gain_is_what_changes_when_a_cue_comes() -> None:
     assert context["acer"]["value"] < 0 < context["auc"]["value"]
 
 
+RECIPE_OF_CONTEXT = FusionRecipe(task="a test", cues=("context",), seconds=(2.0,))
+
+
 def test_decisions_tell_when_and_how() -> None:
     strong = watched(recordings(World({"context": Cue(mean=5.5, passing=0.1)}, clips=2)))
-    told = decisions(strong, FusionRecipe(task="a test", cues=("context",), seconds=(2.0,)))
+    told = decisions(strong, RECIPE_OF_CONTEXT)
     assert told["live"]["live"] == 1.0
     assert told["live"]["wrong_ever"] == 0.0
-    assert 1.0 <= told["live"]["median"] <= 2.0
+    assert 0.8 <= told["live"]["median"] <= 1.0
     assert told["print"]["spoof"] == 1.0
-    assert told["live"]["by_second"]["1"]["UNDECIDED"] == 1.0
+    assert told["live"]["by_second"]["1"]["LIVE"] == 1.0
+    patient = decisions(strong, RECIPE_OF_CONTEXT, Policy(early=None))
+    assert 1.4 <= patient["live"]["median"] <= 2.0
+    assert patient["live"]["by_second"]["1"]["UNDECIDED"] == 1.0
     assert told["live"]["by_second"]["3"]["LIVE"] == 1.0
     assert told["live"]["by_second"]["15"] is None
 
