@@ -127,7 +127,7 @@ def test_a_slow_link_into_a_stage_with_others_keeps_its_place_at_a_join() -> Non
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     derandomize=True,

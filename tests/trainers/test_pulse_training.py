@@ -113,7 +113,7 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path: Path) -> No
     assert load_pulse_recipe(str(tmp_path / "parts" / "recipe.yaml")).seed != 9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_on_another_device_and_goes_on_on_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

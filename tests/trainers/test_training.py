@@ -45,7 +45,12 @@ def quietly(*args: Any, **kwargs: Any) -> tuple[Trained, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "network", [{"name": "patch_light"}, {"name": "context"}, {"name": "depth_light", "width": 0.5}]
+    "network",
+    [
+        {"name": "patch_light"},
+        {"name": "depth_light", "width": 0.5},
+        pytest.param({"name": "context"}, marks=pytest.mark.long),
+    ],
 )
 def test_learns_what_can_be_told(network: dict[str, Any], store: CropStore, tmp_path: Path) -> None:
     wanted = recipe(network=network | {"embedding": 8}, epochs=3, steps_per_epoch=15)

@@ -122,6 +122,7 @@ def node_says(folder: Path, sequence: StoredSequence, backbone: Backbone) -> lis
     return [one.payload for one in out["evidence"]]
 
 
+@pytest.mark.long
 def test_it_learns_on_another_device_and_goes_on_on_any(
     backbone: Backbone, toys: list[StoredSequence], tmp_path: Path
 ) -> None:
