@@ -195,6 +195,7 @@ def find_blinks(
     first = np.searchsorted(times, times - NEAR)
     last = np.searchsorted(times, times + NEAR, "right")
     blinks: list[float] = []
+    over = 0  # index at which the last one was
     for index in np.flatnonzero(_is_least(eyes)):
         near = slice(first[index], last[index])
         if eyes[near].max() - eyes[index] < least:
@@ -209,8 +210,11 @@ def find_blinks(
             continue
         during = poses[span[0] : span[1] + 1]
         still = np.ptp(during[:, :2], axis=0).max() <= STILL and during[:, SPEED].max() <= SLOW
-        if still and (not blinks or times[index] - blinks[-1] > SHORTEST * 2):
+        # Noise may give one closing two lowest looks.
+        apart = not blinks or (span[0] >= over and times[index] - blinks[-1] > SHORTEST * 2)
+        if still and apart:
             blinks.append(float(times[index]))
+            over = span[1]
     return blinks
 
 

@@ -159,6 +159,19 @@ def test_blinks_are_found_at_any_rate(
     assert found == pytest.approx([at, at + 1.5], abs=0.5 / rate + 0.05)
 
 
+def test_a_closing_that_noise_gives_two_lowest_looks_is_one_blink() -> None:
+    times = steady(4.5, 21.84375)
+    face = Face(closings(2.9375, seconds=0.39, depth=0.8), turn=lambda t: (0.0, 2.0, 0.0), seed=32)
+    channels, poses = read(face, times)
+    eyes = channels[:, [Channel.RIGHT_EYE, Channel.LEFT_EYE]]
+    lowest = int(eyes.mean(1).argmin())
+    eyes = eyes.copy()
+    eyes[lowest + 1] += 0.02
+    eyes[lowest + 2] = eyes[lowest]
+    channels[:, [Channel.RIGHT_EYE, Channel.LEFT_EYE]] = eyes
+    assert len(find_blinks(times, channels, poses, 0.06)) == 1
+
+
 def test_what_is_no_blink() -> None:
     times = steady(4.0, 20.0)
     slow = Face(closings(2.0, seconds=1.6, depth=0.8))
