@@ -134,7 +134,6 @@ def test_backbone_and_motion_learn_together(toys: list[StoredSequence], tmp_path
     assert any(not np.array_equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.long
 def test_it_learns_on_another_device_and_goes_on_on_any(
     toys: list[StoredSequence], tmp_path: Path
 ) -> None:
@@ -144,6 +143,7 @@ def test_it_learns_on_another_device_and_goes_on_on_any(
     assert_learns_the_same_elsewhere(train, tmp_path)
 
 
+@pytest.mark.long
 def test_both_learn_together_on_another_device_and_go_on_on_any(
     toys: list[StoredSequence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
