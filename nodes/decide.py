@@ -224,8 +224,9 @@ def called_for(
     """
     unmet = _unmet(policy, fused, now)
     blocked = _blocked(policy, fused, poor)
+    waits = (Reason.WATCHED_TOO_SHORT,) if early(policy, fused) else ()
     if fused.llr is None:
-        return Call(State.UNDECIDED, _unique(blocked, unmet, [Reason.NO_EVIDENCE]), True)
+        return Call(State.UNDECIDED, _unique(waits, blocked, unmet, [Reason.NO_EVIDENCE]), True)
     spoof_at, live_at = thresholds_now(policy, current, fused)
     margin = policy.hysteresis.margin
     live_at -= margin if current is State.LIVE else 0.0
@@ -241,7 +242,6 @@ def called_for(
     enough_later = fused.llr <= usual(policy, fused)[0]
     if enough_later and not policy.spoof_needs_mandatory:
         unmet = []  # what LIVE lacks is not what keeps a SPOOF waiting
-    waits = (Reason.WATCHED_TOO_SHORT,) if early(policy, fused) else ()
     weak = () if barred or waits else (Reason.EVIDENCE_WEAK,)
     return Call(State.UNDECIDED, _unique(waits, blocked, unmet, weak), barred)
 

@@ -104,8 +104,7 @@ class Fusion:
         targets = policy.early_targets
         if targets is None:
             return None
-        early = policy.no_laxer_than_costs(*self._thresholds_for(targets))
-        return outer(early, self.thresholds(policy))
+        return outer(self._thresholds_for(targets), self.thresholds(policy))
 
     def _thresholds_for(self, targets: TargetRates) -> tuple[float, float]:
         spoof, live = error_rate_thresholds(targets)

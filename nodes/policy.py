@@ -384,7 +384,7 @@ class Policy:
         targets = self.early_targets
         if targets is None:
             return None
-        return outer(self.no_laxer_than_costs(*error_rate_thresholds(targets)), self.thresholds)
+        return outer(error_rate_thresholds(targets), self.thresholds)
 
     @property
     def decides_from(self) -> float:
@@ -398,7 +398,7 @@ class Policy:
         if self.costs is None:
             return spoof, live
         bayes = bayes_threshold(self.costs, self.prior_live)
-        return min(spoof, bayes), max(live, bayes)
+        return outer((spoof, live), (bayes, bayes))
 
     def cue(self, name: str) -> CuePolicy:
         """The limits of a cue."""

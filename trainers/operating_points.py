@@ -15,6 +15,7 @@ from ..nodes.fuse import LITTLE, TICK
 from ..nodes.fusion import Fusion
 from ..nodes.policy import Policy
 from .calibration import Bools, Floats, ScoredCrops, effective_number, person_weights
+from .evidence import Presentation
 from .fusion import FusionRecipe, Watched, learn
 from .replaying import Moment, Rules, replayed
 
@@ -38,15 +39,15 @@ class Extremes:
     """(N,)"""
     person: Sequence[str]
     """(N,)"""
-    early: tuple[Floats, Floats] | None = None
-    """(N,) each: ``highest`` and ``lowest`` where sums from before the policy's ``min_time`` count
-    too, as they do for the rates of early verdicts. None: nothing is decided early."""
+    early: "Extremes | None" = None
+    """The same where sums from before the policy's ``min_time`` count too, as they do for the rates
+    of early verdicts. None: nothing is decided early."""
 
     def without(self, person: str) -> "Extremes":
         """Those of everybody else."""
         kept = np.array([who != person for who in self.person], bool)
         names = [who for who in self.person if who != person]
-        early = None if self.early is None else (self.early[0][kept], self.early[1][kept])
+        early = None if self.early is None else self.early.without(person)
         return Extremes(self.highest[kept], self.lowest[kept], self.live[kept], names, early)
 
 
@@ -77,23 +78,30 @@ def extremes_of(
         policy: whose ``min_time`` and ``dwell`` a sum must have stood for; None: the default one.
     """
     rules = policy or Policy()
-    rows = []
-    early = rules.early_targets is not None
+    judged: list[tuple[Presentation, list[Moment]]] = []
     for one in seen:
         told = one.presentation
         if told.person not in fusions:
             continue
         moments = replayed(one.packets, Rules(recipe.cues, fusions[told.person], rules))
         if any(moment.llr is not None for moment in moments):
-            usual = _stood(moments, rules, rules.watching.min_time)
-            rows.append((*usual, *_stood(moments, rules, rules.decides_from), told))
-    sums = np.array([row[:4] for row in rows], np.float64).reshape(-1, 4).T
+            judged.append((told, moments))
+    usual = _extremes(judged, rules, rules.watching.min_time)
+    if rules.early_targets is None:
+        return usual
+    return replace(usual, early=_extremes(judged, rules, rules.decides_from))
+
+
+def _extremes(
+    judged: Sequence[tuple[Presentation, list[Moment]]], policy: Policy, since: float
+) -> Extremes:
+    """How far sums went from so many seconds of watching on."""
+    sums = [_stood(moments, policy, since) for _, moments in judged]
     return Extremes(
-        sums[0],
-        sums[1],
-        np.array([row[4].live for row in rows], bool),
-        [row[4].person for row in rows],
-        (sums[2], sums[3]) if early else None,
+        np.array([highest for highest, _ in sums], np.float64),
+        np.array([lowest for _, lowest in sums], np.float64),
+        np.array([told.live for told, _ in judged], bool),
+        [told.person for told, _ in judged],
     )
 
 
@@ -124,7 +132,8 @@ def with_thresholds(fusion: Fusion, seen: Extremes, policy: Policy | None = None
     """
     early = (policy or Policy()).early_targets
     apcer, bpcer = (0.0, 0.0) if early is None else (early.apcer, early.bpcer)
-    live_at, spoof_at = _by_rate(seen, False, apcer), _by_rate(seen, True, bpcer)
+    live_at = _by_rate(seen, live=False, early_rate=apcer)
+    spoof_at = _by_rate(seen, live=True, early_rate=bpcer)
     return replace(
         fusion,
         live_at={rate: at for rate, at in live_at.items() if at < fusion.max_llr},
@@ -132,15 +141,15 @@ def with_thresholds(fusion: Fusion, seen: Extremes, policy: Policy | None = None
     )
 
 
-def _by_rate(seen: Extremes, live: bool, early_rate: float) -> dict[float, float]:
+def _by_rate(seen: Extremes, *, live: bool, early_rate: float) -> dict[float, float]:
     """Rates, and how far towards the wrong verdict at most so many of a class went, in nats.
 
     Up to the rate of early verdicts this is as far as sums went before ``min_time`` or after it.
     """
     if not (seen.live.any() and (~seen.live).any()):
         return {}
-    usual = dict(_bounds(seen, seen.lowest if live else seen.highest, live))
-    early = usual if seen.early is None else dict(_bounds(seen, seen.early[live], live))
+    usual = dict(_bounds(seen, live=live))
+    early = usual if seen.early is None else dict(_bounds(seen.early, live=live))
     return {
         rate: at if rate > early_rate else max(at, early[rate])
         for rate, at in usual.items()
@@ -148,12 +157,13 @@ def _by_rate(seen: Extremes, live: bool, early_rate: float) -> dict[float, float
     }
 
 
-def _bounds(seen: Extremes, sums: Floats, live: bool) -> Iterator[tuple[float, float]]:
-    """Rates and bounds for a column of sums.
+def _bounds(seen: Extremes, *, live: bool) -> Iterator[tuple[float, float]]:
+    """Rates and bounds, one column of sums alone.
 
     Persons count alike. A rate of k in n, n being the effective number of independent
     presentations, is taken as (k + 1) / (n + 2), so that having seen no error in few is no proof.
     """
+    sums = seen.lowest if live else seen.highest
     group = seen.live == live
     columns = ScoredCrops(
         sums, seen.live, list(seen.person), [str(number) for number in range(len(sums))]

@@ -25,12 +25,12 @@ from padflow.nodes.decide import VERDICT, Decide, DecideParams
 from padflow.nodes.evidence import Evidence
 from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.payloads import Event
-from padflow.nodes.policy import MandatoryGroup, Policy, dump_policy
+from padflow.nodes.policy import Policy, dump_policy
 from padflow.nodes.testing import face_observation
 from padflow.nodes.track import TRACK_EVENT
+from tests.nodes.policies import ANY_NETWORK
 
-NETWORKS = MandatoryGroup(("depth", "patch", "context"), "no_appearance_evidence")
-POLICY = replace(Policy(), name="any-network", mandatory=(NETWORKS,))
+POLICY = replace(Policy(), name="any-network", mandatory=(ANY_NETWORK,))
 STEP = 0.2
 SOURCE, TRACK, DECIDE = ("capture", "events"), ("track", "events"), ("decide", "events")
 

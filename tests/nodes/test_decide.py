@@ -28,7 +28,8 @@ from padflow.nodes.policy import (
 )
 from padflow.nodes.testing import face_observation
 
-ANY_NETWORK = MandatoryGroup(("depth", "patch", "context"), "no_appearance_evidence")
+from .policies import ANY_NETWORK
+
 POLICY = replace(Policy(), mandatory=(ANY_NETWORK,))
 SPOOF_AT, LIVE_AT = POLICY.thresholds
 KEYS = {
@@ -165,6 +166,18 @@ def test_no_evidence_is_undecided_with_null_numbers() -> None:
     track.look(0.2)
     assert track.last["p_live"] is None
     assert track.last["llr"] is None
+    assert track.last["reasons"] == [
+        "watched_too_short",
+        "no_appearance_evidence",
+        "no_evidence",
+    ]
+
+
+def test_a_face_without_evidence_is_told_to_be_watched_too_shortly_up_to_the_minimum_time() -> None:
+    track = Track()
+    track.look(0.8)
+    track.stop()
+    assert POLICY.decides_from < track.now < POLICY.watching.min_time
     assert track.last["reasons"] == [
         "watched_too_short",
         "no_appearance_evidence",

@@ -74,7 +74,8 @@ def test_no_more_than_the_rate_passed(seed: int, people: int, clips: int, spread
 
 def test_early_sums_count_for_the_rates_of_early_verdicts() -> None:
     seen = extremes(np.random.default_rng(0), people=20, clips=20, spread=1.6)
-    hasty = replace(seen, early=(seen.highest + 0.5, seen.lowest - 0.5))
+    further = replace(seen, highest=seen.highest + 0.5, lowest=seen.lowest - 0.5)
+    hasty = replace(seen, early=further)
     policy = Policy(early=Early(apcer=0.03, bpcer=0.04))
     usual, strict = (with_thresholds(FUSION, some, policy) for some in (seen, hasty))
     tables = ((usual.live_at, strict.live_at, 0.03), (usual.spoof_at, strict.spoof_at, 0.04))
@@ -96,9 +97,9 @@ def test_sums_before_the_minimum_time_are_noted_apart() -> None:
     fusions = without_each(seen, RECIPE)
     went = extremes_of(seen, fusions, RECIPE)
     assert went.early is not None
-    assert (went.early[0] >= went.highest).all()
-    assert (went.early[1] <= went.lowest).all()
-    assert (went.early[0] > went.highest).any()
+    assert (went.early.highest >= went.highest).all()
+    assert (went.early.lowest <= went.lowest).all()
+    assert (went.early.highest > went.highest).any()
     assert extremes_of(seen, fusions, RECIPE, Policy(early=None)).early is None
 
 
