@@ -286,7 +286,9 @@ raise SystemExit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_interrupted_scores_are_those_of_the_items_that_are_done(
     number: signal.Signals, print_clip: Path, grey_clip: Path, tmp_path: Path
 ) -> None:
@@ -387,7 +389,9 @@ def test_a_camera_s_password_is_not_told(tmp_path: Path) -> None:
         assert "guard" not in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_an_interrupted_run_leaves_whole_events_and_a_playable_video(
     number: signal.Signals, live_clip: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_trains_and_writes_a_bundle(
     assert read_bundle(tmp_path / "anew").manifest.training.held_out("media") == media
 
 
+@pytest.mark.long
 def test_cross_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,12 +80,9 @@ def test_cross_fits(
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     write_store(tmp_path / "store", rows=64, persons=4, family="Doe, ")
     recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE + "select_by: last\n")
     words = [str(recipe), "--data", str(tmp_path / "store"), "--out", str(out), "--epochs", "2"]
     words += ["--files", "f32", "--threads", "1", "--folds", '"Doe, p0","Doe, p1"', '"Doe, p2"']
-    with pytest.raises(TrainingError, match="expected 'last' for cross-fitting"):
-        train.run(asked(*words))
-    recipe.write_text(RECIPE + "select_by: last\n")
     assert train.run(asked(*words)) == Exit.DONE
     printed = capsys.readouterr().out
     assert printed.index("fold 2 of 2, without Doe, p2") < printed.index("everybody")
@@ -98,11 +96,24 @@ def test_cross_fits(
     (out.with_name("toy.run") / "checkpoint.pt").unlink()
     with pytest.raises(UsageError, match="holds a training run already"):
         train.run(asked(*words))
+
+
+def test_folds_ask_for_a_recipe_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    write_store(tmp_path / "store", rows=24, persons=4)
+    recipe, out = tmp_path / "toy.yaml", tmp_path / "toy"
+    recipe.write_text(RECIPE)
+    words = ["--data", str(tmp_path / "store"), "--out", str(out), "--folds", "p0,p1", "p2"]
+    with pytest.raises(TrainingError, match="expected 'last' for cross-fitting"):
+        train.run(asked(str(recipe), *words))
+    recipe.write_text(RECIPE + "select_by: last\n")
     for others in (["--hold-out", "p3"], ["--workers", "2"], ["--start", str(out)]):
         with pytest.raises(UsageError, match="--folds: expected no --hold-out"):
-            train.run(asked(*words, *others))
+            train.run(asked(str(recipe), *words, *others))
     with pytest.raises(UsageError, match="--folds: expected the recipe of a network on crops"):
-        train.run(asked("fusion", *words[1:]))
+        train.run(asked("fusion", *words))
 
 
 def loss_of_first_epoch(printed: str) -> float:

@@ -12,7 +12,7 @@ pytest.importorskip("ray", reason="the package ray is not installed")
 PROGRAM = Path(__file__).with_name("ray_node_loss.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_streams_of_a_lost_node_go_on_elsewhere() -> None:
     done = subprocess.run(
         [sys.executable, PROGRAM], capture_output=True, text=True, check=False, timeout=200

@@ -28,6 +28,7 @@ with RayRun(graph, "realtime", ray_options=options) as run:
 """
 
 
+@pytest.mark.long
 def test_a_lost_worker_is_not_told_on_standard_output() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=200, check=False

@@ -24,13 +24,13 @@ def silent(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CropStore:
-    return write_store(tmp_path_factory.mktemp("store"), rows=96, persons=4)
+    return write_store(tmp_path_factory.mktemp("store"), rows=64, persons=4)
 
 
 @pytest.fixture(scope="module")
 def fitted(store: CropStore, tmp_path_factory: pytest.TempPathFactory) -> CrossFitted:
     torch.set_num_threads(1)
-    wanted = recipe(select_by="last", epochs=3, steps_per_epoch=20)
+    wanted = recipe(select_by="last", epochs=2, steps_per_epoch=15)
     run = tmp_path_factory.mktemp("run")
     return cross_fit(wanted, store, run, FOLDS, tensorboard=False, say=silent)
 
@@ -103,15 +103,16 @@ def test_everybody_is_calibrated_by_those_who_had_not_seen_them(
     assert "each by one of 2 networks that had not seen them" in manifest.calibration.fitted_on
     assert manifest.training.settings["folds"] == ("p0,p1", "p2")
     assert manifest.training.held_out("persons") == ()
-    assert "96 crops" in manifest.training.data[0]
+    assert "64 crops" in manifest.training.data[0]
     for fold, persons in zip(fitted.folds, FOLDS, strict=True):
         own = read_bundle(fold.folder / "bundle").manifest
         assert own.calibration == manifest.calibration
         assert own.training.held_out("persons") == tuple(persons)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(store: CropStore, tmp_path: Path) -> None:
-    wanted = recipe(select_by="last")
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", rows=40, persons=4)
+    wanted = recipe(select_by="last", steps_per_epoch=3)
     whole = cross_fit(wanted, store, tmp_path / "a", FOLDS, tensorboard=False, say=silent)
 
     class Power(Exception):

@@ -106,7 +106,10 @@ NETWORKS = {
 """What each looks at, how its bundle tells that, and its cue."""
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module",
+    params=["views", "views_parts", pytest.param("patch_natural", marks=pytest.mark.long)],
+)
 def trained(
     tmp_path_factory: pytest.TempPathFactory, models: Path, request: pytest.FixtureRequest
 ) -> Trained:

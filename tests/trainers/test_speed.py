@@ -8,7 +8,7 @@ import torch
 from padflow.trainers.speed import NetworkCost, network_costs
 
 NAMES = ("patch_light",)
-ON_FEATURES = ("views", "patch_natural")
+ON_FEATURES = ("views",)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_every_precision_is_measured_beside_torch(costs: list[NetworkCost]) -> N
 
 def test_a_face_is_four_patches_or_one_picture(costs: list[NetworkCost]) -> None:
     pictures = {cost.network: cost.pictures for cost in costs}
-    assert pictures == {"patch_light": 4, "views": 1, "patch_natural": 1}
+    assert pictures == {"patch_light": 4, "views": 1}
 
 
 def test_int8_files_are_smaller(costs: list[NetworkCost]) -> None:

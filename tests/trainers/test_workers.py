@@ -26,6 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("data") / "store", rows=64, persons=4).folders[0]
 
 
+@pytest.mark.long
 def test_two_workers_learn_together(data: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     first = recipe(epochs=2, steps_per_epoch=8, batch=8)

@@ -178,7 +178,7 @@ def _pulse_of(colours: Array, rate: float | None, fps: float) -> tuple[float, fl
     return peak * 60.0, float(snr_db(frequencies, power, at))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pulse_passes_camera_and_encoder(tmp_path: Path, models: Path) -> None:
     out = tmp_path / "live.mp4"
     truth = render_clip("live", out, seconds=11.0, seed=3, size=(1280, 480))

@@ -50,6 +50,7 @@ def quietly(*args: Any, **kwargs: Any) -> tuple[TrainedPulseDepth, list[str]]:
     return train_pulse_depth(*args, say=lines.append, **kwargs), lines
 
 
+@pytest.mark.long
 def test_it_learns_what_beats_and_the_bundle_says_the_same(
     backbone: Backbone, toys: list[StoredSequence], tmp_path: Path
 ) -> None:

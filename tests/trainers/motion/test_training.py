@@ -113,6 +113,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(toys: list[StoredSequence], tmp_p
     assert "batch: 4" not in (tmp_path / "cut" / "recipe.yaml").read_text()
 
 
+@pytest.mark.long
 def test_backbone_and_motion_learn_together(toys: list[StoredSequence], tmp_path: Path) -> None:
     joint = {"epochs": 2, "steps_per_epoch": 2, "batch": 2, "steps": 3}
     recipe = toy_recipe(epochs=1, steps_per_epoch=2, joint=joint)
