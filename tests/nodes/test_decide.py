@@ -7,104 +7,25 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from padflow.graph.node import Begin, Finish, NodeContext
+from padflow.graph.node import Begin
 from padflow.graph.packet import Packet
 from padflow.nodes.decide import Decide, DecideParams, State, called_for, expires, p_live
 from padflow.nodes.evidence import Evidence
-from padflow.nodes.fuse import Fuse, FuseParams
 from padflow.nodes.payloads import Event, Fused
 from padflow.nodes.policy import (
     CuePolicy,
     Early,
     Hysteresis,
     MandatoryGroup,
-    Policy,
     TargetRates,
     Watching,
 )
 from padflow.nodes.testing import face_observation
 
-from .policies import ANY_NETWORK
-
-POLICY = replace(Policy(), mandatory=(ANY_NETWORK,))
-SPOOF_AT, LIVE_AT = POLICY.thresholds
-KEYS = {
-    *("stream", "track", "epoch", "state", "p_live", "llr", "reasons", "evidence", "box"),
-    *("media_time", "frame_age_ms", "expires_at", "engines", "policy", "final", "thresholds"),
-}
-
-
-class Track:
-    """One track through fuse and decide, as the runtime would drive them."""
-
-    def __init__(self, policy: Policy = POLICY, mode: Any = "lossless", step: float = 0.04) -> None:
-        self.policy = policy
-        self.fuse = Fuse(FuseParams(policy, cues=("pulse",)))
-        self.decide = Decide(DecideParams(policy))
-        self.decide.open(NodeContext("decide", mode))
-        self.step = step
-        self.now = 0.0
-        self.epoch = 0
-        self.ended = False
-        self.events: list[Packet] = []
-        self.fresh("first")
-
-    def fresh(self, reason: Any) -> None:
-        previous = getattr(self, "decided", None)
-        begin = Begin("cam", 1, self.now, self.epoch, reason, previous)
-        self.fused = self.fuse.new_state(begin)
-        self.decided = self.decide.new_state(begin)
-
-    def packet(self, payload: Any) -> Packet:
-        return Packet("cam", self.now, self.epoch, 1, payload, time.monotonic())
-
-    def look(self, seconds: float = 0.0, **changes: Any) -> None:
-        """Observations at the frame rate for some seconds (at least one)."""
-        for _ in range(max(1, round(seconds / self.step))):
-            self.now += self.step
-            seen = face_observation(media_time=self.now, **changes)
-            given = self.fuse.process("observations", [self.packet(seen)], [self.fused])
-            for packet in given.get("fused", ()):
-                self.judge(packet)
-
-    def tell(self, cue: str, llr: float | None, length: float = 0.0, **more: Any) -> None:
-        reasons = ("blurred",) if llr is None else ()
-        evidence = Evidence(cue, (self.now - length, self.now), llr, reasons, **more)
-        self.fuse.process("evidence", [self.packet(evidence)], [self.fused])
-
-    def watch(self, seconds: float, **cues: float | None) -> None:
-        """Observations, with the cues' ratios given five times a second."""
-        for _ in range(round(seconds / 0.2)):
-            for cue, llr in cues.items():
-                self.tell(cue, llr)
-            self.look(0.2)
-
-    def judge(self, packet: Packet) -> None:
-        given = self.decide.process("fused", [packet], [self.decided])
-        self.events += given.get("events", ())
-
-    def stop(self, reason: Any = "end", detail: str = "") -> None:
-        finish = Finish("cam", 1, self.now, self.epoch, reason, detail)
-        for packet in self.fuse.finish(self.fused, finish).get("fused", ()):
-            self.judge(packet)
-        self.events += self.decide.finish(self.decided, finish).get("events", ())
-        self.ended = reason != "gap"
-
-    @property
-    def state(self) -> str:
-        return str(self.decided.state)
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return dict(self.events[-1].payload.data)
-
-    def states(self) -> list[str]:
-        told = [p.payload.data["state"] for p in self.events]
-        return [s for i, s in enumerate(told) if i == 0 or s != told[i - 1]]
+from .judged_track import KEYS, LIVE_AT, POLICY, SPOOF_AT, Track
 
 
 def test_strong_appearance_and_pulse_are_live() -> None:
@@ -508,114 +429,6 @@ def test_a_live_verdict_expires_with_the_cue_that_carries_it() -> None:
     until = expires(POLICY, State.LIVE, fused, now)
     assert called_for(POLICY, State.LIVE, fused, until - 0.01, ()).state is State.LIVE
     assert called_for(POLICY, State.LIVE, fused, until + 0.01, ()).live_barred
-
-
-ratios = st.one_of(st.floats(-8, 8), st.sampled_from([math.nan, math.inf, -math.inf, None]))
-
-
-class AnySequence(RuleBasedStateMachine):
-    """Evidence, gaps, epochs, faults and poor pictures in any order."""
-
-    @initialize(
-        dwell=st.sampled_from([0.0, 0.4]), margin=st.sampled_from([0.5, 1.0]), tight=st.booleans()
-    )
-    def begin(self, dwell: float, margin: float, tight: bool) -> None:
-        policy = replace(POLICY, hysteresis=Hysteresis(margin, dwell))
-        self.track = Track(policy, "realtime" if tight else "lossless", step=0.1)
-        self.valued: list[tuple[float, str]] = []
-        self.begun = 0.0
-        self.checked = 0
-        self.finals = {0: 0}
-
-    @precondition(lambda self: not self.track.ended)
-    @rule(cue=st.sampled_from(["depth", "patch", "pulse", "other"]), llr=ratios)
-    def evidence(self, cue: str, llr: float | None) -> None:
-        self.track.tell(cue, llr, length=0.5)
-        if llr is not None and math.isfinite(llr):
-            self.valued.append((self.track.now, cue))
-
-    @precondition(lambda self: not self.track.ended)
-    @rule(seconds=st.sampled_from([0.1, 0.6, 1.5, 4.0]), good=st.booleans())
-    def frames(self, seconds: float, good: bool) -> None:
-        self.track.look(seconds, usable=good)
-
-    @precondition(lambda self: not self.track.ended)
-    @rule(seconds=st.sampled_from([1.5, 3.0]))
-    def convincing(self, seconds: float) -> None:
-        for _ in range(round(seconds / 0.2)):
-            self.evidence("depth", 6.0)
-            self.evidence("patch", 5.0)
-            self.track.look(0.2)
-
-    @precondition(lambda self: not self.track.ended)
-    @rule(kind=st.sampled_from(["gap", "epoch", "fault"]))
-    def reset(self, kind: str) -> None:
-        self.holds()
-        if kind != "fault":
-            self.track.stop(kind)
-            self.track.ended = False
-            self.holds()
-        if kind == "epoch":
-            self.track.epoch += 1
-            self.finals[self.track.epoch] = 0
-        self.track.now += 3.0
-        self.begun = self.track.now
-        self.track.fresh(kind)
-
-    @precondition(lambda self: not self.track.ended)
-    @rule()
-    def end(self) -> None:
-        self.track.stop()
-
-    @precondition(lambda self: self.track.ended)
-    @rule()
-    def stay_ended(self) -> None:
-        """Nothing more happens."""
-
-    @invariant()
-    def holds(self) -> None:
-        track = getattr(self, "track", None)
-        if track is None:
-            return
-        for packet in track.events[self.checked :]:
-            self.check(packet)
-        self.checked = len(track.events)
-        if track.ended and any(p.epoch == track.epoch for p in track.events):
-            assert self.finals[track.epoch] == 1
-
-    def check(self, packet: Packet) -> None:
-        data = packet.payload.data
-        line = json.dumps(dict(data), allow_nan=False)
-        assert set(json.loads(line)) == KEYS
-        assert data["reasons"]
-        assert (data["p_live"] is None) == (data["llr"] is None)
-        assert all(e["reasons"] for e in data["evidence"] if e["llr"] is None)
-        happened = packet.payload.utc
-        until = datetime.fromisoformat(data["expires_at"]).timestamp()
-        assert until > happened - 1e-3
-        if data["final"]:
-            self.finals[packet.epoch] += 1
-            assert self.finals[packet.epoch] == 1
-        if data["state"] == "LIVE":
-            oldest = packet.time - POLICY.mandatory[0].max_age
-            assert any(
-                self.begun <= t and oldest < t <= packet.time and cue in ("depth", "patch")
-                for t, cue in self.valued
-            ), "LIVE without a fresh mandatory value"
-            assert data["llr"] >= LIVE_AT - self.margin - 1e-3 or self.dwelling()
-        if data["state"] == "SPOOF":
-            assert data["llr"] <= SPOOF_AT + self.margin + 1e-3 or self.dwelling()
-
-    @property
-    def margin(self) -> float:
-        return self.track.policy.hysteresis.margin
-
-    def dwelling(self) -> bool:
-        return self.track.policy.hysteresis.dwell > 0
-
-
-TestAnySequence = AnySequence.TestCase
-TestAnySequence.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
 def test_no_live_outlives_an_engine_that_was_lost() -> None:
