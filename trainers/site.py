@@ -36,9 +36,9 @@ from .recipe import HoldOut, Recipe, TrainingError, TrainingFailed, load_recipe,
 from .scoring import measures, pictures
 from .site_report import site_page
 from .sources import Say, source_files
-from .training import Trained, build, train, use_threads
+from .training import Trained, build, fit_strangeness, train, use_threads
 from .visits import SitePeople, site_people
-from .weights import bundle_weights, use_weights
+from .weights import Weights, between, bundle_weights, use_weights
 
 BASES = (("views", 0.0), ("depth_light", 40.0), ("patch_light", 60.0))
 """Shipped networks that are adapted, and from how many minutes on each. On two cores views needs
@@ -49,6 +49,10 @@ HELD_MEDIA = 0.33
 """Share of the printers, screens and masks that only the check sees."""
 _RATE = 0.3
 """Share of the recipe's learning rate: the network knows most of it already."""
+_SHARE = 0.5
+"""How far from the base's weights to those that were learned. A door shows few people: what is
+learned of them alone takes their faces for living whatever shows them, and forgets what the base
+knows of others. Half-way both are told better than at either end (docs/TRAINING.md)."""
 _LOOKING, _MAKING_HELD, _MAKING = 0.15, 0.10, 0.35
 """Shares of the time, the last one for the crops to learn from."""
 _BUNDLING = 50.0
@@ -283,7 +287,7 @@ def _adapted(
     before = build(_base_recipe(base))
     use_weights(before, weights)
     before.eval()
-    chosen, compared = _better(trained, before, open_crops(prepared.footage))
+    chosen, compared = _better(blended(trained, weights), before, open_crops(prepared.footage))
     say(compared["told"])
     roles = options.files or [r for r in ("f32", "f16", "int8") if r in base.manifest.files]
     with tempfile.TemporaryDirectory(prefix="padflow-site-") as folder:
@@ -325,6 +329,16 @@ def _site_recipe(
         fuse_colour=compiles,
         select_by="validation",
     )
+
+
+def blended(trained: Trained, start: Weights, share: float = _SHARE) -> Trained:
+    """The trained network drawn back towards the weights that it started from."""
+    learned = {name: value.numpy() for name, value in trained.network.state_dict().items()}
+    network = build(trained.recipe)
+    use_weights(network, between(start, learned, share))
+    network.eval()
+    fit_strangeness(network, trained.store, trained.split)  # that of other weights is no measure
+    return replace(trained, network=network)
 
 
 def _better(

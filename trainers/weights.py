@@ -63,6 +63,27 @@ def bundle_weights(bundle: Bundle) -> Weights:
     return load_weights(bundle.folder / file.path)
 
 
+def between(before: Weights, after: Weights, share: float) -> Weights:
+    """The weights that lie between two of one network, as far from the first as asked.
+
+    Wortsman et al., *Robust fine-tuning of zero-shot models* (CVPR 2022): between weights and what
+    a further training on other data made of them lie networks that have the one's knowledge and
+    the other's.
+
+    Args:
+        before: the training's start.
+        after: its end.
+        share: 0 gives ``before``, 1 ``after``. Whole numbers, such as counts, are always the
+            latter's.
+    """
+    return {
+        name: value
+        if value.dtype.kind != "f"
+        else ((1 - share) * before[name].astype(np.float64) + share * value).astype(value.dtype)
+        for name, value in after.items()
+    }
+
+
 def use_weights(network: "nn.Module", weights: Weights) -> None:
     """Put weights into a network of the same design, in place.
 

@@ -10,7 +10,13 @@ from padflow.engines.bundle import read_bundle
 from padflow.trainers.networks import NetworkOptions, build_network
 from padflow.trainers.recipe import TrainingError
 from padflow.trainers.training import train
-from padflow.trainers.weights import bundle_weights, load_weights, save_weights, use_weights
+from padflow.trainers.weights import (
+    between,
+    bundle_weights,
+    load_weights,
+    save_weights,
+    use_weights,
+)
 from tests.nodes.tiny_nets import write_tiny_bundle
 from tests.trainers.stores import write_store
 from tests.trainers.test_training import recipe
@@ -82,3 +88,13 @@ def test_training_starts_from_weights(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"expected none, as it was begun, found some; resume"):
         quietly(wanted, store, tmp_path / "one", start=weights, resume=True)
     quietly(slow, store, tmp_path / "two", start=weights, resume=True)
+
+
+def test_between_two_networks_lies_their_mixture() -> None:
+    before = {"w": np.array([0.0, 2.0], np.float32), "n": np.array(3)}
+    after = {"w": np.array([1.0, 4.0], np.float32), "n": np.array(7)}
+    for share, expected in ((0.0, [0, 2]), (0.25, [0.25, 2.5]), (1.0, [1, 4])):
+        found = between(before, after, share)
+        assert found["w"].dtype == np.float32
+        np.testing.assert_array_equal(found["w"], np.array(expected, np.float32))
+        assert found["n"] == 7, "a count is no weight"
