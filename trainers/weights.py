@@ -76,12 +76,16 @@ def between(before: Weights, after: Weights, share: float) -> Weights:
         share: 0 gives ``before``, 1 ``after``. Whole numbers, such as counts, are always the
             latter's.
     """
-    return {
-        name: value
-        if value.dtype.kind != "f"
-        else ((1 - share) * before[name].astype(np.float64) + share * value).astype(value.dtype)
-        for name, value in after.items()
-    }
+    return {name: _mixed(before[name], value, share) for name, value in after.items()}
+
+
+def _mixed(
+    before: npt.NDArray[np.generic], after: npt.NDArray[np.generic], share: float
+) -> npt.NDArray[np.generic]:
+    if after.dtype.kind != "f":
+        return after
+    found = (1 - share) * before.astype(np.float64) + share * after.astype(np.float64)
+    return found.astype(after.dtype)
 
 
 def use_weights(network: "nn.Module", weights: Weights) -> None:
