@@ -1,8 +1,9 @@
 """Site adaptation: shipped networks, trained on for one user's own camera, light and people.
 
 From live footage of the site: who is in it, attacks on those people and re-shots of them by the
-same simulated cameras, a short training that starts from a bundle's weights, a calibration on
-people who were not learned from, and a report of what it brought.
+same simulated cameras, a short training that starts from a bundle's weights, weights half-way
+between these and what was learned, a calibration on people who were not learned from, and a report
+of what it brought.
 
 Frames of the site itself are never learned from: beside simulated attacks they would teach what
 the simulation does to pictures. The held-out people's frames serve to check and to calibrate.
@@ -491,7 +492,11 @@ def _written(
         licence=base.manifest.about.licence,
     )
     origin = f"{base.manifest.about.name} {base.manifest.about.version}"
-    settings = {"base": origin, "kept": "base" if kept == "before" else "learned"}
+    settings: dict[str, Any] = {
+        "base": origin,
+        "kept": "base" if kept == "before" else "learned",
+        "share_of_learned": 0.0 if kept == "before" else _SHARE,
+    }
     training = replace(
         made.manifest.training, settings={**made.manifest.training.settings, **settings}
     )

@@ -40,6 +40,9 @@ def test_a_door_gives_a_bundle_and_a_report(models: Path, tmp_path: Path, twice:
     assert (about.name, about.version) == ("patch_light_site", "0.1.1")
     assert set(bundle.manifest.files) >= {"f32", "weights"}
     assert bundle.manifest.training.settings["base"] == "patch_light 0.1.0"
+    kept = bundle.manifest.training.settings["kept"]
+    share = bundle.manifest.training.settings["share_of_learned"]
+    assert (kept, share) in {("base", 0.0), ("learned", 0.5)}
     assert bundle.manifest.calibration is not None
     assert bundle.manifest.calibration.parameters["slope"] > 0
     assert str(tmp_path) not in (bundle.folder / "bundle.json").read_text()
