@@ -5,7 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 FEED := demo-out
 TEST_WORKERS ?= 2
-ALONE = $$(grep -rl --include='test_*.py' 'mark.alone' tests)
+# Collecting all of the suite for a handful of tests takes as long as they do. Whoever asks for some
+# tests of their own has those alone.
+ALONE = $(if $(PYTEST_ARGS),,$$(grep -rl --include='test_*.py' 'mark.alone' tests))
 
 # Hundreds of processes of the suite import the same modules: they are compiled once.
 unexport PYTHONDONTWRITEBYTECODE

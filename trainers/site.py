@@ -39,7 +39,7 @@ from .site_report import site_page
 from .sources import Say, source_files
 from .training import Trained, build, fit_strangeness, train, use_threads
 from .visits import SitePeople, site_people
-from .weights import Weights, between, bundle_weights, use_weights
+from .weights import Weights, between, bundle_weights, use_weights, weights_of
 
 BASES = (("views", 0.0), ("depth_light", 40.0), ("patch_light", 60.0))
 """Shipped networks that are adapted, and from how many minutes on each. On two cores views needs
@@ -334,9 +334,8 @@ def _site_recipe(
 
 def blended(trained: Trained, start: Weights, share: float = _SHARE) -> Trained:
     """The trained network drawn back towards the weights that it started from."""
-    learned = {name: value.numpy() for name, value in trained.network.state_dict().items()}
     network = build(trained.recipe)
-    use_weights(network, between(start, learned, share))
+    use_weights(network, between(start, weights_of(trained.network), share))
     network.eval()
     fit_strangeness(network, trained.store, trained.split)  # that of other weights is no measure
     return replace(trained, network=network)

@@ -53,7 +53,7 @@ def _network(one: Json) -> str:
 {
         "its own weights are kept: learning made it no better"
         if one["kept"] == "before"
-        else "weights half-way between its own and the learned ones are used"
+        else "weights between its own and the learned ones are used"
     }. Files: {escape(", ".join(one["files"]))}.</p>
 <h3>Held-out persons, live and attacks simulated, %</h3><table>{head}{simulated}</table>
 <h3>Held-out persons as filmed ({one["footage"]["frames"]} frames, all live), %</h3>

@@ -7,7 +7,7 @@ An ONNX file is folded and cannot be trained on. So a bundle carries, in the rol
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,15 @@ ROLE = "weights"
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
 
+def weights_of(network: "nn.Module") -> dict[str, Any]:
+    """Parameters, normalisation statistics and fitted strangeness by name, as NumPy arrays."""
+    return {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+
+
 def save_weights(network: "nn.Module", path: Path) -> Path:
     """Write parameters, normalisation statistics and the fitted strangeness to an ``.npz``."""
-    arrays = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     with whole_file(path) as part, part.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **weights_of(network))
     return path
 
 

@@ -1,4 +1,4 @@
-"""One track through fuse and decide, as the runtime would drive them."""
+"""What tests of verdicts drive: a track whose evidence they give by hand."""
 
 import time
 from dataclasses import replace

@@ -12,6 +12,7 @@ from padflow.trainers.calibration import Fit
 from padflow.trainers.recipe import TrainingError
 from padflow.trainers.site import SiteOptions, adapt, blended, mixed
 from padflow.trainers.training import build, train
+from padflow.trainers.weights import weights_of
 from tests.nodes.tiny_nets import CALIBRATION, write_tiny_bundle
 from tests.trainers.door import write_door
 from tests.trainers.stores import write_store
@@ -93,7 +94,7 @@ def test_a_base_that_says_the_opposite_is_not_mixed_in() -> None:
 def test_what_a_door_taught_is_drawn_back_to_the_base(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", rows=40, persons=4)
     wanted = recipe(epochs=1, steps_per_epoch=2)
-    start = {name: value.numpy() for name, value in build(wanted).state_dict().items()}
+    start = weights_of(build(wanted))
     start["classify.score.bias"] = start["classify.score.bias"] + np.float32(0.5)
     trained = train(
         wanted, store, tmp_path / "run", tensorboard=False, start=start, say=lambda line: None
