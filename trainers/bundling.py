@@ -102,7 +102,7 @@ def make_bundle(
     files: Sequence[Role] = ("f32", "f16", "int8"),
     quantise_with: Sequence[CropStore] = (),
     folds: Sequence[Trained] = (),
-    start: Bundle | None = None,
+    start: Sequence[Bundle] = (),
     say: Any = print,
 ) -> Bundle:
     """Export a trained network and write its bundle.
@@ -124,7 +124,8 @@ def make_bundle(
         quantise_with: further stores, such as one of real footage, whose crops show NNCF the range
             of activations beside training crops.
         folds: of :func:`padflow.trainers.cross_fitting.cross_fit`.
-        start: whose weights the training started from: the manifest tells what those learned from.
+        start: whose weights, or their mean, the training started from: the manifest tells what
+            those learned from.
         say: takes a line for each precision.
 
     Raises:
@@ -328,7 +329,7 @@ def _manifest(
     calibration: Calibration,
     folds: Sequence[Trained] = (),
     metrics: tuple[Metric, ...] = (),
-    start: Bundle | None = None,
+    start: Sequence[Bundle] = (),
 ) -> Manifest:
     recipe, network = trained.recipe, trained.network
     settings: dict[str, Setting] = {
@@ -341,10 +342,16 @@ def _manifest(
         settings["minutes"] = round(trained.minutes + sum(one.minutes for one in folds), 2)
         settings["folds"] = tuple(names_text(one.split.persons) for one in folds)
     data: tuple[str, ...] = (_told(trained.store, trained.split.train),)
-    if start is not None:
-        before = start.manifest
-        settings["started_from"] = f"{before.about.name} {before.edition[:12]}"
-        data = (*data, *(f"{before.about.name}, before: {told}" for told in before.training.data))
+    if start:
+        known = [one.manifest for one in start]
+        names = [f"{before.about.name} {before.edition[:12]}" for before in known]
+        settings["started_from"] = names[0] if len(names) == 1 else tuple(names)
+        told = dict.fromkeys(
+            f"{before.about.name}, before: {each}"
+            for before in known
+            for each in before.training.data
+        )
+        data = (*data, *told)
     return Manifest(
         about=About(
             name=recipe.name.replace(" ", "_").lower(),

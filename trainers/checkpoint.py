@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=DataclassInstance)
 
 CHECKPOINT, HISTORY = "checkpoint.pt", "history.jsonl"
-_LENGTH: Mapping[str, Any] = {"epochs": 1, "max_minutes": None, "joint": None}
-"""What a resumed run's recipe may ask for otherwise: it goes on for longer."""
+_LENGTH: Mapping[str, Any] = {
+    "epochs": 1,
+    "max_minutes": None,
+    "joint": None,
+    "share_of_learned": 1.0,
+}
+"""What a resumed run's recipe may ask for otherwise: it goes on for longer, or what it learned is
+mixed in otherwise."""
 
 
 @dataclass(slots=True)

@@ -184,6 +184,10 @@ class Recipe:
     """None: as many as show each training crop once on average."""
     validation_crops: Count = 4000
     """At most so many crops a store are scored after an epoch, spread over its rows."""
+    share_of_learned: Annotated[FiniteFloat, Gt(0), Le(1)] = 1.0
+    """How far from the weights that the training started from to the learned ones those lie that
+    are written: half-way, 0.5, keeps what was known beside what is learned
+    (:func:`padflow.trainers.weights.between`). Under 1 only of a training with a start."""
     max_minutes: Annotated[FiniteFloat, Gt(0)] | None = None
     """Stop after the epoch that passes it. The learning rate then follows the clock where that is
     ahead of the steps, and two runs are no longer bit by bit the same."""

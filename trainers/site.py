@@ -37,9 +37,9 @@ from .recipe import HoldOut, Recipe, TrainingError, TrainingFailed, load_recipe,
 from .scoring import measures, pictures
 from .site_report import site_page
 from .sources import Say, source_files
-from .training import Trained, build, fit_strangeness, train, use_threads
+from .training import Trained, build, train, use_threads
 from .visits import SitePeople, site_people
-from .weights import Weights, between, bundle_weights, use_weights, weights_of
+from .weights import bundle_weights, use_weights
 
 BASES = (("views", 0.0), ("depth_light", 40.0), ("patch_light", 60.0))
 """Shipped networks that are adapted, and from how many minutes on each. On two cores views needs
@@ -288,7 +288,7 @@ def _adapted(
     before = build(_base_recipe(base))
     use_weights(before, weights)
     before.eval()
-    chosen, compared = _better(blended(trained, weights), before, open_crops(prepared.footage))
+    chosen, compared = _better(trained, before, open_crops(prepared.footage))
     say(compared["told"])
     roles = options.files or [r for r in ("f32", "f16", "int8") if r in base.manifest.files]
     with tempfile.TemporaryDirectory(prefix="padflow-site-") as folder:
@@ -327,18 +327,10 @@ def _site_recipe(
         max_minutes=minutes,
         learning_rate=_RATE * recipe.learning_rate,
         average=min(recipe.average, 0.99),
+        share_of_learned=_SHARE,
         fuse_colour=compiles,
         select_by="validation",
     )
-
-
-def blended(trained: Trained, start: Weights, share: float = _SHARE) -> Trained:
-    """The trained network drawn back towards the weights that it started from."""
-    network = build(trained.recipe)
-    use_weights(network, between(start, weights_of(trained.network), share))
-    network.eval()
-    fit_strangeness(network, trained.store, trained.split)  # that of other weights is no measure
-    return replace(trained, network=network)
 
 
 def _better(

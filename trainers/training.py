@@ -41,7 +41,7 @@ from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
 from .recipe import Losses, Recipe, TrainingError, TrainingFailed, parse_recipe, recipe_text
 from .scoring import measures, score_rows, spread
-from .weights import Weights, use_weights
+from .weights import Weights, between, use_weights, weights_of
 
 LARGEST_GRADIENT = 5.0
 """Norm to which the gradient of a step is cut."""
@@ -108,7 +108,9 @@ def train(
         resume: go on from the folder's checkpoint if there is one.
         tensorboard: write logs for TensorBoard; None: where it is installed.
         fabric: precision and place; None: one device, a GPU where there is one.
-        start: weights to start from, such as a bundle's; None: random ones.
+        start: weights to start from, such as a bundle's; None: random ones. Where the recipe's
+            ``share_of_learned`` is under 1, the network is drawn back towards them in the end; the
+            epochs' measures are those of what was learned.
         say: takes one line an epoch.
 
     Raises:
@@ -274,14 +276,20 @@ class _Run:
             extra,
             say,
         )
+        if start is None and recipe.share_of_learned < 1:
+            raise TrainingError(
+                f"recipe {recipe.name}: share_of_learned: expected 1 without weights to start "
+                f"from, found {recipe.share_of_learned:g}; give some, or leave it out"
+            )
         self.split = split(store, recipe.hold_out, recipe.leave_out_sources)
         self.bf16 = computed_in(recipe) == "bf16"
         self.fabric = fabric or _fabric(recipe)
         network = _channels_last(build(recipe))
         self.started = start is not None
         """Whether from other weights, some of which may stay as they are (`CropNetwork.grown`)."""
-        if start is not None:
-            use_weights(network, network.grown(start))
+        self.start = None if start is None else network.grown(start)
+        if self.start is not None:
+            use_weights(network, self.start)
         network.colour.fused = recipe.fuse_colour
         self.batches = Batches(store, self.split.train, recipe, network.crop)
         optimiser = torch.optim.AdamW(_groups(network, recipe), lr=recipe.learning_rate)
@@ -473,6 +481,9 @@ class _Run:
         best = load_state(self._best)
         network = build(self.recipe)
         network.load_state_dict(best["network"])
+        if self.start is not None:
+            share = self.recipe.share_of_learned
+            use_weights(network, between(self.start, weights_of(network), share))
         network.eval()
         fit_strangeness(network, self.store, replace(self.split, train=self.batches.rows))
         if self.is_first:

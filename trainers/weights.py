@@ -5,7 +5,7 @@ An ONNX file is folded and cannot be trained on. So a bundle carries, in the rol
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,30 @@ def _mixed(
         return after
     found = (1 - share) * before.astype(np.float64) + share * after.astype(np.float64)
     return found.astype(after.dtype)
+
+
+def mean_of(each: Sequence[Weights]) -> Weights:
+    """The mean of one network's weights from several trainings.
+
+    Wortsman et al., *Model soups* (ICML 2022): of trainings that went on from the same weights, it
+    is about as good as their votes together, at the cost of one network.
+
+    Args:
+        each: at least one. Whole numbers are the last one's.
+
+    Raises:
+        TrainingError: they are of different networks.
+    """
+    mean: Weights = each[0]
+    for number, one in enumerate(each[1:], 2):
+        for name in mean.keys() | one.keys():
+            if name not in mean or name not in one or mean[name].shape != one[name].shape:
+                raise TrainingError(
+                    f"weights: expected those of one network to take the mean of, found {name} "
+                    "of one unlike another's; give bundles that were made with one recipe"
+                )
+        mean = between(mean, one, 1 / number)
+    return mean
 
 
 def use_weights(network: "nn.Module", weights: Weights) -> None:

@@ -11,7 +11,10 @@ from .train_motion import KINDS, run_on_sequences
 from .train_site import add_site_arguments, run_site
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ...engines.bundle import Bundle, Training
+    from ...trainers.crops import CropStore
     from ...trainers.recipe import Recipe
 
 FUSION = "fusion"
@@ -83,15 +86,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--start",
+        nargs="+",
         type=Path,
+        default=[],
         metavar="BUNDLE",
-        help="begin with the weights of this bundle instead of random ones",
+        help="begin with the weights of this bundle, or the mean of several bundles' weights, "
+        "instead of random ones; media and cameras that it was kept from stay held out, unless the "
+        "recipe names some",
     )
     parser.add_argument(
         "--calibrate-only",
         action="store_true",
-        help="keep the weights of --start as they are, and the media and cameras that they were "
-        "learned without; calibrate them on the people of --hold-out",
+        help="keep the weights of --start as they are; calibrate them on the people of --hold-out "
+        "and the media that they were learned without",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="Ray Train workers")
@@ -141,11 +148,11 @@ def _make(args: argparse.Namespace, folder: Path) -> int:
         from ...engines.bundle import read_bundle
         from ...trainers.bundling import make_bundle
 
-        base = read_bundle(args.start) if args.start else None
+        bases = [read_bundle(path) for path in args.start]
         if args.folds:
             trained, folds = _cross_fitted(args, folder)
         else:
-            trained, folds = _trained(args, folder, base), ()
+            trained, folds = _trained(args, folder, bases), ()
     except ModuleNotFoundError as error:
         raise UsageError(MISSING.format(name=error.name)) from error
     from ...trainers.crops import open_crops
@@ -157,7 +164,7 @@ def _make(args: argparse.Namespace, folder: Path) -> int:
         files=args.files or FILES,
         quantise_with=extra,
         folds=folds,
-        start=base,
+        start=bases,
     )
     _summary(trained, bundle)
     return Exit.DONE
@@ -340,26 +347,23 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     return found.everybody, found.folds
 
 
-def _trained(args: argparse.Namespace, folder: Path, base: "Bundle | None") -> Any:
+def _trained(args: argparse.Namespace, folder: Path, bases: "list[Bundle]") -> Any:
     from ...trainers.crops import open_crops
     from ...trainers.training import taken_as_it_is, train, use_threads
-    from ...trainers.weights import bundle_weights
+    from ...trainers.weights import bundle_weights, mean_of
 
     recipe = _recipe(args)
+    store = open_crops(*args.data)
+    start = mean_of([bundle_weights(base) for base in bases]) if bases else None
     if args.threads:
         use_threads(args.threads)
-    if base is not None:
-        _tell_whom_it_may_know(base, recipe, args)
+    if bases:
+        kept = [base.manifest.training for base in bases]
+        _tell_whom_it_may_know(kept, recipe, store, args)
+        recipe = _held_out_as(recipe, kept, store, learns=not args.calibrate_only)
     if args.calibrate_only:
-        assert base is not None
-        return taken_as_it_is(
-            _held_out_as(recipe, base.manifest.training),
-            open_crops(*args.data),
-            folder,
-            bundle_weights(base),
-            extra_validation=args.validate,
-        )
-    store = open_crops(*args.data)
+        assert start is not None
+        return taken_as_it_is(recipe, store, folder, start, extra_validation=args.validate)
     if args.workers > 1:
         from ...trainers.workers import train_on_workers
 
@@ -378,37 +382,59 @@ def _trained(args: argparse.Namespace, folder: Path, base: "Bundle | None") -> A
         folder,
         extra_validation=args.validate,
         resume=args.resume,
-        start=None if base is None else bundle_weights(base),
+        start=start,
         say=_say,
     )
 
 
-def _tell_whom_it_may_know(base: "Bundle", recipe: "Recipe", args: argparse.Namespace) -> None:
+def _tell_whom_it_may_know(
+    before: "list[Training]", recipe: "Recipe", store: "CropStore", args: argparse.Namespace
+) -> None:
     """Told, not refused: a manifest says whom a network was kept from, not whom it learned from."""
-    from ...trainers.crops import open_crops
     from ...trainers.holdout import drawn
 
-    kept = base.manifest.training.held_out("persons")
-    rows = (r for r in open_crops(*args.data).rows if r.source not in recipe.leave_out_sources)
+    kept = _kept_from_all(training.held_out("persons") for training in before)
+    rows = (r for r in store.rows if r.source not in recipe.leave_out_sources)
     held = recipe.hold_out.persons or drawn({row.person for row in rows}, recipe.hold_out.share)
     if others := sorted(set(held) - set(kept)):
+        named = " ".join(map(str, args.start))
         print(
-            f"--start {args.start}: was kept from {', '.join(kept) or 'nobody'}; if it has "
+            f"--start {named}: was kept from {', '.join(kept) or 'nobody'}; if it has "
             f"learned from {', '.join(others)}, who are held out now, it is judged and "
             "calibrated on people it knows: then hold out others",
             file=sys.stderr,
         )
 
 
-def _held_out_as(recipe: "Recipe", training: "Training") -> "Recipe":
-    """The recipe without the media and cameras that another training held out."""
+def _held_out_as(
+    recipe: "Recipe", before: "list[Training]", store: "CropStore", *, learns: bool
+) -> "Recipe":
+    """The recipe without what of the store's media and cameras all trainings before held out.
+
+    Those that it names itself stand. Where the store has none of those media, a training draws
+    some of its own; weights that learn nothing more are judged on no media that they know.
+    """
     import yaml
 
     from ...trainers.recipe import parse_recipe
 
-    cameras = parse_recipe(yaml.safe_load(training.recipe)).hold_out.cameras
-    rule = replace(recipe.hold_out, media=training.held_out("media"), cameras=cameras)
-    return replace(recipe, hold_out=rule)
+    rules = [parse_recipe(yaml.safe_load(training.recipe)).hold_out for training in before]
+    rule = recipe.hold_out
+    media = _kept_from_all(training.held_out("media") for training in before)
+    cameras = _kept_from_all(one.cameras for one in rules)
+    there = {row.medium for row in store.rows}, {row.camera for row in store.rows}
+    new = tuple(name for name in media if name in there[0])
+    found = replace(
+        rule,
+        media=rule.media or (new if new or learns else media),
+        cameras=rule.cameras or tuple(name for name in cameras if name in there[1]),
+    )
+    return replace(recipe, hold_out=found)
+
+
+def _kept_from_all(names: "Iterable[tuple[str, ...]]") -> tuple[str, ...]:
+    """What stands in each of several lists, in order."""
+    return tuple(sorted(set.intersection(*map(set, names))))
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from padflow.deploy.commands import train
@@ -10,6 +11,7 @@ from padflow.engines.bundle import read_bundle
 from padflow.engines.errors import BackendMissing
 from padflow.trainers.crops import open_crops
 from padflow.trainers.recipe import RecipeError, TrainingError
+from padflow.trainers.weights import bundle_weights
 from tests.trainers.stores import write_store
 
 RECIPE = """
@@ -63,13 +65,26 @@ def test_trains_and_writes_a_bundle(
     before, learned = manifest.training, read_bundle(tmp_path / "on").manifest.training
     assert learned.data == (before.data[0], f"{manifest.about.name}, before: {before.data[0]}")
     assert learned.settings["started_from"] == f"{manifest.about.name} {manifest.edition[:12]}"
-    anew = [*words[:-2], people[2], "--out", str(tmp_path / "anew"), "--start", str(out)]
+    anew = [*words[:-2], people[2], "--out", str(tmp_path / "anew")]
+    anew += ["--start", str(out), str(tmp_path / "on")]
     assert train.run(asked(*anew, "--calibrate-only")) == Exit.DONE
     assert f"if it has learned from {people[2]}, who are held out now" in capsys.readouterr().err
     media = manifest.training.held_out("media")
     assert len(media) == 3
     assert all(name.startswith("Sons, Inc. ") for name in media)
-    assert read_bundle(tmp_path / "anew").manifest.training.held_out("media") == media
+    assert learned.held_out("media") == media
+    found = read_bundle(tmp_path / "anew")
+    assert found.manifest.training.held_out("media") == media
+    names = [read_bundle(tmp_path / name).manifest for name in ("toy", "on")]
+    assert found.manifest.training.settings["started_from"] == tuple(
+        f"{one.about.name} {one.edition[:12]}" for one in names
+    )
+    first, second, mean = (
+        bundle_weights(read_bundle(tmp_path / name))["classify.score.bias"].astype(np.float64)
+        for name in ("toy", "on", "anew")
+    )
+    np.testing.assert_allclose(mean, (first + second) / 2, rtol=1e-5)
+    assert not np.allclose(first, second)
 
 
 @pytest.mark.long

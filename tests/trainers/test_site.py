@@ -10,13 +10,9 @@ from padflow.engines.bundle import SHIPPED
 from padflow.engines.engine import load_engine
 from padflow.trainers.calibration import Fit
 from padflow.trainers.recipe import TrainingError
-from padflow.trainers.site import SiteOptions, adapt, blended, mixed
-from padflow.trainers.training import build, train
-from padflow.trainers.weights import weights_of
+from padflow.trainers.site import SiteOptions, adapt, mixed
 from tests.nodes.tiny_nets import CALIBRATION, write_tiny_bundle
 from tests.trainers.door import write_door
-from tests.trainers.stores import write_store
-from tests.trainers.test_training import recipe
 
 BASE = SHIPPED / "patch_light"
 """A door is adapted from what padflow ships, as a user would do it."""
@@ -89,28 +85,3 @@ def test_a_base_that_says_the_opposite_is_not_mixed_in() -> None:
     before = np.linspace(-2, 2, 50)
     fit = Fit(0.7, 0.1, -2.0, 3.0, live=6.4, attacks=19.1)
     assert mixed(fit, CALIBRATION, -before, before) == (fit, {"share_of_site": 1.0})
-
-
-def test_what_a_door_taught_is_drawn_back_to_the_base(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "store", rows=40, persons=4)
-    wanted = recipe(epochs=1, steps_per_epoch=2)
-    start = weights_of(build(wanted))
-    start["classify.score.bias"] = start["classify.score.bias"] + np.float32(0.5)
-    trained = train(
-        wanted, store, tmp_path / "run", tensorboard=False, start=start, say=lambda line: None
-    )
-    network = blended(trained, start, 0.5).network
-    assert not network.training
-    learned, drawn = trained.network.state_dict(), network.state_dict()
-    for name in ("classify.embed.weight", "classify.score.bias"):
-        assert not np.array_equal(learned[name], start[name])
-        expected = (learned[name].double().numpy() + start[name]) / 2
-        np.testing.assert_allclose(drawn[name], expected, rtol=1e-6)
-    # The strangeness is of the drawn weights' own embedding, not half of another's.
-    assert not torch.equal(
-        drawn["classify.strangeness.means"], learned["classify.strangeness.means"]
-    )
-    assert torch.equal(
-        drawn["classify.strangeness.means"],
-        blended(trained, start, 0.5).network.state_dict()["classify.strangeness.means"],
-    )

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,13 +10,15 @@ import torch
 from padflow.engines.bundle import read_bundle
 from padflow.trainers.networks import NetworkOptions, build_network
 from padflow.trainers.recipe import TrainingError
-from padflow.trainers.training import train
+from padflow.trainers.training import build, fit_strangeness, train
 from padflow.trainers.weights import (
     between,
     bundle_weights,
     load_weights,
+    mean_of,
     save_weights,
     use_weights,
+    weights_of,
 )
 from tests.nodes.tiny_nets import write_tiny_bundle
 from tests.trainers.stores import write_store
@@ -98,3 +101,42 @@ def test_between_two_networks_lies_their_mixture() -> None:
         assert found["w"].dtype == np.float32
         np.testing.assert_array_equal(found["w"], np.array(expected, np.float32))
         assert found["n"] == 7, "a count is no weight"
+
+
+def test_the_mean_of_networks_counts_each_alike() -> None:
+    each = [{"w": np.array([float(n), 1.0], np.float32)} for n in (0, 1, 5)]
+    np.testing.assert_allclose(
+        mean_of(each)["w"].astype(np.float64), np.array([2.0, 1.0]), rtol=1e-6
+    )
+    assert mean_of(each[1:2]) == each[1]
+    for other in ({"v": each[0]["w"]}, {"w": np.zeros(3, np.float32)}, {}):
+        with pytest.raises(TrainingError, match="expected those of one network to take the mean"):
+            mean_of([each[0], other])
+
+
+def test_what_was_learned_is_drawn_back_as_far_as_the_recipe_says(tmp_path: Path) -> None:
+    quietly = partial(train, tensorboard=False, say=lambda line: None)
+    store = write_store(tmp_path / "store", rows=40, persons=4)
+    wanted = recipe(epochs=1, steps_per_epoch=2)
+    half = replace(wanted, share_of_learned=0.5)
+    start = weights_of(build(wanted))
+    start["classify.score.bias"] = start["classify.score.bias"] + np.float32(0.5)
+    found = quietly(wanted, store, tmp_path / "run", start=start).network
+    # Resumed, a run may be drawn back otherwise: nothing of it is learned anew.
+    trained = quietly(half, store, tmp_path / "run", start=start, resume=True)
+    network = trained.network
+    assert not network.training
+    learned, drawn = found.state_dict(), network.state_dict()
+    for name in ("classify.embed.weight", "classify.score.bias"):
+        assert not np.array_equal(learned[name], start[name])
+        expected = (learned[name].double().numpy() + start[name]) / 2
+        np.testing.assert_allclose(drawn[name], expected, rtol=1e-6)
+    # The strangeness is of the drawn weights' own embedding, not half of another's.
+    name = "classify.strangeness.means"
+    own = drawn[name].clone()
+    assert not torch.equal(own, learned[name])
+    network.head.strangeness.means.zero_()
+    fit_strangeness(network, store, trained.split)
+    assert torch.equal(own, network.state_dict()[name])
+    with pytest.raises(TrainingError, match="share_of_learned: expected 1 without weights to st"):
+        quietly(half, store, tmp_path / "none")

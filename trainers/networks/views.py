@@ -72,7 +72,7 @@ class ViewsPartsNetwork(ViewsNetwork):
     def grown(self, weights: Weights) -> Weights:
         """A views network's too, which stays as it is: the parts are learned beside it."""
         state = self.state_dict()
-        mine = {name: state[name].numpy() for name in state if name.startswith("parts")}
+        mine = {name: state[name].numpy().copy() for name in state if name.startswith("parts")}
         if mine.keys() & weights.keys():
             return weights
         self._views_stay = True
