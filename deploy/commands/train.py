@@ -318,6 +318,12 @@ def _recipe(args: argparse.Namespace) -> "Recipe":
     from ...trainers.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, **_changes(args))
+    if recipe.share_of_learned < 1 and not args.start:
+        raise UsageError(
+            f"recipe {args.recipe}: share_of_learned: expected --start BUNDLE beside "
+            f"{recipe.share_of_learned:g}, which draws back to its weights, found none; give one, "
+            "or leave share_of_learned out"
+        )
     rule = recipe.hold_out
     if args.hold_out:
         rule = replace(rule, persons=tuple(args.hold_out))

@@ -151,6 +151,9 @@ def test_wrong_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             train.run(asked(*words[:3], "--out", out))
     with pytest.raises(UsageError, match="--start: expected a recipe and one worker"):
         train.run(asked(*words, "--start", str(tmp_path), "--workers", "2"))
+    for more in ((), ("--workers", "2"), ("--folds", "p1,p2", "p3")):
+        with pytest.raises(UsageError, match=r"share_of_learned: expected --start BUNDLE beside"):
+            train.run(asked("views_further", *words[1:], *more))
     monkeypatch.setitem(sys.modules, "ray.train", None)
     with pytest.raises(BackendMissing, match="expected Ray Train, found none"):
         train.run(asked(*words, "--workers", "2"))
