@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=DataclassInstance)
 
 CHECKPOINT, HISTORY = "checkpoint.pt", "history.jsonl"
-_LENGTH: Mapping[str, Any] = {
+_MAY_DIFFER: Mapping[str, Any] = {
     "epochs": 1,
     "max_minutes": None,
     "joint": None,
@@ -106,8 +106,8 @@ def check_recipe(path: Path, before: "R", now: "R") -> None:
         TrainingError: it is another.
     """
     names = {one.name for one in fields(now)}
-    length = {name: value for name, value in _LENGTH.items() if name in names}
-    if replace(before, **length) != replace(now, **length):
+    alike = {name: value for name, value in _MAY_DIFFER.items() if name in names}
+    if replace(before, **alike) != replace(now, **alike):
         raise TrainingError(
             f"{path}: was made with another recipe; give the one in {path.parent}/recipe.yaml or "
             "another folder"

@@ -313,7 +313,8 @@ def _site_recipe(
     base: Bundle, prepared: Prepared, options: SiteOptions, minutes: float, run: Path
 ) -> Recipe:
     if options.resume and (run / "checkpoint.pt").is_file():
-        return load_recipe(run / "recipe.yaml")  # its time was set when it began
+        # Its time was set when it began.
+        return replace(load_recipe(run / "recipe.yaml"), share_of_learned=_SHARE)
     recipe = _base_recipe(base)
     compiles = recipe.fuse_colour and minutes > 3 and shutil.which("g++") is not None
     return replace(

@@ -285,9 +285,8 @@ class _Run:
         self.bf16 = computed_in(recipe) == "bf16"
         self.fabric = fabric or _fabric(recipe)
         network = _channels_last(build(recipe))
-        self.started = start is not None
-        """Whether from other weights, some of which may stay as they are (`CropNetwork.grown`)."""
         self.start = None if start is None else network.grown(start)
+        """Other weights that it goes on from, some of which may stay as they are."""
         if self.start is not None:
             use_weights(network, self.start)
         network.colour.fused = recipe.fuse_colour
@@ -432,7 +431,7 @@ class _Run:
             "average": self.average.network.state_dict(),
             "average_steps": self.average.steps,
             "recipe": recipe_text(self.recipe),
-            "started": self.started,
+            "started": self.start is not None,
             "learned_from": {kind: sorted(names) for kind, names in self.learned.items()},
             "progress": asdict(progress),
             "random": torch.get_rng_state(),
@@ -462,7 +461,8 @@ class _Run:
             return
         state = load_state(path)
         check_recipe(path, parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
-        check_start(path, state.get("started", self.started), self.started)
+        starts = self.start is not None
+        check_start(path, state.get("started", starts), starts)
         before = state.get("learned_from", {})  # none in checkpoints of before
         for kind, names in self.learned.items():
             known = set(before.get(kind, ()))

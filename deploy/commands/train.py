@@ -424,18 +424,18 @@ def _held_out_as(
 
     from ...trainers.recipe import parse_recipe
 
-    rules = [parse_recipe(yaml.safe_load(training.recipe)).hold_out for training in before]
     rule = recipe.hold_out
-    media = _kept_from_all(training.held_out("media") for training in before)
-    cameras = _kept_from_all(one.cameras for one in rules)
-    there = {row.medium for row in store.rows}, {row.camera for row in store.rows}
-    new = tuple(name for name in media if name in there[0])
-    found = replace(
-        rule,
-        media=rule.media or (new if new or learns else media),
-        cameras=rule.cameras or tuple(name for name in cameras if name in there[1]),
-    )
-    return replace(recipe, hold_out=found)
+    if not rule.media:
+        media = _kept_from_all(training.held_out("media") for training in before)
+        here = {row.medium for row in store.rows}
+        new = tuple(name for name in media if name in here)
+        rule = replace(rule, media=new if new or learns else media)
+    if not rule.cameras:
+        rules = (parse_recipe(yaml.safe_load(training.recipe)).hold_out for training in before)
+        cameras = _kept_from_all(one.cameras for one in rules)
+        here = {row.camera for row in store.rows}
+        rule = replace(rule, cameras=tuple(name for name in cameras if name in here))
+    return replace(recipe, hold_out=rule)
 
 
 def _kept_from_all(names: "Iterable[tuple[str, ...]]") -> tuple[str, ...]:

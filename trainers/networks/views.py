@@ -72,6 +72,7 @@ class ViewsPartsNetwork(ViewsNetwork):
     def grown(self, weights: Weights) -> Weights:
         """A views network's too, which stays as it is: the parts are learned beside it."""
         state = self.state_dict()
+        # Copies: a training changes the network in place, and its start has to stay.
         mine = {name: state[name].numpy().copy() for name in state if name.startswith("parts")}
         if mine.keys() & weights.keys():
             return weights
