@@ -145,8 +145,20 @@ class Fuse(Node[FuseParams]):
         if self._fusion is not None:
             for told in self._fusion.out_of_reach(self.policy):
                 context.notice(told)
-        for told in self._unknown_cues():
+        for told in (*self._unknown_cues(), *self._unmet_groups()):
             context.notice(told)
+
+    def _unmet_groups(self) -> Iterator[str]:
+        """What to tell of each mandatory group of which no cue is expected: it bars LIVE."""
+        asked = resolve_policy(self.params.policy)
+        for group in asked.mandatory:
+            if not set(group.any_of) & set(self.params.cues):
+                yield (
+                    f"policy {asked.name}, mandatory: expected one of {', '.join(group.any_of)} in "
+                    "the parameter cues of fuse, found none: nobody becomes LIVE without it; add "
+                    "its node to the graph and its name to cues, or give a policy that asks for "
+                    "another"
+                )
 
     def _unknown_cues(self) -> Iterator[str]:
         """What to tell of each cue that the policy names and nobody knows: a slip of the pen."""

@@ -22,7 +22,7 @@ from padflow.nodes.fuse import (
     take_evidence,
 )
 from padflow.nodes.payloads import Fused
-from padflow.nodes.policy import Correlated, CuePolicy, JointLimit, Policy
+from padflow.nodes.policy import Correlated, CuePolicy, JointLimit, MandatoryGroup, Policy
 from padflow.nodes.testing import face_observation
 
 LIMITS = CuePolicy()
@@ -232,19 +232,28 @@ def test_missing_cues_are_listed_with_the_reason() -> None:
     assert all(e.llr is None for e in fused.evidence)
 
 
-def test_a_cue_that_nobody_knows_is_told() -> None:
-    def told_of(policy: Policy, *cues: str) -> list[str]:
-        told: list[str] = []
-        context = NodeContext("fuse", "lossless", notice=told.append)
-        Fuse(FuseParams(policy, cues=("depth", *cues), fusion="none")).open(context)
-        return told
+def notices(policy: Policy, *cues: str) -> list[str]:
+    told: list[str] = []
+    context = NodeContext("fuse", "lossless", notice=told.append)
+    Fuse(FuseParams(policy, cues=cues, fusion="none")).open(context)
+    return told
 
-    assert not told_of(Policy())
+
+def test_a_cue_that_nobody_knows_is_told() -> None:
+    assert not notices(Policy(), "context", "depth")
     slip = Policy(name="door", cues={"dept": CuePolicy(weight=0.5)})
-    (notice,) = told_of(slip)
+    (notice,) = notices(slip, "context", "depth")
     assert notice.startswith("policy door, cue that is not in ")
     assert "found 'dept'; did you mean 'depth'?" in notice
-    assert not told_of(slip, "dept"), "a cue of one's own"
+    assert not notices(slip, "context", "dept"), "a cue of one's own"
+
+
+def test_a_mandatory_group_that_no_cue_can_meet_is_told() -> None:
+    either = Policy(name="door", mandatory=(MandatoryGroup(any_of=("depth", "patch")),))
+    assert not notices(either, "pulse", "patch")
+    (notice,) = notices(either, "pulse")
+    assert "policy door, mandatory: expected one of depth, patch" in notice
+    assert "nobody becomes LIVE" in notice
 
 
 @pytest.mark.parametrize("reason", ["gap", "epoch", "fault"])
