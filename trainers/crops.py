@@ -90,6 +90,14 @@ class CropRow:
     """Longer side of the mesh's box in the frame, in pixels."""
     clip: str
     """Frames of one clip share it."""
+    shows: tuple[str, ...] | None = None
+    """Other persons of whom it shows something: who lent features, whose face a mask or a paper
+    shows, who holds the medium. None: not known, as in stores of before this was kept."""
+
+    @property
+    def persons(self) -> frozenset[str]:
+        """Everybody of whom it is known to show something."""
+        return frozenset((self.person, *(self.shows or ())))
 
     def __post_init__(self) -> None:
         """Refuse a row that contradicts itself."""

@@ -167,4 +167,5 @@ def _row(sample: Sample, index: int, mesh: Array) -> CropRow:
         seed=0,
         face_px=round(size, 2),
         clip=sample.recording,
+        shows=sample.shows,
     )

@@ -54,6 +54,10 @@ def names_text(names: Sequence[str]) -> str:
 def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split:
     """Divide a store by person and medium; where the rule holds nobody out, all is for training.
 
+    A row of a training person that shows something of a held-out one (a mask of the face, features
+    that were lent, somebody who holds a sheet) is on neither side: of a face that comes as a mask
+    only, a network would learn that it is an attack.
+
     Args:
         store: the crops.
         rule: who and what is held out.
@@ -71,15 +75,16 @@ def split(store: CropStore, rule: HoldOut, without: Iterable[str] = ()) -> Split
     persons = rule.persons or drawn({row.person for _, row in rows}, rule.share)
     media = rule.media or _drawn_media([row for _, row in rows], rule.share)
     sole = _sole_media([row for _, row in rows])
+    held = frozenset(persons)
     train, validation = [], []
     for i, row in rows:
-        person = row.person in persons
+        person = row.person in held
         by_person = row.label == "live" or (row.species, row.medium) in sole
         if not by_person and person != (row.medium in media):
             continue
         if person:
             validation.append(i)
-        elif row.camera not in rule.cameras:
+        elif row.camera not in rule.cameras and row.persons.isdisjoint(held):
             train.append(i)
     found = Split(
         np.array(train, np.int64),

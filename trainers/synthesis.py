@@ -152,6 +152,7 @@ def row_of(shot: Shot) -> CropRow:
         seed=shot.seed,
         face_px=round(shot.face_px, 2),
         clip=f"{shot.person}-{shot.seed}",
+        shows=shot.shows,
     )
 
 

@@ -272,6 +272,7 @@ def _row_of(name: str, visit: Visit, number: int, look: Look) -> tuple[CropRow, 
         seed=0,
         face_px=round(look.face_px, 2),
         clip=f"{visit.clip}/{number}",
+        shows=(),
     )
     return row, look.crops
 

@@ -40,12 +40,15 @@ def run(args: argparse.Namespace) -> int:
     from ...trainers.attacks.people import FaceFinder
     from ...trainers.crops import ORDER, CropWriter, begin_store, open_crops
     from ...trainers.footage import footage_order, store_footage
+    from ...trainers.motion.cutting import read_making, showing
 
     if args.step < 1:
         raise UsageError(f"--step: expected 1 or more, found {args.step}")
     if any(args.out.glob("part-*")) and not (args.out / ORDER).is_file():
         raise UsageError(f"--out {args.out}: holds a crop store already; give another folder")
-    samples = of_known_species(read_labelled(args.layout, args.data))
+    samples = showing(
+        of_known_species(read_labelled(args.layout, args.data)), read_making(args.data)
+    )
     writer = CropWriter(args.out)
     with sole_writer(args.out), FaceFinder(matte=False) as finder, writer:
         begin_store(args.out, footage_order(samples, args.step))

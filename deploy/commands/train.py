@@ -341,9 +341,11 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
     if args.threads:
         use_threads(args.threads)
+    store = open_crops(*args.data)
+    _tell_of_unknown_company(store)
     found = cross_fit(
         _recipe(args),
-        open_crops(*args.data),
+        store,
         folder,
         [names_of(fold) for fold in args.folds],
         extra_validation=args.validate,
@@ -360,6 +362,7 @@ def _trained(args: argparse.Namespace, folder: Path, bases: "list[Bundle]") -> A
 
     recipe = _recipe(args)
     store = open_crops(*args.data)
+    _tell_of_unknown_company(store)
     start = mean_of([bundle_weights(base) for base in bases]) if bases else None
     if args.threads:
         use_threads(args.threads)
@@ -391,6 +394,16 @@ def _trained(args: argparse.Namespace, folder: Path, bases: "list[Bundle]") -> A
         start=start,
         say=_say,
     )
+
+
+def _tell_of_unknown_company(store: "CropStore") -> None:
+    """Told, not refused: that nobody else is in them may be known otherwise."""
+    if unknown := sum(row.shows is None for row in store.rows):
+        _say(
+            f"{unknown} of {len(store)} crops do not tell whose face their masks and papers show: "
+            "made before padflow kept it, they may show people who are held out; make them anew, "
+            "or see that each store holds people of one side only"
+        )
 
 
 def _tell_whom_it_may_know(

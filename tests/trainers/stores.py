@@ -39,6 +39,7 @@ def _items(rows: int, persons: int, maker: str, family: str) -> Iterator[tuple[C
             seed=i,
             face_px=100.0,
             clip=f"{person}-{species}-{medium}",
+            shows=(),
         )
         yield row, _crops(rng, 40.0 if live else 5.0, species in ("live", "mask"))
 

@@ -40,6 +40,18 @@ def some_rows(count: int, start: int = 0) -> list[tuple[CropRow, Crops]]:
     return [(replace(ROW, id=str(i)), some_crops(i)) for i in range(start, start + count)]
 
 
+def test_a_row_keeps_whom_it_shows_besides(tmp_path: Path) -> None:
+    told = [replace(ROW, id=str(i), shows=shows) for i, shows in enumerate([("ben", "eve"), ()])]
+    write_crops(tmp_path, [(row, some_crops(0)) for row in (*told, replace(ROW, id="2"))])
+    table = tmp_path / "part-0000" / "table.jsonl"
+    lines = [json.loads(line) for line in table.read_text().splitlines()]
+    del lines[2]["shows"]  # as before it was kept
+    table.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = open_crops(tmp_path).rows
+    assert [row.shows for row in rows] == [("ben", "eve"), (), None]
+    assert [row.persons for row in rows] == [{"anna", "ben", "eve"}, {"anna"}, {"anna"}]
+
+
 def test_rows_come_back_in_order_over_parts_and_stores(tmp_path: Path) -> None:
     write_crops(tmp_path / "a", some_rows(5), rows_per_part=2)
     write_crops(tmp_path / "a", some_rows(2, 5))

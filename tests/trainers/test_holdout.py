@@ -47,6 +47,23 @@ def test_named_ones_are_held_out(store: CropStore) -> None:
     assert {row.medium for row in rows} == {"", "print-0", "screen-1", "mask-0"}
 
 
+def test_what_shows_a_held_out_person_besides_is_on_neither_side(store: CropStore) -> None:
+    def shown(person: str) -> tuple[str, ...]:
+        return ("p1",) if person == "p2" else ()
+
+    rows = tuple(
+        replace(row, shows=shown(row.person)) if row.species == "mask" else row
+        for row in store.rows
+    )
+    rule = HoldOut(persons=("p1",), media=("print-0", "screen-1", "mask-0"))
+    found, before = (split(replace(store, rows=r), rule) for r in (rows, store.rows))
+    gone = set(before.train) - set(found.train)
+    assert gone
+    assert {(rows[i].person, rows[i].species) for i in gone} == {("p2", "mask")}
+    assert not any("p1" in rows[i].persons for i in found.train)
+    assert list(found.validation) == list(before.validation)
+
+
 def test_a_sole_medium_is_held_out_by_person(store: CropStore) -> None:
     rows = tuple(replace(r, medium="ipad") if r.species == "screen" else r for r in store.rows)
     found = split(replace(store, rows=rows), HoldOut(share=0.3))

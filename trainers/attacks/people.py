@@ -58,6 +58,13 @@ class PersonPicture:
     """float32 (468, 3): face mesh in pixels of the picture, z in the same scale."""
     whole: bool
     """The matte is good enough to put the person before another room."""
+    lent: tuple[str, ...] = ()
+    """Other persons who lent it features."""
+
+    @property
+    def persons(self) -> frozenset[str]:
+        """Everybody of whom it shows something."""
+        return frozenset((self.person, *self.lent))
 
     @property
     def face_px(self) -> float:

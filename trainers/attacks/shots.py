@@ -7,7 +7,7 @@ differs is what a medium does to light.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class Shot:
     camera: str
     source: str
     seed: int
+    shows: tuple[str, ...] = ()
+    """Other persons of whom it shows something: who lent features, whose face a mask or a paper
+    shows, who holds the medium."""
 
     @property
     def face_px(self) -> float:
@@ -110,6 +113,19 @@ def draw_stage(rng: np.random.Generator, person: PersonPicture, native: bool) ->
     return Stage(face, (width, height), (x, y), even, focal, int(rng.integers(CAMERAS)))
 
 
+class _Scene(NamedTuple):
+    """What comes before the camera."""
+
+    light: Array
+    """float32 (h, w, 3), linear."""
+    mesh: Array
+    """float32 (468, 3), where its face is."""
+    instrument: str
+    medium: str
+    others: tuple[PersonPicture, ...]
+    """Whose face a mask or a paper shows, or who holds the medium."""
+
+
 class ShotMaker:
     """Makes shots from pictures of people."""
 
@@ -145,41 +161,46 @@ class ShotMaker:
         stage = draw_stage(rng, person, native)
         if min(stage.shape) < 1.2 * stage.face_px:
             return None
-        light, mesh, instrument, medium = self._scene(species, person, stage, native, seed)
-        image = photographed(light, stage.camera, generator(seed, 3))
-        found = self._finder.mesh(image, square_of_mesh(mesh))
-        if found is None or not _near(found, mesh):
+        scene = self._scene(species, person, stage, native, seed)
+        image = photographed(scene.light, stage.camera, generator(seed, 3))
+        found = self._finder.mesh(image, square_of_mesh(scene.mesh))
+        if found is None or not _near(found, scene.mesh):
             return None
+        persons = person.persons.union(*(somebody.persons for somebody in scene.others))
         return Shot(
-            image, found, species, instrument, person.person, medium, f"camera-{stage.camera:02d}",
-            person.source, seed,
+            image, found, species, scene.instrument, person.person, scene.medium,
+            f"camera-{stage.camera:02d}", person.source, seed,
+            tuple(sorted(persons - {person.person})),
         )  # fmt: skip
 
     def _scene(
         self, species: Species, person: PersonPicture, stage: Stage, native: bool, seed: int
-    ) -> tuple[Array, Array, str, str]:
+    ) -> _Scene:
         rng = generator(seed, 2)
         if species in ("print", "screen"):
             return self._held(rng, species, person, stage)
         instrument = medium = ""
+        others: tuple[PersonPicture, ...] = ()
         if species == "mask":
             mask = draw_worn_mask(rng)
-            person = with_mask(person, self._somebody(rng), mask, rng)
+            others = (self._somebody(rng),)
+            person = with_mask(person, *others, mask, rng)
             instrument = medium = f"mask:{mask.kind}"
         elif species == "partial":
             number = int(rng.integers(MEDIA_PER_KIND))
             printer = draw_printer(generator(7, number))
-            person, piece = with_paper(person, self._somebody(rng), printer, rng)
+            others = (self._somebody(rng),)
+            person, piece = with_paper(person, *others, printer, rng)
             instrument, medium = f"partial:{piece}", f"printer-{number:02d}"
         placing = Placing(stage.centre, stage.face_px, 0.0 if native else float(rng.normal(0, 4)))
         scene = compose(rng, person, placing, stage.shape, native)
         light = distract(rng, scene.light, scene.mesh, scene.coverage)
-        return light, scene.mesh, instrument, medium
+        return _Scene(light, scene.mesh, instrument, medium, others)
 
     def _held(
         self, rng: np.random.Generator, species: Species, person: PersonPicture, stage: Stage
-    ) -> tuple[Array, Array, str, str]:
-        room = self._room(rng, stage)
+    ) -> _Scene:
+        room, bearers = self._room(rng, stage)
         left, top = stage.window[:2]
         axis = stage.frame[0] / 2 - left, stage.frame[1] / 2 - top
         view = View(stage.focal, axis, stage.shape)
@@ -190,19 +211,23 @@ class ShotMaker:
             light, mesh = present_print(
                 rng, room, shown, printer, view, stage.centre, stage.face_px
             )
-            return light, mesh, f"print:{printer.kind}", f"printer-{number:02d}"
+            instrument, medium = f"print:{printer.kind}", f"printer-{number:02d}"
+            return _Scene(light, mesh, instrument, medium, bearers)
         display = draw_display(generator(8, number))
         light, mesh = present_screen(rng, room, shown, display, view, stage.centre, stage.face_px)
-        return light, mesh, f"screen:{display.kind}", f"display-{number:02d}"
+        instrument, medium = f"screen:{display.kind}", f"display-{number:02d}"
+        return _Scene(light, mesh, instrument, medium, bearers)
 
     def _somebody(self, rng: np.random.Generator) -> PersonPicture:
         return self._others[int(rng.integers(len(self._others)))]
 
-    def _room(self, rng: np.random.Generator, stage: Stage) -> Array:
-        """What lies behind a held medium: a room, often with its bearer."""
+    def _room(
+        self, rng: np.random.Generator, stage: Stage
+    ) -> tuple[Array, tuple[PersonPicture, ...]]:
+        """What lies behind a held medium: a room, often with its bearer, and who that is."""
         rows, columns = stage.shape
         if rng.random() < 0.25:
-            return backdrop(rng, rows, columns)
+            return backdrop(rng, rows, columns), ()
         bearer = self._somebody(rng)
         size = stage.face_px * float(np.exp(rng.uniform(np.log(0.45), np.log(1.9))))
         x = stage.centre[0] + float(rng.normal(0, 0.6)) * stage.face_px
@@ -212,7 +237,7 @@ class ShotMaker:
         if not fills:  # the body goes on to the frame's lower edge
             y += max(rows - bottom, 0)
         native = fills and (not bearer.whole or bool(rng.random() < 0.6))
-        return compose(rng, bearer, Placing((x, y), size), stage.shape, native).light
+        return compose(rng, bearer, Placing((x, y), size), stage.shape, native).light, (bearer,)
 
 
 def photographed(light: Array, camera: int, rng: np.random.Generator) -> Array:

@@ -100,6 +100,7 @@ def varied(
     linear = to_linear(picture.image)
     if second is not None and params.blend > 0:
         linear = _with_features(linear, picture, second, params.blend)
+        picture = replace(picture, lent=(*picture.lent, *sorted(second.persons)))
     skin = _skin_share(linear, picture)
     if params.detail != 1.0:
         linear = _with_detail(linear, skin, params.detail, picture.face_px)

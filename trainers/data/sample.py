@@ -39,6 +39,8 @@ class Sample:
     """Sub-species of an attack as ``species:kind`` (``print:cut``); empty for live."""
     person: str = ""
     """Who is shown; empty: not known."""
+    shows: tuple[str, ...] = ()
+    """Other persons of whom it shows something, such as whose face a mask is of."""
     session: str = ""
     """Session, light or scene, in the dataset's own words."""
     camera: str = ""

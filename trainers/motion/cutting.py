@@ -9,7 +9,7 @@ it (METHODS 8.7).
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -80,8 +80,10 @@ class Cut:
 class Making:
     """What ``padflow attacks`` tells of one of its videos beyond its folders."""
 
+    person: str
+    """Who is before the camera, by the name of the source."""
     face: str
-    """Whose face a mask or paper shows; empty where there is neither."""
+    """Whose face a mask or paper shows, likewise; empty where there is neither."""
     medium: str
     camera: str
 
@@ -170,7 +172,7 @@ def read_making(root: Path) -> dict[Path, Making]:
     try:
         return {
             root / one["item"]: Making(
-                one["face"], one["medium"], f"camera-{one['stage']['camera']:02d}"
+                one["person"], one["face"], one["medium"], f"camera-{one['stage']['camera']:02d}"
             )
             for one in json.loads(path.read_text(encoding="utf-8"))
         }
@@ -178,6 +180,25 @@ def read_making(root: Path) -> dict[Path, Making]:
         raise SequenceStoreError(
             f"{path}: expected the parameters of padflow attacks, found {error}; make them anew"
         ) from error
+
+
+def showing(samples: Iterable[Sample], making: Mapping[Path, Making]) -> list[Sample]:
+    """Samples that say whose face their mask or paper shows, by the name that this person has.
+
+    Args:
+        samples: of one folder, each of a person by the name that the folder's list gives.
+        making: see :func:`read_making`; samples that it does not know stay as they are.
+    """
+    known = [(sample, making.get(sample.path)) for sample in samples]
+    names = {made.person: sample.person for sample, made in known if made}
+    return [
+        _showing(sample, names.get(made.face, made.face)) if made else sample
+        for sample, made in known
+    ]
+
+
+def _showing(sample: Sample, face: str) -> Sample:
+    return replace(sample, shows=(face,)) if face and face != sample.person else sample
 
 
 def living(files: Sequence[Path], people: Mapping[str, str]) -> list[Sample]:

@@ -177,7 +177,7 @@ def _baseline(
         [
             i
             for i, row in enumerate(store.rows)
-            if row.person not in half and _novelty(row, media, cameras) == (False, False)
+            if row.persons.isdisjoint(half) and _novelty(row, media, cameras) == (False, False)
         ],
         np.int64,
     )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -76,6 +77,24 @@ def test_a_shot_says_what_made_it(maker: ShotMaker) -> None:
         assert shot.camera.startswith("camera-")
 
 
+def test_a_shot_names_everybody_of_whom_it_shows_something(
+    finder: FaceFinder, people: list[PersonPicture]
+) -> None:
+    anna, ben = (replace(one, person=name) for one, name in zip(people, "ab", strict=True))
+    lender = replace(ben, person="c", lent=("d",))
+    maker = ShotMaker([anna], finder, [lender])
+    for species in SPECIES:
+        shots = [s for seed in range(12) if (s := maker.take(species, seed)) is not None]
+        assert {shot.person for shot in shots} == {"a"}
+        shown = {shot.shows for shot in shots}
+        if species in ("mask", "partial"):
+            assert shown == {("c", "d")}
+        elif species == "live":
+            assert shown == {()}
+        else:
+            assert shown == {(), ("c", "d")}, "some sheets and phones are held by somebody"
+
+
 def test_only_the_given_people_are_shown_and_lend(
     finder: FaceFinder, people: list[PersonPicture]
 ) -> None:
@@ -83,5 +102,6 @@ def test_only_the_given_people_are_shown_and_lend(
     for species in SPECIES:
         shot = next(s for seed in range(20) if (s := alone.take(species, seed)) is not None)
         assert shot.person == people[1].person
+        assert shot.shows == ()
     with pytest.raises(ValueError, match="one picture or more"):
         ShotMaker([], finder)

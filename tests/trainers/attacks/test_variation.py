@@ -85,6 +85,8 @@ def test_the_mesh_goes_with_the_picture(
 def test_features_of_another_come_onto_the_face_alone(people: list[PersonPicture]) -> None:
     first, second = people
     made = varied(first, IdentityParams(blend=0.9), second)
+    assert made.persons == {first.person, second.person}
+    assert varied(first, IdentityParams(), second).persons == {first.person}
     change = np.abs(made.image.astype(int) - first.image).max(axis=2)
     x, y = np.round(first.mesh[list(CHEEKS), :2]).astype(int).T
     assert change[y, x].max() > 8

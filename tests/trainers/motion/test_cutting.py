@@ -7,8 +7,16 @@ import pytest
 from padflow.nodes.rppg import PULSE_COLOUR
 from padflow.trainers.attacks.people import PersonPicture
 from padflow.trainers.data import read_dataset
+from padflow.trainers.data.sample import Sample
 from padflow.trainers.labels import pulse_frequencies
-from padflow.trainers.motion.cutting import clip_pulse, cut_sequences, living, read_making
+from padflow.trainers.motion.cutting import (
+    Making,
+    clip_pulse,
+    cut_sequences,
+    living,
+    read_making,
+    showing,
+)
 from padflow.trainers.motion.store import SequenceStoreError, open_sequences
 from tests.nodes.clips import write_clip
 
@@ -118,13 +126,33 @@ def test_where_there_is_no_pulse_to_be_had_there_is_no_label(case: str) -> None:
 def test_what_padflow_attacks_tells_is_used(tmp_path: Path) -> None:
     assert read_making(tmp_path) == {}
     (tmp_path / "parameters.json").write_text(
-        '[{"item": "a.mp4", "face": "bob", "medium": "printer-03", "stage": {"camera": 7}}]'
+        '[{"item": "a.mp4", "person": "ann", "face": "bob", "medium": "printer-03", '
+        '"stage": {"camera": 7}}]'
     )
     made = read_making(tmp_path)[tmp_path / "a.mp4"]
-    assert (made.face, made.medium, made.camera) == ("bob", "printer-03", "camera-07")
+    assert (made.person, made.face, made.medium, made.camera) == (
+        "ann", "bob", "printer-03", "camera-07",
+    )  # fmt: skip
     (tmp_path / "parameters.json").write_text("[{}]")
     with pytest.raises(SequenceStoreError, match="expected the parameters"):
         read_making(tmp_path)
+
+
+def test_samples_say_whose_face_a_mask_shows_by_the_name_of_the_list() -> None:
+    def sample(name: str, person: str) -> Sample:
+        return Sample(Path(name), "plain", "attack", "mask", person=person)
+
+    def made(person: str, face: str) -> Making:
+        return Making(person, face, "", "")
+
+    samples = [sample("a", "P1"), sample("b", "P2"), sample("c", "P2"), sample("d", "P3")]
+    making = {
+        Path("a"): made("ann", "bob"), Path("b"): made("bob", ""), Path("c"): made("bob", "eve"),
+    }  # fmt: skip
+    assert [one.shows for one in showing(samples, making)] == [("P2",), (), ("eve",), ()]
+    twice = [sample("a", "P1"), sample("b", "P1")]
+    both = {Path("a"): made("ann", "bob"), Path("b"): made("bob", "")}
+    assert [one.shows for one in showing(twice, both)] == [(), ()], "one person's two clips"
 
 
 def test_footage_of_the_living_are_samples() -> None:
