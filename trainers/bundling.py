@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ from .export import (
 )
 from .holdout import Rows, names_text
 from .quantisation import to_int8
-from .recipe import TrainingError, TrainingFailed, recipe_text
+from .recipe import Recipe, TrainingError, TrainingFailed, recipe_text
 from .scoring import Scored, pictures, spread
 from .training import Trained
 from .weights import ROLE as WEIGHTS
@@ -49,6 +49,8 @@ Role = Literal["f32", "f16", "int8"]
 
 VERSION = "0.1.0"
 LICENCE = "Apache-2.0"
+NEAR = 0.5
+"""Share of what was learned up to which a network may have the calibration of its start."""
 MOST_RISE = 0.002
 """Largest rise of the validation's ACER and EER that a lower precision may cost: 0.2 points."""
 CALIBRATION_CROPS = 300
@@ -128,16 +130,18 @@ def make_bundle(
             those learned from.
         say: takes a line for each precision.
 
+    Where nobody was held out and there are no folds, nothing can be measured. A network that was
+    drawn back half-way or more to the one it went on from (``share_of_learned``) has that one's
+    calibration then, and f32 only.
+
     Raises:
-        TrainingError: nobody was held out, an exported file differs from the network, or the
-            scores of live crops are no higher than those of attacks.
+        TrainingError: nobody was held out and there is no calibration to take over, an exported
+            file differs from the network, or the scores of live crops are no higher than those of
+            attacks.
     """
     network = trained.network
     if not folds and not len(trained.split.validation):
-        raise TrainingError(
-            f"{trained.recipe.name}: expected held-out persons to calibrate on, found none; hold "
-            "some out, or give the folds that were kept from them"
-        )
+        return _near_its_start(trained, out, start)
     files = [role for role in files if role in network.precisions] or ["f32"]
     with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
         folder = Path(place)
@@ -161,6 +165,41 @@ def make_bundle(
         contents[WEIGHTS] = save_weights(network, folder / f"{trained.recipe.name}-weights.npz")
         manifest = _manifest(trained, calibration, folds, metrics, start)
         return write_bundle(out, manifest, contents)
+
+
+def staying_calibration(recipe: Recipe, start: Sequence[Bundle]) -> Calibration:
+    """The calibration of a network of everybody, with nobody to calibrate on: that of its start.
+
+    Raises:
+        TrainingError: it goes on from nothing, from bundles that are calibrated in several ways,
+            or too far.
+    """
+    known = [one.manifest.calibration for one in start]
+    stays = known[0] if known and all(one == known[0] for one in known) else None
+    if stays is None or recipe.share_of_learned > NEAR:
+        raise TrainingError(
+            f"{recipe.name}: expected held-out persons to calibrate on, found none; hold some out, "
+            f"give the folds that were kept from them, or go on with share_of_learned {NEAR:g} at "
+            "most from a bundle whose calibration can stay"
+        )
+    before = start[0].manifest
+    return replace(
+        stays,
+        fitted_on=f"that of {before.about.name} {before.edition[:12]}, which it went on from and "
+        f"which had not seen {stays.fitted_on}",
+    )
+
+
+def _near_its_start(trained: Trained, out: Path | str, start: Sequence[Bundle]) -> Bundle:
+    """The bundle of a network of everybody, with the calibration of those that it is near to."""
+    calibration = staying_calibration(trained.recipe, start)
+    with tempfile.TemporaryDirectory(prefix="padflow-export-") as place:
+        folder = Path(place)
+        made = _exported(trained, folder, ["f32"], ())["f32"]
+        metrics = _parity(check_parity(trained.network, made, _shown(trained, 8)))
+        weights = save_weights(trained.network, folder / f"{trained.recipe.name}-weights.npz")
+        manifest = _manifest(trained, calibration, (), tuple(metrics), start)
+        return write_bundle(out, manifest, {"f32": made.path, WEIGHTS: weights})
 
 
 def _exported(

@@ -19,10 +19,7 @@ from .crops import CropStore
 from .holdout import split
 from .recipe import Recipe, TrainingError
 from .scoring import score_rows, spread
-from .training import FITTING_CROPS, Say, Trained, train
-
-REACH = 0.995
-"""Quantile of the strangeness of crops that a network knows or does not know, for their ratio."""
+from .training import FITTING_CROPS, REACH, Say, Trained, strangeness_of, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +130,4 @@ def _widening(fold: Trained) -> float:
 
 def _strangeness(trained: Trained, rows: np.ndarray) -> np.ndarray:
     scored = score_rows(trained.network, trained.store, spread(trained.store, rows, FITTING_CROPS))
-    with torch.inference_mode():
-        found = trained.network.head.strangeness(torch.from_numpy(scored.embedding))
-    return np.asarray(found.numpy())
+    return strangeness_of(trained.network, scored.embedding)

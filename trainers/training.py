@@ -36,11 +36,11 @@ from .checkpoint import (
     save_state,
 )
 from .crops import CropStore, open_crops
-from .holdout import Split, split
+from .holdout import Rows, Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
 from .recipe import Losses, Recipe, TrainingError, TrainingFailed, parse_recipe, recipe_text
-from .scoring import measures, score_rows, spread
+from .scoring import Floats, measures, score_rows, spread
 from .weights import Weights, between, use_weights, weights_of
 
 LARGEST_GRADIENT = 5.0
@@ -56,6 +56,8 @@ _TAKEN = frozenset(("epoch", "loss", "steps_per_s", "crops_per_s", "minutes", "v
 """What an epoch's line, or ``select_by``, calls something else than an extra validation store."""
 FITTING_CROPS = 4000
 """At most so many training crops serve to fit the strangeness."""
+REACH = 0.995
+"""Quantile of the strangeness of crops that a network knows or does not know, for their ratio."""
 
 Say = Callable[[str], None]
 
@@ -250,6 +252,32 @@ def fit_strangeness(
     )
 
 
+def widen_strangeness(
+    network: CropNetwork, before: CropNetwork, store: CropStore, rows: Rows
+) -> None:
+    """Let a network's strangeness, fitted on training crops alone, reach as far as another's.
+
+    Held-out crops lie further out than those that were learned from, and with nobody held out it
+    is not known how far. So the same crops come to lie where they lie by the network that it went
+    on from, whose 1 was set by people it was kept from.
+    """
+    shown = spread(store, rows, FITTING_CROPS)
+    old, new = (
+        float(np.quantile(strangeness_of(one, score_rows(one, store, shown).embedding), REACH))
+        for one in (before, network)
+    )
+    if old > 0:  # else it was never fitted
+        with torch.no_grad():
+            network.head.strangeness.whitening.mul_(min(old / max(new, 1e-6), 1.0))
+
+
+def strangeness_of(network: CropNetwork, embeddings: Floats) -> Floats:
+    """Strangeness (N,) of embeddings (N, K)."""
+    with torch.inference_mode():
+        found = network.head.strangeness(torch.from_numpy(embeddings))
+    return np.asarray(found.numpy())
+
+
 class _Run:
     """One training run: its network, optimiser and progress."""
 
@@ -280,6 +308,11 @@ class _Run:
             raise TrainingError(
                 f"recipe {recipe.name}: share_of_learned: expected 1 without weights to start "
                 f"from, found {recipe.share_of_learned:g}; give some, or leave it out"
+            )
+        if recipe.hold_out.nobody and recipe.select_by == "validation":
+            raise TrainingError(
+                f"recipe {recipe.name}: select_by: expected 'last' with nobody held out, found "
+                "'validation'; nobody is left to choose an epoch by"
             )
         self.split = split(store, recipe.hold_out, recipe.leave_out_sources)
         self.bf16 = computed_in(recipe) == "bf16"
@@ -485,7 +518,10 @@ class _Run:
             share = self.recipe.share_of_learned
             use_weights(network, between(self.start, weights_of(network), share))
         network.eval()
-        fit_strangeness(network, self.store, replace(self.split, train=self.batches.rows))
+        learned = replace(self.split, train=self.batches.rows)
+        fit_strangeness(network, self.store, learned)
+        if self.start is not None and not len(learned.validation):
+            widen_strangeness(network, self._begun(), self.store, learned.train)
         if self.is_first:
             save_state({"network": network.state_dict()}, self.folder / "network.pt")
         return Trained(
@@ -497,6 +533,13 @@ class _Run:
             best["line"],
             self.progress.seconds / 60,
         )
+
+    def _begun(self) -> CropNetwork:
+        """The network that the run went on from."""
+        assert self.start is not None
+        network = build(self.recipe)
+        use_weights(network, self.start)
+        return network.eval()
 
 
 def _learned_from(store: CropStore, found: Split) -> dict[str, set[str]]:

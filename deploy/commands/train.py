@@ -356,13 +356,15 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
 
 def _trained(args: argparse.Namespace, folder: Path, bases: "list[Bundle]") -> Any:
+    from ...trainers.bundling import staying_calibration
     from ...trainers.crops import open_crops
     from ...trainers.training import taken_as_it_is, train, use_threads
     from ...trainers.weights import bundle_weights, mean_of
 
     recipe = _recipe(args)
     store = open_crops(*args.data)
-    _tell_of_unknown_company(store)
+    if not recipe.hold_out.nobody:
+        _tell_of_unknown_company(store)
     start = mean_of([bundle_weights(base) for base in bases]) if bases else None
     if args.threads:
         use_threads(args.threads)
@@ -370,6 +372,8 @@ def _trained(args: argparse.Namespace, folder: Path, bases: "list[Bundle]") -> A
         kept = [base.manifest.training for base in bases]
         _tell_whom_it_may_know(kept, recipe, store, args)
         recipe = _held_out_as(recipe, kept, store, learns=not args.calibrate_only)
+    if recipe.hold_out.nobody:
+        staying_calibration(recipe, bases)  # says what is wrong before the training
     if args.calibrate_only:
         assert start is not None
         return taken_as_it_is(recipe, store, folder, start, extra_validation=args.validate)
@@ -438,6 +442,8 @@ def _held_out_as(
     from ...trainers.recipe import parse_recipe
 
     rule = recipe.hold_out
+    if rule.nobody:
+        return recipe
     if not rule.media:
         media = _kept_from_all(training.held_out("media") for training in before)
         here = {row.medium for row in store.rows}

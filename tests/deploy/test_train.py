@@ -113,6 +113,40 @@ def test_cross_fits(
         train.run(asked(*words))
 
 
+def test_everybody_is_learned_from_near_a_bundle_whose_calibration_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # or torch's exporter sets it
+    write_store(tmp_path / "store", rows=64, persons=4)
+    recipe, before, out = tmp_path / "toy.yaml", tmp_path / "before", tmp_path / "out"
+    recipe.write_text(RECIPE)
+    words = ["--data", str(tmp_path / "store"), "--files", "f32", "--threads", "1", "--epochs", "2"]
+    assert train.run(asked(str(recipe), *words, "--out", str(before))) == Exit.DONE
+    nobody = "hold_out: {share: 0}\nselect_by: last\n"
+    recipe.write_text(RECIPE.replace("hold_out:", "#") + nobody + "share_of_learned: 0.5\n")
+    words += ["--start", str(before)]
+    assert train.run(asked(str(recipe), *words, "--out", str(out))) == Exit.DONE
+    old, new = (read_bundle(folder).manifest for folder in (before, out))
+    assert old.calibration is not None
+    assert new.calibration is not None
+    assert new.calibration.parameters == old.calibration.parameters
+    assert old.calibration.fitted_on in new.calibration.fitted_on
+    assert f"toy {old.edition[:12]}, which it went on from" in new.calibration.fitted_on
+    assert new.training.settings["held_out_persons"] == ()
+    assert not any(metric.name.startswith("acer") for metric in new.metrics)
+    assert "of 4 persons" in new.training.data[0]
+    recipe.write_text(RECIPE.replace("hold_out:", "#") + nobody + "share_of_learned: 0.6\n")
+    with pytest.raises(TrainingError, match=r"go on with share_of_learned 0\.5 at most"):
+        train.run(asked(str(recipe), *words, "--out", str(tmp_path / "far")))
+    recipe.write_text(
+        RECIPE.replace("hold_out:", "#") + "hold_out: {share: 0}\nshare_of_learned: 0.5\n"
+    )
+    with pytest.raises(TrainingError, match="select_by: expected 'last' with nobody held out"):
+        train.run(asked(str(recipe), *words, "--out", str(tmp_path / "blind")))
+    assert "do not tell whose face" not in capsys.readouterr().out
+
+
 def test_folds_ask_for_a_recipe_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,16 @@ from padflow.trainers.crops import CropStore, write_crops
 from padflow.trainers.networks import Outputs
 from padflow.trainers.recipe import Losses, Recipe, TrainingError, load_recipe, parse_recipe
 from padflow.trainers.scoring import measures, score_rows, spread
-from padflow.trainers.training import Trained, computed_in, loss_of, rate_at, train
+from padflow.trainers.training import (
+    REACH,
+    Trained,
+    computed_in,
+    loss_of,
+    rate_at,
+    strangeness_of,
+    train,
+)
+from padflow.trainers.weights import weights_of
 from tests.trainers.stores import write_store
 
 
@@ -248,3 +257,23 @@ def test_bf16_is_computed_where_it_need_not_be_imitated(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": not on_gpu})
     assert computed_in(recipe(precision="bf16")) == ("bf16" if able else "f32")
     assert computed_in(recipe(precision="f32")) == "f32"
+
+
+def test_with_nobody_held_out_strangeness_reaches_as_far_as_the_start_s(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store", rows=64, persons=4)
+    before, _ = quietly(recipe(), store, tmp_path / "before")
+    rows = np.arange(len(store))
+    half = recipe(hold_out={"share": 0}, select_by="last", share_of_learned=0.5)
+    with torch.no_grad():
+        before.network.head.strangeness.whitening.mul_(0.5)
+    after, _ = quietly(half, store, tmp_path / "after", start=weights_of(before.network))
+    assert not len(after.split.validation)
+
+    def reach(trained: Trained) -> float:
+        seen = score_rows(trained.network, store, rows).embedding
+        return float(np.quantile(strangeness_of(trained.network, seen), REACH))
+
+    assert reach(before) < 0.9
+    assert reach(after) == pytest.approx(reach(before), rel=1e-3)
+    with pytest.raises(TrainingError, match="select_by: expected 'last' with nobody held out"):
+        quietly(recipe(hold_out={"share": 0}), store, tmp_path / "blind")
