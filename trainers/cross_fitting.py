@@ -18,8 +18,8 @@ import torch
 from .crops import CropStore
 from .holdout import split
 from .recipe import Recipe, TrainingError
-from .scoring import score_rows, spread
-from .training import FITTING_CROPS, REACH, Say, Trained, strangeness_of, train
+from .strangeness import reach_of
+from .training import Say, Trained, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,7 @@ def _check(recipe: Recipe, folds: Sequence[Sequence[str]]) -> None:
 def _widening(fold: Trained) -> float:
     """How much further than its training crops a fold's held-out crops lie, as a ratio."""
     known, new = (
-        np.quantile(_strangeness(fold, rows), REACH)
+        reach_of(fold.network, fold.store, rows)
         for rows in (fold.split.train, fold.split.validation)
     )
-    return float(new / max(known, 1e-6))
-
-
-def _strangeness(trained: Trained, rows: np.ndarray) -> np.ndarray:
-    scored = score_rows(trained.network, trained.store, spread(trained.store, rows, FITTING_CROPS))
-    return strangeness_of(trained.network, scored.embedding)
+    return new / max(known, 1e-6)

@@ -1,7 +1,7 @@
 """Makes crop stores: shots of the living and of attacks, cut as the nodes cut them.
 
-People come in groups. A shot shows and uses only people of one group (and those that belong to
-all groups), so that leaving a group out leaves out every trace of its people.
+A shot may show more people than the one before the camera: a mask's face, lent features, a
+bearer. Its row names them all, so that holding a person out leaves out every trace.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

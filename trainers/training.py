@@ -36,11 +36,12 @@ from .checkpoint import (
     save_state,
 )
 from .crops import CropStore, open_crops
-from .holdout import Rows, Split, split
+from .holdout import Split, split
 from .networks import CropNetwork, NetworkOptions, Outputs, build_network
 from .networks.layers import contrastive_depth_loss
 from .recipe import Losses, Recipe, TrainingError, TrainingFailed, parse_recipe, recipe_text
-from .scoring import Floats, measures, score_rows, spread
+from .scoring import measures, score_rows, spread
+from .strangeness import fit_strangeness, widen_strangeness
 from .weights import Weights, between, use_weights, weights_of
 
 LARGEST_GRADIENT = 5.0
@@ -54,10 +55,6 @@ LAST_RATE = 0.01
 """Share of the learning rate that is left at the end."""
 _TAKEN = frozenset(("epoch", "loss", "steps_per_s", "crops_per_s", "minutes", "validation", "last"))
 """What an epoch's line, or ``select_by``, calls something else than an extra validation store."""
-FITTING_CROPS = 4000
-"""At most so many training crops serve to fit the strangeness."""
-REACH = 0.995
-"""Quantile of the strangeness of crops that a network knows or does not know, for their ratio."""
 
 Say = Callable[[str], None]
 
@@ -231,51 +228,6 @@ def rate_at(progress: float, warm_up: float) -> float:
         return max(progress / warm_up, LAST_RATE)
     fallen = min(1.0, (progress - warm_up) / max(1e-9, 1 - warm_up))
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * fallen))
-
-
-def fit_strangeness(
-    network: CropNetwork, store: CropStore, found: Split, most: int = FITTING_CROPS
-) -> None:
-    """Fit the network's measure of strangeness on its training and held-out crops.
-
-    Where none are held out, training crops stand in for them, and it reaches less far.
-    """
-    train_rows = spread(store, found.train, most)
-    trained = score_rows(network, store, train_rows)
-    held_out = trained
-    if len(found.validation):
-        held_out = score_rows(network, store, spread(store, found.validation, most))
-    network.head.strangeness.fit(
-        torch.from_numpy(trained.embedding),
-        torch.from_numpy(store.live[train_rows][trained.place]),
-        torch.from_numpy(held_out.embedding),
-    )
-
-
-def widen_strangeness(
-    network: CropNetwork, before: CropNetwork, store: CropStore, rows: Rows
-) -> None:
-    """Let a network's strangeness, fitted on training crops alone, reach as far as another's.
-
-    Held-out crops lie further out than those that were learned from, and with nobody held out it
-    is not known how far. So the same crops come to lie where they lie by the network that it went
-    on from, whose 1 was set by people it was kept from.
-    """
-    shown = spread(store, rows, FITTING_CROPS)
-    old, new = (
-        float(np.quantile(strangeness_of(one, score_rows(one, store, shown).embedding), REACH))
-        for one in (before, network)
-    )
-    if old > 0:  # else it was never fitted
-        with torch.no_grad():
-            network.head.strangeness.whitening.mul_(min(old / max(new, 1e-6), 1.0))
-
-
-def strangeness_of(network: CropNetwork, embeddings: Floats) -> Floats:
-    """Strangeness (N,) of embeddings (N, K)."""
-    with torch.inference_mode():
-        found = network.head.strangeness(torch.from_numpy(embeddings))
-    return np.asarray(found.numpy())
 
 
 class _Run:

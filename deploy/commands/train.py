@@ -341,10 +341,11 @@ def _cross_fitted(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
     if args.threads:
         use_threads(args.threads)
+    recipe = _recipe(args)
     store = open_crops(*args.data)
     _tell_of_unknown_company(store)
     found = cross_fit(
-        _recipe(args),
+        recipe,
         store,
         folder,
         [names_of(fold) for fold in args.folds],

@@ -12,13 +12,12 @@ from padflow.trainers.crops import CropStore, write_crops
 from padflow.trainers.networks import Outputs
 from padflow.trainers.recipe import Losses, Recipe, TrainingError, load_recipe, parse_recipe
 from padflow.trainers.scoring import measures, score_rows, spread
+from padflow.trainers.strangeness import reach_of
 from padflow.trainers.training import (
-    REACH,
     Trained,
     computed_in,
     loss_of,
     rate_at,
-    strangeness_of,
     train,
 )
 from padflow.trainers.weights import weights_of
@@ -268,12 +267,8 @@ def test_with_nobody_held_out_strangeness_reaches_as_far_as_the_start_s(tmp_path
         before.network.head.strangeness.whitening.mul_(0.5)
     after, _ = quietly(half, store, tmp_path / "after", start=weights_of(before.network))
     assert not len(after.split.validation)
-
-    def reach(trained: Trained) -> float:
-        seen = score_rows(trained.network, store, rows).embedding
-        return float(np.quantile(strangeness_of(trained.network, seen), REACH))
-
-    assert reach(before) < 0.9
-    assert reach(after) == pytest.approx(reach(before), rel=1e-3)
+    reached = reach_of(before.network, store, rows)
+    assert reached < 0.9
+    assert reach_of(after.network, store, rows) == pytest.approx(reached, rel=1e-3)
     with pytest.raises(TrainingError, match="select_by: expected 'last' with nobody held out"):
         quietly(recipe(hold_out={"share": 0}), store, tmp_path / "blind")

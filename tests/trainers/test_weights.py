@@ -10,7 +10,8 @@ import torch
 from padflow.engines.bundle import read_bundle
 from padflow.trainers.networks import NetworkOptions, build_network
 from padflow.trainers.recipe import TrainingError
-from padflow.trainers.training import build, fit_strangeness, train
+from padflow.trainers.strangeness import fit_strangeness
+from padflow.trainers.training import build, train
 from padflow.trainers.weights import (
     between,
     bundle_weights,

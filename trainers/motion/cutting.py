@@ -137,7 +137,7 @@ def cut_sequences(
         "capture.events": hear,
     }
     with LocalRun(_graph(cadence), "lossless", options, taps) as run:
-        for sample in samples:
+        for sample in showing(samples, making):
             name = f"{prefix}/{sample.clip or sample.path.name}"
             if sequence_folder(store, name).is_dir():
                 there += 1
@@ -190,7 +190,7 @@ def showing(samples: Iterable[Sample], making: Mapping[Path, Making]) -> list[Sa
         making: see :func:`read_making`; samples that it does not know stay as they are.
     """
     known = [(sample, making.get(sample.path)) for sample in samples]
-    names = {made.person: sample.person for sample, made in known if made}
+    names = {made.person: sample.person for sample, made in known if made and sample.person}
     return [
         _showing(sample, names.get(made.face, made.face)) if made else sample
         for sample, made in known
@@ -303,8 +303,7 @@ def _row(
 ) -> SequenceRow:
     own = sample.person or sample.path.stem
     person = people.get(own, own)
-    face = making.face if making else ""
-    shows = people.get(face, face)
+    shows = next((people.get(face, face) for face in sample.shows), "")
     return SequenceRow(
         id=name,
         label=sample.label,
